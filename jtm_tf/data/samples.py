@@ -1,0 +1,166 @@
+"""The stream of training samples for one tree (Eq. 2, sampled).
+
+Every sample is a user's history with the ancestors of its target on levels
+1..l_max, each beside negatives of its level. All randomness is a function of
+(seed, epoch, position): a stream opened at any batch goes on as if it had
+never stopped.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_ops
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+# The streams of random numbers; folded into the seed so that they differ.
+_ORDER, _NEGATIVES = 0, 1
+
+
+def negatives_per_level(
+    negatives: int | Sequence[int], max_level: int
+) -> tuple[int, ...]:
+    """Returns n_l for the levels 1..l_max.
+
+    Args:
+        negatives: a total, spread in proportion to the level (at least one on
+            each), as the released configurations do; or one number a level.
+        max_level: l_max.
+
+    Raises:
+        ValueError: the list has another length, or a level gets none.
+    """
+    if isinstance(negatives, int):
+        share = negatives / (max_level * (max_level + 1) / 2)
+        return tuple(
+            max(1, round(share * level)) for level in range(1, max_level + 1)
+        )
+    if len(negatives) != max_level or min(negatives) < 1:
+        raise ValueError(
+            f"The tree has {max_level} levels below its root: give one total "
+            f"or {max_level} numbers >= 1; got {list(negatives)}."
+        )
+    return tuple(negatives)
+
+
+def draw_negatives(
+    occupied: tf.Tensor, positive: tf.Tensor, count: int, seed: tf.Tensor
+) -> tf.Tensor:
+    """Draws nodes of one level uniformly, never the positive.
+
+    Args:
+        occupied: [O] int32, the level's nodes with items, ascending; O >= 2.
+        positive: [B] int32, each row's positive, a member of `occupied`.
+        count: negatives a row, n.
+        seed: [2] int, a stateless seed.
+
+    Returns:
+        [B, n] int32 nodes, drawn with replacement.
+    """
+    rank = tf.searchsorted(occupied, positive)[:, None]  # [B, 1]
+    draw = tf.random.stateless_uniform(
+        [tf.shape(positive)[0], count],
+        seed,
+        minval=0,
+        maxval=tf.size(occupied) - 1,
+        dtype=tf.int32,
+    )
+    # The positive's rank is stepped over: exact, without a rejection loop.
+    return tf.gather(occupied, draw + tf.cast(draw >= rank, tf.int32))
+
+
+def dataset(
+    examples: splits.Examples,
+    tree: tree_lib.Tree,
+    *,
+    max_history: int,
+    negatives: int | Sequence[int],
+    batch_size: int,
+    seed: int = 0,
+    epoch: int = 0,
+    start_batch: int = 0,
+) -> tf.data.Dataset:
+    """Streams one epoch of training samples for `tree`.
+
+    1. Shuffle: position p of the epoch is sample `index_shuffle(p)`.
+    2. Batch B positions; the last batch is smaller.
+    3. History: the T behaviours before the target, left-padded items.
+    4. Positives: b_l(pi(target)) on every level l.
+    5. Negatives: n_l occupied nodes of level l beside each positive.
+
+    Args:
+        examples: the training samples.
+        tree: the current pi.
+        max_history: T.
+        negatives: a total or one number a level, see `negatives_per_level`.
+        batch_size: B.
+        seed: of the run.
+        epoch: counts on through the whole run; each has its own order.
+        start_batch: the first batch to produce.
+
+    Returns:
+        A dataset of {"history": [B, T] int32, "nodes": one [B, 1 + n_l] int32
+        tensor for each level 1..l_max, the positive first}.
+
+    Raises:
+        ValueError: there are no samples, or a level has a single node.
+    """
+    if not len(examples):
+        raise ValueError("There are no training samples; check the splits.")
+    if tree.num_items < 2:
+        raise ValueError("A tree of one item has nothing to learn.")
+    levels = range(1, tree.max_level + 1)
+    counts = negatives_per_level(negatives, tree.max_level)
+    occupied = [tf.constant(tree.occupied(level)) for level in levels]
+    for level, nodes in zip(levels, occupied):
+        if len(nodes) < 2:
+            raise ValueError(
+                f"Level {level} has a single node with items, so it has no "
+                "negatives; the initial tree should spread its items."
+            )
+    items = tf.constant(examples.items)
+    starts = tf.constant(examples.starts)
+    targets = tf.constant(examples.targets)
+    pi = tf.constant(tree.pi)
+    size = len(examples)
+    fold_in = tf.random.experimental.stateless_fold_in
+    order_seed = fold_in(tf.constant([seed, _ORDER]), epoch)
+    negative_seed = fold_in(tf.constant([seed, _NEGATIVES]), epoch)
+
+    def batch(index):
+        first = index * batch_size
+        position = tf.range(first, tf.minimum(first + batch_size, size))
+        sample = tf.cast(
+            tf.random.experimental.index_shuffle(
+                tf.cast(position, tf.int32), order_seed, size - 1
+            ),
+            tf.int64,
+        )
+        target = tf.gather(targets, sample)
+        reach = target[:, None] + tf.range(-max_history, 0, dtype=tf.int64)
+        known = reach >= tf.gather(starts, sample)[:, None]  # [B, T]
+        history = tf.where(
+            known, tf.gather(items, tf.maximum(reach, 0)), PAD
+        )
+        leaf = tf.gather(pi, tf.gather(items, target))  # [B]
+        nodes = []
+        for level, count, live in zip(levels, counts, occupied):
+            positive = tree_ops.ancestor(
+                leaf,
+                from_level=tree.max_level,
+                to_level=level,
+                branching=tree.branching,
+            )
+            draw_seed = fold_in(negative_seed, index * len(levels) + level)
+            negative = draw_negatives(live, positive, count, draw_seed)
+            nodes.append(tf.concat([positive[:, None], negative], axis=1))
+        return {"history": history, "nodes": tuple(nodes)}
+
+    batches = -(-size // batch_size)
+    return (
+        tf.data.Dataset.range(start_batch, batches)
+        .map(batch, num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )

@@ -1,0 +1,62 @@
+"""Adam whose cost follows the rows of a batch, not the rows of a table.
+
+Keras's Adam turns the sparse gradient of an embedding into a dense one and
+sweeps over table and slots at every step: at four million nodes a step takes
+longer than all of the network. Here a sparse gradient updates its rows only.
+"""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("jtm_tf")
+class RowSparseAdam(keras.optimizers.Adam):
+    """Adam that updates only the rows with a gradient in this step.
+
+    The moments of a row decay only at the steps that touch it (as in "lazy
+    Adam"), and the bias correction counts all steps. Dense gradients are
+    treated by Keras's Adam unchanged. `amsgrad` is not supported.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.amsgrad:
+            raise ValueError("RowSparseAdam has no amsgrad; use Keras's Adam.")
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates `variable`; `gradient` is dense or `tf.IndexedSlices`."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, gradient = _sum_rows(gradient)
+        index = self._get_variable_index(variable)
+        momentum = self._momentums[index].value
+        velocity = self._velocities[index].value
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        m = tf.gather(momentum, rows)
+        m += (1.0 - self.beta_1) * (gradient - m)
+        v = tf.gather(velocity, rows)
+        v += (1.0 - self.beta_2) * (tf.square(gradient) - v)
+        rate = (
+            tf.cast(learning_rate, tf.float32)
+            * tf.sqrt(1.0 - self.beta_2**step)
+            / (1.0 - self.beta_1**step)
+        )
+        _scatter_update(momentum, rows, m)
+        _scatter_update(velocity, rows, v)
+        variable.scatter_sub(
+            tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows)
+        )
+
+
+def _scatter_update(variable, rows, values):
+    variable.scatter_update(tf.IndexedSlices(values, rows))
+
+
+def _sum_rows(gradient):
+    """Returns the distinct rows, [R], and their summed gradients, [R, E]."""
+    rows, position = tf.unique(gradient.indices)
+    summed = tf.math.unsorted_segment_sum(
+        gradient.values, position, tf.size(rows)
+    )
+    return rows, summed

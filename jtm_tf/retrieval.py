@@ -1,0 +1,162 @@
+"""Layer-wise beam search over the tree, and the linear scan beside it.
+
+Both take the model as a `ScoreFn`. Under a max-heap preference (Eq. 1) the
+top k nodes of a level lie below the top k of the level above, so the search
+is exact after scoring O(k b log_b N) nodes; the scan scores all N leaves.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_ops
+from jtm_tf.types import PAD, ScoreFn
+
+
+class TreeRetriever(tf.Module):
+    """Recommends the items on the best leaves that a beam search finds.
+
+    The search starts on the first level with more than k nodes (nothing is
+    pruned above it), keeps the k best of every level and ranks all scored
+    leaves of the last. Levels are unrolled: every shape but B is static.
+
+    Args:
+        score_fn: scores nodes of one level.
+        tree: the index.
+        beam_width: k, the nodes kept on each level.
+        num_results: M, the items returned.
+        max_history: T.
+
+    Raises:
+        ValueError: M items can never come from the leaves that are scored.
+    """
+
+    def __init__(
+        self,
+        score_fn: ScoreFn,
+        tree: tree_lib.Tree,
+        *,
+        beam_width: int,
+        num_results: int,
+        max_history: int,
+    ):
+        super().__init__()
+        if num_results > beam_width * tree.branching:
+            raise ValueError(
+                f"A beam of {beam_width} nodes scores {tree.branching} leaves "
+                f"each, fewer than num_results={num_results}; widen the beam."
+            )
+        self.beam_width, self.num_results = beam_width, num_results
+        self._score_fn = score_fn
+        self._max_level, self._branching = tree.max_level, tree.branching
+        self._first_level = next(
+            level
+            for level in range(tree.max_level + 1)
+            if len(tree.occupied(level)) > beam_width
+            or level == tree.max_level
+        )
+        self._first_nodes = tf.constant(tree.occupied(self._first_level))
+        self._first_leaf = tree.first_leaf
+        self._leaf_items = tf.constant(tree.leaf_items())
+        self._occupied = _occupied_table(tree)
+        self.recommend = tf.function(
+            self._recommend,
+            input_signature=[tf.TensorSpec([None, max_history], tf.int32)],
+        )
+
+    def _recommend(self, history):
+        """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
+        nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
+        for level in range(self._first_level, self._max_level + 1):
+            scores = self._score_fn(history, nodes, level)
+            if level > self._first_level:
+                live = tf.gather(self._occupied, nodes)
+                scores = tf.where(live, scores, scores.dtype.min)
+            if level < self._max_level:
+                kept = min(self.beam_width, nodes.shape[1])
+                best = tf.math.top_k(scores, kept, sorted=False).indices
+                nodes = tf.gather(nodes, best, batch_dims=1)
+                nodes = tree_ops.children(nodes, self._branching)
+        return _ranked_items(
+            scores,
+            tf.gather(self._leaf_items, nodes - self._first_leaf),
+            self.num_results,
+        )
+
+
+class ScanRetriever(tf.Module):
+    """Recommends the best of all items: the exact, linear-time answer.
+
+    Args:
+        score_fn: scores leaves.
+        tree: the index.
+        num_results: M.
+        max_history: T.
+        chunk: leaves scored at once, to bound memory.
+    """
+
+    def __init__(
+        self,
+        score_fn: ScoreFn,
+        tree: tree_lib.Tree,
+        *,
+        num_results: int,
+        max_history: int,
+        chunk: int = 8192,
+    ):
+        super().__init__()
+        self.num_results = num_results
+        self._score_fn, self._level = score_fn, tree.max_level
+        self._leaves = tf.constant(tree.occupied(tree.max_level))
+        self._first_leaf = tree.first_leaf
+        self._leaf_items = tf.constant(tree.leaf_items())
+        self._chunk = min(chunk, tree.num_items)
+        self.recommend = tf.function(
+            self._recommend,
+            input_signature=[tf.TensorSpec([None, max_history], tf.int32)],
+        )
+
+    def _recommend(self, history):
+        """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
+        batch, kept = tf.shape(history)[0], self.num_results
+        best_scores = tf.fill([batch, kept], tf.float32.min)
+        best_items = tf.fill([batch, kept], PAD)
+        for first in tf.range(0, len(self._leaves), self._chunk):
+            leaves = self._leaves[first : first + self._chunk]
+            nodes = tf.repeat(leaves[None], batch, 0)
+            scores = self._score_fn(history, nodes, self._level)
+            items = tf.gather(self._leaf_items, nodes - self._first_leaf)
+            tf.autograph.experimental.set_loop_options(
+                shape_invariants=[
+                    (best_scores, tf.TensorShape([None, kept])),
+                    (best_items, tf.TensorShape([None, kept])),
+                ]
+            )
+            best_items, best_scores = _ranked_items(
+                tf.concat([best_scores, scores], 1),
+                tf.concat([best_items, items], 1),
+                kept,
+            )
+        return best_items, best_scores
+
+
+def _occupied_table(tree):
+    """Returns [num_codes] bool: is there an item below the node?"""
+    occupied = np.zeros(tree.num_codes, bool)
+    for level in range(tree.max_level + 1):
+        occupied[tree.occupied(level)] = True
+    return tf.constant(occupied)
+
+
+def _ranked_items(scores, items, num_results):
+    """Returns the best [B, M] items and scores; PAD where there are none."""
+    missing = num_results - (scores.shape[1] or num_results)
+    if missing > 0:
+        scores = tf.pad(
+            scores, [[0, 0], [0, missing]], constant_values=tf.float32.min
+        )
+        items = tf.pad(items, [[0, 0], [0, missing]], constant_values=PAD)
+    best, index = tf.math.top_k(scores, num_results)
+    found = best > scores.dtype.min
+    items = tf.where(found, tf.gather(items, index, batch_dims=1), PAD)
+    return items, best
