@@ -158,6 +158,24 @@ class Tree:
             f"branching={self.branching})"
         )
 
+    @classmethod
+    def from_order(cls, items: np.ndarray, *, branching: int = 2) -> "Tree":
+        """Returns the least deep tree with `items` spread over its leaves.
+
+        The item of rank r sits on leaf floor(r b**l_max / N), so the items
+        under two nodes of one level never differ by more than one.
+
+        Args:
+            items: [N] int, a permutation of 1..N, left to right.
+            branching: b.
+        """
+        items = np.asarray(items)
+        max_level = min_max_level(len(items), branching)
+        leaves = np.arange(len(items)) * branching**max_level // len(items)
+        pi = np.zeros(len(items) + 1, np.int64)
+        pi[items] = leaves + first_code(max_level, branching)
+        return cls(pi, max_level, branching)
+
     @property
     def num_items(self) -> int:
         """N; items are 1..N."""

@@ -1,0 +1,45 @@
+"""The initial projection pi_0: items in category order, or at random.
+
+The paper starts from the category tree of TDM (Sec. 2.3). Both starts spread
+the items evenly over the leaves, so that every halving is balanced and trees
+of equal size occupy the same leaves.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jtm_tf import tree
+
+SEPARATOR = "|"
+
+
+def by_category(
+    categories: Sequence[str | None], *, branching: int = 2, seed: int = 0
+) -> tree.Tree:
+    """Returns a tree whose neighbours share a category.
+
+    Items are sorted by category path, part by part; items of one path come in
+    an order drawn from `seed`, and items without a path come last.
+
+    Args:
+        categories: [N] paths such as "Food|Snacks|Chips" of items 1..N; None
+            or "" where it is unknown.
+        branching: b.
+        seed: orders items of equal path.
+    """
+    paths = sorted(
+        set(categories),
+        key=lambda path: (not path, (path or "").split(SEPARATOR)),
+    )
+    rank_of = {path: rank for rank, path in enumerate(paths)}
+    rank = np.fromiter((rank_of[p] for p in categories), np.int64)
+    ties = np.random.default_rng(seed).permutation(len(rank))
+    order = np.lexsort((ties, rank))
+    return tree.Tree.from_order(order + 1, branching=branching)
+
+
+def random(num_items: int, *, branching: int = 2, seed: int = 0) -> tree.Tree:
+    """Returns a tree with items 1..N in an order drawn from `seed`."""
+    order = np.random.default_rng(seed).permutation(num_items)
+    return tree.Tree.from_order(order + 1, branching=branching)
