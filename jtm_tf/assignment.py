@@ -1,0 +1,208 @@
+"""Algorithm 2, line 5: which item goes under which descendant.
+
+One sub-problem is the items of one node n_i and its D descendants some levels
+below: maximise the sum of weights with at most `capacity` items a descendant.
+`greedy_rebalanced` is the paper's solver and takes many sub-problems of equal
+D in lockstep; `exact` is the oracle. Pure NumPy (and scipy for the oracle).
+"""
+
+import numpy as np
+from scipy import optimize
+
+# The item's old seat is elsewhere; in a solver, the item has no seat yet.
+NOWHERE = -1
+
+
+def greedy_rebalanced(
+    weights: np.ndarray,
+    capacity: np.ndarray | int,
+    old: np.ndarray,
+    *,
+    problem: np.ndarray | None = None,
+    lazy: bool = True,
+    order: str = "regret",
+) -> np.ndarray:
+    """Assigns items greedily, then rebalances the overfull nodes.
+
+    (1) Every item goes to its heaviest node. (2) Of the nodes not processed
+    the fullest is taken, until it is within capacity. (3) It keeps the items
+    that were under it in the old tree, then those first in `order`. (4) Each
+    other item goes to its heaviest node not processed. (5) The node is marked
+    processed. Of equal weights the old node comes first; an item to which all
+    nodes are equal, and whose old seat is lost, is set aside until the end
+    and takes a free seat of the emptiest node.
+
+    Departs from the paper: `order="regret"` keeps the items that would lose
+    most by leaving, not those of largest weight. A sum of log-probabilities
+    falls with every sample, so "weight" would let the rarest items choose.
+
+    Args:
+        weights: [n, D] float, larger is better.
+        capacity: [D] int or one int, the seats of each node.
+        old: [n] int in [0, D), the node the item was under, or NOWHERE.
+        problem: [n] int, ascending; rows of different value are independent
+            sub-problems. By default all rows are one.
+        lazy: whether rule (3) puts the old items first.
+        order: "regret", or "weight" as in the paper.
+
+    Returns:
+        [n] int64, the chosen node of each item.
+
+    Raises:
+        ValueError: shapes disagree, a weight is not finite, or a sub-problem
+            has more items than seats.
+    """
+    if order not in ("regret", "weight"):
+        raise ValueError(f"order must be 'regret' or 'weight'; got {order!r}.")
+    problem = _dense(problem, len(weights))
+    weights, seats, old = _checked(weights, capacity, old, problem)
+    n, nodes = weights.shape
+    if n == 0:
+        return np.zeros(0, np.int64)
+
+    choice = weights.argmax(axis=1)  # rule (1)
+    rows = np.flatnonzero(old != NOWHERE)
+    stays = weights[rows, old[rows]] == weights[rows, choice[rows]]
+    choice[rows[stays]] = old[rows[stays]]
+    indifferent = weights.max(axis=1) == weights.min(axis=1)
+    choice[indifferent & (old == NOWHERE)] = NOWHERE
+
+    problems = problem[-1] + 1
+    load = _load(problem, choice, problems, nodes)
+    processed = np.zeros((problems, nodes), bool)
+    while True:
+        excess = np.where(processed, -n, load - seats)
+        fullest = excess.argmax(axis=1)  # rule (2)
+        overfull = excess[np.arange(problems), fullest] > 0
+        if not overfull.any():
+            break
+        here = np.flatnonzero(overfull)
+        processed[here, fullest[here]] = True  # rule (5)
+
+        target = np.where(overfull, fullest, nodes)
+        rows = np.flatnonzero(choice == target[problem])
+        group = problem[rows]
+        current = weights[rows, choice[rows]]
+        others = np.where(processed[group], -np.inf, weights[rows])
+        is_old = old[rows] == choice[rows]
+        first = current - others.max(axis=1) if order == "regret" else current
+        keys = (-first, ~is_old, group) if lazy else (-first, group)
+        by_priority = np.lexsort(keys)  # rule (3)
+        counts = load[here, fullest[here]]
+        kept = np.repeat(seats[fullest[here]], counts)
+        leaves = by_priority[_rank(counts) >= kept]
+
+        rows, group = rows[leaves], group[leaves]
+        choice[rows] = np.where(  # rule (4)
+            indifferent[rows], NOWHERE, others[leaves].argmax(axis=1)
+        )
+        load[here, fullest[here]] = seats[fullest[here]]
+        load += _load(group, choice[rows], problems, nodes)
+
+    aside = np.flatnonzero(choice == NOWHERE)
+    if len(aside):
+        choice[aside] = _free_seats(problem[aside], seats - load)
+    return choice
+
+
+def exact(
+    weights: np.ndarray, capacity: np.ndarray | int, old: np.ndarray
+) -> np.ndarray:
+    """Solves one sub-problem to optimality; for small ones only.
+
+    A node enters once per seat. Of optimal assignments one that keeps items
+    where they were is preferred.
+
+    Args:
+        weights: [n, D] float, larger is better.
+        capacity: [D] int or one int, the seats of each node.
+        old: [n] int in [0, D), the node the item was under, or NOWHERE.
+
+    Returns:
+        [n] int64, the chosen node of each item.
+
+    Raises:
+        ValueError: as `greedy_rebalanced`.
+    """
+    problem = _dense(None, len(weights))
+    weights, free, old = _checked(weights, capacity, old, problem)
+    if len(weights) == 0:
+        return np.zeros(0, np.int64)
+    # Far below a difference that matters, far above rounding.
+    bonus = 1e-9 * max(np.ptp(weights) / len(weights), 1e-12)
+    tilted = weights.astype(np.float64)
+    rows = np.flatnonzero(old != NOWHERE)
+    tilted[rows, old[rows]] += bonus
+    seats = np.repeat(
+        np.arange(weights.shape[1]), np.minimum(free, len(weights))
+    )
+    _, columns = optimize.linear_sum_assignment(tilted[:, seats], maximize=True)
+    return seats[columns]
+
+
+def _dense(problem: np.ndarray | None, n: int) -> np.ndarray:
+    """Returns sub-problem numbers 0, 1, ... in order of appearance, [n]."""
+    if problem is None:
+        return np.zeros(n, np.int64)
+    step = np.diff(problem, prepend=problem[:1])
+    if len(problem) != n or np.any(step < 0):
+        raise ValueError(f"problem must be [{n}] ascending numbers.")
+    return np.cumsum(step > 0)
+
+
+def _checked(weights, capacity, old, problem):
+    """Returns weights, capacity [D] and old [n] as arrays; raises if wrong."""
+    weights, old = np.asarray(weights), np.asarray(old)
+    if weights.ndim != 2 or weights.shape[1] < 1:
+        raise ValueError(f"weights must be [n, D >= 1]; got {weights.shape}.")
+    n, nodes = weights.shape
+    capacity = np.asarray(capacity)
+    if capacity.shape not in ((), (nodes,)) or np.any(capacity < 0):
+        raise ValueError(
+            f"capacity must be one int or [{nodes}] of them, none negative; "
+            f"got {capacity}."
+        )
+    capacity = np.broadcast_to(capacity, nodes).astype(np.int64)
+    if old.shape != (n,) or np.any((old < NOWHERE) | (old >= nodes)):
+        raise ValueError(
+            f"old must be [{n}] numbers in [0, {nodes}) or {NOWHERE}; got "
+            f"shape {old.shape}."
+        )
+    if not np.isfinite(weights).all():
+        raise ValueError(
+            "weights must be finite; the model gives NaN or infinite "
+            "log-probabilities."
+        )
+    most = np.bincount(problem).max(initial=0)
+    if most > capacity.sum():
+        raise ValueError(
+            f"{most} items do not fit into {capacity.sum()} seats."
+        )
+    return weights, capacity, old
+
+
+def _load(problem, choice, problems, nodes):
+    """Counts the items that chose each node, [problems, nodes]."""
+    seated = choice != NOWHERE
+    keys = problem[seated] * nodes + choice[seated]
+    return np.bincount(keys, minlength=problems * nodes).reshape(-1, nodes)
+
+
+def _free_seats(problem, free):
+    """Gives each row a seat of its sub-problem's emptiest node, [k]."""
+    nodes = free.shape[1]
+    demand = np.bincount(problem, minlength=len(free))
+    seats = np.minimum(free, demand[:, None])
+    cell = np.repeat(np.arange(free.size), seats.ravel())
+    # The i-th seat taken of a node leaves free - i: most room first.
+    room = free.ravel()[cell] - _rank(seats.ravel())
+    cell = cell[np.lexsort((-room, cell // nodes))]
+    totals = seats.sum(axis=1)
+    first = np.cumsum(totals) - totals
+    return cell[first[problem] + _rank(demand)] % nodes
+
+
+def _rank(counts):
+    """Returns 0 .. count - 1 for each count in turn, [sum of counts]."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1]) - np.repeat(ends - counts, counts)

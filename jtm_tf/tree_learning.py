@@ -1,0 +1,463 @@
+"""Algorithm 2: learns pi for a fixed model, `gap` levels at a time (Sec. 2.2).
+
+Pure NumPy. The model enters as a `LogProbFn`; no TensorFlow, no files, no
+output but the result. Samples are streamed in the order (node, item), so what
+is held at once is bounded by `group_weights`, or by the largest sub-problem.
+
+Departs from the paper: histories keep the old pi while weights are computed;
+seats are counted so that the leaves in use stay balanced; and, as options, an
+item's weights lean on those of its kin and an item moves only for a margin.
+"""
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from jtm_tf import assignment
+from jtm_tf import tree as tree_lib
+from jtm_tf.types import LogProbFn
+
+
+@dataclasses.dataclass(frozen=True)
+class TreeLearningConfig:
+    """How Algorithm 2 is run.
+
+    Attributes:
+        gap: d, levels decided at once; each sample is scored on
+            b + b**2 + .. + b**d nodes a step.
+        slack: a node of level l seats ceil(slack N / b**l) items, and never
+            more than it has leaves; math.inf leaves only that bound, the
+            paper's.
+        kin_strength: pseudo-samples with the mean weight of the item's kin
+            that are added to its own.
+        margin: nats a sample must gain before an item leaves its old node.
+        solver: "greedy" as in the paper, or "exact" for small trees.
+        order: who keeps a seat, see `assignment.greedy_rebalanced`.
+        lazy: whether items of the old tree keep their seats first.
+        max_samples_per_item: more are thinned at random and the rest weighted
+            up; None for all.
+        seed: of the thinning.
+        batch_samples: most samples, rows, of one call of the model.
+        batch_nodes: most (sample, node) pairs of one call of the model.
+        group_weights: most weights held at once, unless one sub-problem alone
+            has more.
+    """
+
+    gap: int = 7
+    slack: float = 1.0
+    kin_strength: float = 0.0
+    margin: float = 0.0
+    solver: str = "greedy"
+    order: str = "regret"
+    lazy: bool = True
+    max_samples_per_item: int | None = None
+    seed: int = 0
+    batch_samples: int = 2**14
+    batch_nodes: int = 2**17
+    group_weights: int = 2**25
+
+    def __post_init__(self):
+        if self.solver not in ("greedy", "exact"):
+            raise ValueError(
+                f"solver must be 'greedy' or 'exact'; got {self.solver!r}."
+            )
+        # `not >=` refuses NaN too.
+        if not self.slack >= 1:
+            raise ValueError(
+                f"slack must be >= 1, or items have no seat; got {self.slack}."
+            )
+        if not (self.kin_strength >= 0 and self.margin >= 0):
+            raise ValueError(
+                "kin_strength and margin must be >= 0; got "
+                f"{self.kin_strength} and {self.margin}."
+            )
+        sizes = ("gap", "batch_samples", "batch_nodes", "group_weights")
+        for name in sizes + ("max_samples_per_item",):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1; got {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What one step from level l - d to level l did to the objective.
+
+    Attributes:
+        level: l, the level that was decided.
+        gap: d.
+        sub_problems: nodes n_i with items.
+        before: sum of L_c^{l-d+1,l}(pi), log-likelihood of the samples, over
+            the items that were under their n_i in the old tree, at their old
+            nodes.
+        after: the same items at their new nodes.
+        total: all items at their new nodes.
+        bound: all items at their heaviest nodes, whatever the capacity.
+    """
+
+    level: int
+    gap: int
+    sub_problems: int
+    before: float
+    after: float
+    total: float
+    bound: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The new tree and how it came about.
+
+    Attributes:
+        tree: the new tree, with the same items and shape.
+        moved_items: items that sit on another leaf.
+        blocks: one a step, from the root down.
+        scored_pairs: (sample, node) pairs that the model scored.
+        seconds: wall time in all.
+        seconds_scoring: wall time inside the model.
+    """
+
+    tree: tree_lib.Tree
+    moved_items: int
+    blocks: tuple[Block, ...]
+    scored_pairs: int
+    seconds: float
+    seconds_scoring: float
+
+
+def capacity(
+    level: int, *, num_items: int, max_level: int, branching: int, slack: float
+) -> int:
+    """Returns the seats of a node of `level`.
+
+    It is ceil(seats / b**l) of seats = min(b**l_max, ceil(slack N)) in all.
+    As b**d ceil(x / b**d) >= x, the descendants of a node d levels below seat
+    all that the node may hold, so every sub-problem is feasible.
+    """
+    seats = branching**max_level
+    if slack * num_items < seats:
+        seats = math.ceil(slack * num_items)
+    return -(-seats // branching**level)
+
+
+def learn(
+    tree: tree_lib.Tree,
+    targets: np.ndarray,
+    histories: Callable[[np.ndarray], np.ndarray],
+    log_prob: LogProbFn,
+    config: TreeLearningConfig,
+    *,
+    kin: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Finds the pi that maximises -L(theta, pi) (Eq. 2) for a fixed theta.
+
+    Args:
+        tree: the old tree.
+        targets: [S] int items, the target of each sample.
+        histories: maps [B] sample indices to [B, T] history items.
+        log_prob: log p(node|user), histories lifted through the *old* pi. A
+            level is always scored in batches of one shape.
+        config: see `TreeLearningConfig`.
+        kin: [N + 1] int, the group of each item, negative for none; needed
+            if `kin_strength` is set.
+        progress: called with (pairs scored, pairs in all) after each batch.
+
+    Returns:
+        A `Result`; its tree seats every item once.
+
+    Raises:
+        ValueError: a target is no item of the tree, `kin` is missing or has
+            another length, or `log_prob` gives a wrong shape or infinities.
+    """
+    start = time.perf_counter()
+    if config.kin_strength and (kin is None or len(kin) != len(tree.pi)):
+        raise ValueError(
+            f"kin_strength needs kin of length {len(tree.pi)}; got "
+            f"{'none' if kin is None else len(kin)}."
+        )
+    samples = _samples_by_item(targets, tree.num_items, config)
+    steps = _steps(tree.max_level, config.gap)
+    scorer = _Scorer(
+        samples, histories, log_prob, tree.branching, config, progress
+    )
+    for _, gap in steps:
+        scorer.total_pairs += scorer.pairs_of(gap)
+
+    blocks = []
+    nodes = np.ones(tree.num_items, np.int64)  # line 1: all under the root
+    for level, gap in steps:  # line 2
+        nodes, block = _decide(tree, nodes, level, gap, scorer, config, kin)
+        blocks.append(block)
+    new_tree = tree.replace_pi(np.concatenate([tree.pi[:1], nodes]))
+    return Result(
+        tree=new_tree,
+        moved_items=new_tree.moved_items(tree),
+        blocks=tuple(blocks),
+        scored_pairs=scorer.pairs,
+        seconds=time.perf_counter() - start,
+        seconds_scoring=scorer.seconds,
+    )
+
+
+def _steps(max_level: int, gap: int) -> list[tuple[int, int]]:
+    """Returns the (level, gap) of each step; only the last gap may differ."""
+    steps, level = [], 0
+    while level < max_level:
+        gap = min(gap, max_level - level)  # line 8
+        level += gap  # line 9
+        steps.append((level, gap))
+    return steps
+
+
+def _decide(tree, nodes, level, gap, scorer, config, kin):
+    """Moves every item down from level l - d to level l (lines 3 to 7).
+
+    Args:
+        nodes: [N] the node n_i of level l - d of each item in the new tree.
+
+    Returns:
+        The node of level l of each item, [N], and the `Block`.
+    """
+    b = tree.branching
+    width = b**gap
+    seats = capacity(
+        level,
+        num_items=tree.num_items,
+        max_level=tree.max_level,
+        branching=b,
+        slack=config.slack,
+    )
+    offset = nodes - tree_lib.first_code(level - gap, b)
+    leftmost = offset * width + tree_lib.first_code(level, b)
+    old = tree.ancestors(level)[1:] - leftmost
+    old = np.where((old < 0) | (old >= width), assignment.NOWHERE, old)
+    # By node, then by kin: sub-problems and families are runs of rows.
+    kin = np.zeros(len(nodes), np.int64) if kin is None else kin[1:]
+    by_node = np.lexsort((kin, nodes))
+    starts = np.flatnonzero(np.diff(nodes[by_node], prepend=0))
+
+    chosen = np.empty_like(nodes)
+    sums = np.zeros(4)
+    for first, last in _groups(
+        starts, len(nodes), config.group_weights // width
+    ):  # line 3
+        items = by_node[first:last]  # C_ni of some whole n_i
+        weights = scorer.weights(items, nodes[items], level, gap)  # line 4
+        tilted = _tilted(
+            weights,
+            old[items],
+            nodes[items],
+            kin[items],
+            scorer.samples.counts[items],
+            config,
+        )
+        choice = _solve(tilted, seats, old[items], nodes[items], config)
+        chosen[items] = leftmost[items] + choice  # line 5
+        sums += _objective(weights, old[items], choice)
+    return chosen, Block(level, gap, len(starts), *map(float, sums))
+
+
+def _groups(starts, n, limit) -> Iterator[tuple[int, int]]:
+    """Cuts rows 0..n into runs of whole nodes, of <= limit rows or one node."""
+    ends = np.append(starts[1:], n)
+    first = 0
+    while first < n:
+        one = np.searchsorted(ends, first, side="right")
+        many = np.searchsorted(ends, first + limit, side="right") - 1
+        last = int(ends[max(one, many)])
+        yield first, last
+        first = last
+
+
+def _tilted(weights, old, nodes, kin, counts, config):
+    """Returns the weights with pseudo-samples of kin and the margin, [n, D].
+
+    Departs from the paper: W_c += k mean(W of a sample of c's kin under the
+    same n_i), so that an item of few samples follows its kin; and the old
+    node gains `margin` a sample.
+    """
+    if config.kin_strength:
+        begins = np.diff(nodes, prepend=-1) != 0
+        begins |= np.diff(kin, prepend=kin[0]) != 0
+        runs, family = np.flatnonzero(begins), np.cumsum(begins) - 1
+        sizes = np.add.reduceat(counts, runs)
+        helps = (sizes > 0) & (kin[runs] >= 0)
+        strength = np.where(helps, config.kin_strength, 0.0)
+        means = np.add.reduceat(weights, runs, axis=0, dtype=np.float64)
+        means *= (strength / np.maximum(sizes, 1))[:, None]
+        tilted = means.astype(np.float32)[family]
+        tilted += weights
+        counts = counts + strength[family]
+    elif config.margin:
+        tilted = weights.copy()
+    else:
+        return weights
+    rows = np.flatnonzero(old != assignment.NOWHERE)
+    tilted[rows, old[rows]] += config.margin * counts[rows]
+    return tilted
+
+
+def _solve(weights, seats, old, nodes, config):
+    """Solves the sub-problems of a group: the chosen descendants, [n]."""
+    if config.solver == "greedy":
+        return assignment.greedy_rebalanced(
+            weights,
+            seats,
+            old,
+            problem=nodes,
+            lazy=config.lazy,
+            order=config.order,
+        )
+    begins = np.flatnonzero(np.diff(nodes, prepend=0))
+    bounds = itertools.pairwise([*begins, len(nodes)])
+    return np.concatenate(
+        [assignment.exact(weights[i:j], seats, old[i:j]) for i, j in bounds]
+    )
+
+
+def _objective(weights, old, choice):
+    """Returns before, after, total and bound of `Block`, [4]."""
+    rows = np.arange(len(weights))
+    at_choice = weights[rows, choice].astype(np.float64)
+    home = np.flatnonzero(old != assignment.NOWHERE)
+    return np.array([
+        weights[home, old[home]].sum(dtype=np.float64),
+        at_choice[home].sum(),
+        at_choice.sum(),
+        weights.max(axis=1).sum(dtype=np.float64),
+    ])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Samples:
+    """Sample indices by target: item i + 1 owns indices[starts[i]:][:kept[i]].
+
+    Attributes:
+        indices: [S'] int, those that are scored.
+        starts: [N] int.
+        kept: [N] int, samples of each item that are scored.
+        counts: [N] int, samples of each item.
+    """
+
+    indices: np.ndarray
+    starts: np.ndarray
+    kept: np.ndarray
+    counts: np.ndarray
+
+
+def _samples_by_item(targets, num_items, config) -> _Samples:
+    """Groups the samples by target, A_c, thinned if the config says so."""
+    targets = np.asarray(targets)
+    if targets.ndim != 1 or np.any((targets < 1) | (targets > num_items)):
+        raise ValueError(f"targets must be [S] items in 1..{num_items}.")
+    counts = np.bincount(targets, minlength=num_items + 1)[1:]
+    starts = np.cumsum(counts) - counts
+    if config.max_samples_per_item is None:
+        indices = np.argsort(targets, kind="stable")
+        return _Samples(indices, starts, counts, counts)
+    draw = np.random.default_rng(config.seed).random(len(targets))
+    indices = np.lexsort((draw, targets))
+    rank = np.arange(len(targets)) - np.repeat(starts, counts)
+    indices = indices[rank < config.max_samples_per_item]
+    kept = np.minimum(counts, config.max_samples_per_item)
+    return _Samples(indices, np.cumsum(kept) - kept, kept, counts)
+
+
+class _Scorer:
+    """Runs the model over samples, in batches of one shape a level."""
+
+    def __init__(
+        self, samples, histories, log_prob, branching, config, progress
+    ):
+        self.samples = samples
+        self.histories = histories
+        self.log_prob = log_prob
+        self.branching = branching
+        self.batch_samples = config.batch_samples
+        self.batch_nodes = config.batch_nodes
+        self.progress = progress
+        self.pairs = self.total_pairs = 0
+        self.seconds = 0.0
+
+    def pairs_of(self, gap: int) -> int:
+        """Returns the pairs of a step: S (b + b**2 + .. + b**gap)."""
+        per_sample = sum(self.branching**j for j in range(1, gap + 1))
+        return len(self.samples.indices) * per_sample
+
+    def weights(self, items, nodes, level, gap):
+        """Returns L_c^{l-d+1,l} for each descendant an item may take.
+
+        Args:
+            items: [n] int, items counted from 0.
+            nodes: [n] int, n_i of each item, of level l - d.
+            level: l.
+            gap: d.
+
+        Returns:
+            [n, b**d] float32, descendants from left to right; 0 for items
+            without samples.
+        """
+        kept = self.samples.kept[items]
+        row = np.repeat(np.arange(len(items)), kept)
+        shift = self.samples.starts[items] - (np.cumsum(kept) - kept)
+        index = self.samples.indices[np.arange(len(row)) + shift[row]]
+        weights = np.zeros((len(items), self.branching**gap), np.float32)
+        for start in range(0, len(row), self.batch_samples):
+            rows = row[start : start + self.batch_samples]
+            history = self.histories(index[start : start + len(rows)])
+            runs = np.flatnonzero(np.diff(rows, prepend=-1))
+            sums = np.zeros((len(runs), 1))
+            for depth in range(1, gap + 1):
+                # A descendant adds its own to the sum of its ancestors.
+                sums = np.repeat(sums, self.branching, axis=1)
+                sums += np.add.reduceat(
+                    self._score(history, nodes[rows], level - gap, depth),
+                    runs,
+                    axis=0,
+                    dtype=np.float64,
+                )
+            weights[rows[runs]] += sums
+            if self.progress is not None:
+                self.progress(self.pairs, self.total_pairs)
+        if len(self.samples.indices) < self.samples.counts.sum():
+            thinned = self.samples.counts[items] / np.maximum(kept, 1)
+            weights *= thinned[:, None].astype(np.float32)
+        return weights
+
+    def _score(self, history, nodes, level, depth):
+        """Returns log p of all descendants `depth` below, [B, b**depth]."""
+        width = self.branching**depth
+        size = min(
+            self.batch_samples,
+            max(1, self.batch_nodes // width),
+            len(self.samples.indices),
+        )
+        scores = np.empty((len(nodes), width), np.float32)
+        for start in range(0, len(nodes), size):
+            part = slice(start, start + size)
+            batch = history[part]
+            candidates = tree_lib.descendants(
+                nodes[part].astype(np.int32),
+                levels=depth,
+                branching=self.branching,
+            )
+            if len(batch) < size:
+                # Repeats a row: a compiled model traces each shape anew.
+                short = ((0, size - len(batch)), (0, 0))
+                batch = np.pad(batch, short, mode="edge")
+                candidates = np.pad(candidates, short, mode="edge")
+            begin = time.perf_counter()
+            got = np.asarray(self.log_prob(batch, candidates, level + depth))
+            self.seconds += time.perf_counter() - begin
+            if got.shape != candidates.shape:
+                raise ValueError(
+                    f"log_prob must return {candidates.shape}, one value a "
+                    f"candidate node; got {got.shape}."
+                )
+            scores[part] = got[: len(scores[part])]
+        self.pairs += scores.size
+        return scores
