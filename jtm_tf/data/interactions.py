@@ -1,0 +1,227 @@
+"""The prepared folder: who did what when, in dense ids. Layout and loading.
+
+A folder holds four files; `jtm_tf.data.preparation` writes them.
+
+items.parquet, one row an item, in order of `item`:
+    item: int32, 1..N.
+    raw_id: string or int64, the id as the source had it.
+    category: string, path parts joined by "|", coarse to fine; null where
+        unknown; the column is absent where the source knows none.
+    name: string, optional.
+users.parquet, one row a user, in order of `user`:
+    user: int32, 1..U.
+    raw_id: string or int64.
+    split: string, "train", "validation" or "test".
+    further columns: user profile, strings or numbers, null where unknown.
+interactions.parquet, sorted by user, then timestamp, then source order:
+    user: int32.
+    item: int32.
+    timestamp: int64, seconds, or whatever orders the source's rows.
+manifest.json, written last: a folder without it is unfinished.
+    format_version, dataset, fingerprint (of the prepared content), counts,
+    settings (all that decides the content), source (name, bytes and SHA-256
+    of each input), skipped (the first offending lines by reason), timings.
+
+0 is padding and never an id. Pure NumPy and Arrow.
+"""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from jtm_tf import files
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+_SCHEMA = pa.schema(
+    [("user", pa.int32()), ("item", pa.int32()), ("timestamp", pa.int64())]
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Interactions:
+    """A prepared folder in memory.
+
+    Attributes:
+        user: [I] int32, ascending.
+        item: [I] int32.
+        timestamp: [I] int64, ascending within a user.
+        items: items.parquet, [N] rows.
+        users: users.parquet, [U] rows.
+        manifest: manifest.json.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    timestamp: np.ndarray
+    items: pa.Table
+    users: pa.Table
+    manifest: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Interactions({self.manifest.get('dataset')!r}, "
+            f"{len(self.user)} rows, {self.num_users} users, "
+            f"{self.num_items} items)"
+        )
+
+    @property
+    def num_items(self) -> int:
+        """N; items are 1..N."""
+        return self.items.num_rows
+
+    @property
+    def num_users(self) -> int:
+        """U; users are 1..U."""
+        return self.users.num_rows
+
+    def categories(self) -> np.ndarray | None:
+        """Returns item i's category path at [i - 1], [N] object.
+
+        Returns:
+            [N] of str or None, or None where the source knows no categories.
+        """
+        if "category" not in self.items.column_names:
+            return None
+        return np.array(self.items["category"].to_pylist(), object)
+
+    def split_users(self, split: str) -> np.ndarray:
+        """Returns the ids of the users in `split`, ascending int32."""
+        mask = pc.equal(self.users["split"], split)
+        rows = np.flatnonzero(mask.to_numpy())
+        return (rows + 1).astype(np.int32)
+
+    def user_rows(self) -> np.ndarray:
+        """Returns where each user's rows begin, [U + 2] int64.
+
+        User u has the rows offsets[u]:offsets[u + 1]; PAD has none.
+        """
+        counts = np.bincount(self.user, minlength=self.num_users + 1)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def save(
+    data_dir: files.Path,
+    *,
+    rows: pa.Table,
+    items: pa.Table,
+    users: pa.Table,
+) -> str:
+    """Writes all but the manifest, each file whole or not at all.
+
+    A manifest that stands there goes first, so that a crash leaves a folder
+    that reads as unfinished, not as a mixture.
+
+    Returns:
+        The content's fingerprint.
+    """
+    data_dir = pathlib.Path(data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    (data_dir / MANIFEST).unlink(missing_ok=True)
+    digest = hashlib.sha256()
+    tables = {"items": items, "users": users, "interactions": rows}
+    for name, table in tables.items():
+        _update(digest, table)
+        with files.replacing(data_dir / f"{name}.parquet") as temporary:
+            pq.write_table(table, temporary, row_group_size=1 << 20)
+    return digest.hexdigest()
+
+
+def read_manifest(data_dir: files.Path) -> dict[str, Any] | None:
+    """Returns the manifest, or None where the folder is new or unfinished.
+
+    Raises:
+        ValueError: it is broken, or of another format version.
+    """
+    path = pathlib.Path(data_dir) / MANIFEST
+    if not path.is_file():
+        return None
+    manifest = files.read_json(path)
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version}; this program reads "
+            f"{FORMAT_VERSION}. Prepare the data again, into another folder "
+            "or with --overwrite."
+        )
+    return manifest
+
+
+def load(data_dir: files.Path) -> Interactions:
+    """Reads a prepared folder.
+
+    Raises:
+        FileNotFoundError: there is no finished prepared folder.
+        ValueError: it is damaged, or of another format version.
+    """
+    data_dir = pathlib.Path(data_dir)
+    manifest = read_manifest(data_dir)
+    if manifest is None:
+        state = "is not finished" if data_dir.is_dir() else "does not exist"
+        raise FileNotFoundError(
+            f"{data_dir} {state}: it has no {MANIFEST}. Make it with "
+            "python -m experiments.prepare."
+        )
+    rows = _read(data_dir / "interactions.parquet")
+    items = _read(data_dir / "items.parquet")
+    users = _read(data_dir / "users.parquet")
+    counts = manifest["counts"]
+    want = (counts["rows_kept"], counts["items"], counts["users"])
+    got = (rows.num_rows, items.num_rows, users.num_rows)
+    if want != got or rows.schema.names != _SCHEMA.names:
+        raise ValueError(
+            f"{data_dir} is damaged: its manifest counts {want} rows, items "
+            f"and users, its files hold {got} with columns "
+            f"{rows.schema.names}. Prepare it again with --overwrite."
+        )
+    return Interactions(
+        rows["user"].to_numpy(),
+        rows["item"].to_numpy(),
+        rows["timestamp"].to_numpy(),
+        items,
+        users,
+        manifest,
+    )
+
+
+def _read(path: pathlib.Path) -> pa.Table:
+    """Reads one table; a broken file is a `ValueError` that names it."""
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged: {error}. Prepare the folder "
+            "again with --overwrite."
+        ) from error
+
+
+class _HashSink(io.RawIOBase):
+    """A file that keeps nothing but the hash of what is written."""
+
+    def __init__(self, digest: Any):
+        self._digest = digest
+
+    def writable(self) -> bool:
+        """Tells Arrow that it may write."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Hashes `data`."""
+        self._digest.update(data)
+        return len(data)
+
+
+def _update(digest: Any, table: pa.Table) -> None:
+    """Adds a table's content to a hash, however it is split in chunks."""
+    table = table.combine_chunks().replace_schema_metadata(None)
+    sink = pa.PythonFile(_HashSink(digest), mode="w")
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1 << 20)

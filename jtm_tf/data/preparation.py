@@ -1,0 +1,337 @@
+"""Raw rows to a prepared folder (paper Sec. 4.1): ids, threshold, splits.
+
+1. read blocks, ids as dictionary codes;  2. drop users with too few rows;
+3. number users and items 1.. in order of raw id;  4. sort rows by user, then
+time, ties in source order;  5. describe items and users;  6. split users;
+7. write, the manifest last. `jtm_tf.data.interactions` has the layout.
+
+Pure NumPy and Arrow, and silent: progress goes to a callback.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jtm_tf import files
+from jtm_tf.data import encoding
+from jtm_tf.data import interactions
+from jtm_tf.data import readers
+from jtm_tf.data import sources
+from jtm_tf.data import splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to prepare; the flags of `experiments.prepare`.
+
+    Attributes:
+        dataset: a name of `readers.READERS`.
+        data_dir: the folder to write.
+        input: the raw file; None for a data set that comes as a package.
+        metadata: a second file that describes the items.
+        columns: the source's column for each role, for csv and parquet.
+        profile: further columns, properties of the user.
+        min_interactions: users with fewer rows are dropped.
+        seed: decides the split of the users.
+        validation_share: share of the users to validate on.
+        test_share: share of the users to test on.
+        max_bad_share: fail above this share of malformed rows.
+        overwrite: replace a folder made with other settings.
+    """
+
+    dataset: str
+    data_dir: str
+    input: str | None = None
+    metadata: str | None = None
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    profile: tuple[str, ...] = ()
+    min_interactions: int = 10
+    seed: int = 0
+    validation_share: float = 0.1
+    test_share: float = 0.1
+    max_bad_share: float = 0.01
+    overwrite: bool = False
+
+    def __post_init__(self):
+        if self.dataset not in readers.READERS:
+            raise ValueError(
+                f"Unknown dataset {self.dataset!r}; expected one of "
+                f"{list(readers.READERS)}."
+            )
+        if self.min_interactions < 2:
+            raise ValueError(
+                "min_interactions must be >= 2, one to know and one to "
+                f"predict; got {self.min_interactions}."
+            )
+        if not 0 <= self.max_bad_share <= 1:
+            raise ValueError(
+                f"max_bad_share must be in [0, 1]; got {self.max_bad_share}."
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides the content, as it stands in the manifest."""
+        return {
+            "dataset": self.dataset,
+            "columns": dict(self.columns),
+            "profile": list(self.profile),
+            "metadata": self.metadata is not None,
+            "min_interactions": self.min_interactions,
+            "seed": self.seed,
+            "validation_share": self.validation_share,
+            "test_share": self.test_share,
+        }
+
+
+def run(
+    config: Config, on_rows: Callable[[int], None] = lambda rows: None
+) -> tuple[dict[str, Any], bool]:
+    """Prepares a folder, unless it stands there already.
+
+    Args:
+        config: what to prepare.
+        on_rows: called with the number of rows of each block read.
+
+    Returns:
+        The manifest, and whether anything was done.
+
+    Raises:
+        FileNotFoundError: an input is missing.
+        ValueError: bad input, or `data_dir` was made with other settings or
+            from another source and `overwrite` is off.
+    """
+    began = time.monotonic()
+    options = readers.Options(
+        config.input, config.metadata, config.columns, config.profile
+    )
+    reader = readers.READERS[config.dataset](options)
+    source = [sources.fingerprint(path) for path in reader.paths]
+    if not config.overwrite:
+        standing = interactions.read_manifest(config.data_dir)
+        if standing is not None:
+            _refuse_difference(config, standing, source)
+            return standing, False
+
+    skipped = sources.SkipLog()
+    raw = encoding.RawRows()
+    for block in reader.rows(skipped):
+        raw.add(block)
+        on_rows(block.num_rows)
+    read = raw.num_rows + sum(skipped.counts.values())
+    _refuse_bad(config, skipped, raw.num_rows, read)
+    seconds_read = time.monotonic() - began
+
+    rows, items, users, counts = _number(config, reader, raw, skipped)
+    del raw
+    seconds_sorted = time.monotonic() - began
+    fingerprint = interactions.save(
+        config.data_dir, rows=rows, items=items, users=users
+    )
+    seconds = time.monotonic() - began
+    manifest = {
+        "format_version": interactions.FORMAT_VERSION,
+        "dataset": config.dataset,
+        "fingerprint": fingerprint,
+        "counts": {
+            "rows_read": read,
+            "rows_kept": rows.num_rows,
+            "rows_skipped": skipped.counts,
+            **counts,
+        },
+        "settings": config.settings(),
+        "source": source,
+        "skipped": skipped.examples,
+        "timings": {
+            "read_seconds": round(seconds_read, 3),
+            "number_seconds": round(seconds_sorted - seconds_read, 3),
+            "write_seconds": round(seconds - seconds_sorted, 3),
+            "total_seconds": round(seconds, 3),
+            "rows_per_second": round(read / max(seconds, 1e-9)),
+        },
+    }
+    path = pathlib.Path(config.data_dir) / interactions.MANIFEST
+    files.write_json(path, manifest)
+    return manifest, True
+
+
+def summary(manifest: Mapping[str, Any]) -> str:
+    """Returns a prepared folder's counts as text, a fact a line."""
+    counts, settings = manifest["counts"], manifest["settings"]
+    lines = [
+        f"dataset        {manifest['dataset']}",
+        f"rows           {counts['rows_read']:,} read, "
+        f"{counts['rows_kept']:,} kept",
+        f"users          {counts['users']:,} kept, "
+        f"{counts['users_below_threshold']:,} dropped with fewer than "
+        f"{settings['min_interactions']} rows",
+        f"items          {counts['items']:,}, of them "
+        f"{counts['items_without_training']:,} without a training row",
+        f"categories     {counts['categories']:,}; "
+        f"{counts['items_without_category']:,} items have none, "
+        f"{counts['items_with_changed_category']:,} had several (the most "
+        "frequent wins)",
+    ]
+    for split in splits.SPLITS:
+        lines.append(
+            f"{split:<14} {counts['split_users'][split]:,} users, "
+            f"{counts['split_interactions'][split]:,} rows"
+        )
+    for reason, count in counts["rows_skipped"].items():
+        lines.append(f"skipped        {count:,} x {reason}, first:")
+        lines += [f"    {text}" for text in manifest["skipped"][reason]]
+    timings = manifest["timings"]
+    lines.append(
+        f"time           {timings['total_seconds']:.1f} s, "
+        f"{timings['rows_per_second']:,} rows/s"
+    )
+    return "\n".join(lines)
+
+
+def _number(
+    config: Config,
+    reader: readers.Reader,
+    raw: encoding.RawRows,
+    skipped: sources.SkipLog,
+) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
+    """Returns the three tables of the folder, and counts."""
+    user, user_ids = raw.codes("user", infer_integers=reader.infer_integers)
+    item, item_ids = raw.codes("item", infer_integers=reader.infer_integers)
+    timestamp = raw.timestamps()
+    enough = np.bincount(user, minlength=len(user_ids)) >= (
+        config.min_interactions
+    )
+    if np.count_nonzero(enough) < len(splits.SPLITS):
+        raise ValueError(
+            f"{np.count_nonzero(enough)} of {len(enough)} users have "
+            f"{config.min_interactions} rows or more; three splits need 3. "
+            "Lower --min_interactions or bring more data."
+        )
+    kept = enough[user]
+    if kept.all():
+        kept = slice(None)
+    user, user_ids = encoding.renumber(user[kept], user_ids)
+    item, item_ids = encoding.renumber(item[kept], item_ids)
+
+    described = {
+        name: encoding.majority(owner, *raw.codes(name), kept, len(ids))
+        for owner, ids, names in (
+            (item, item_ids, raw.item_columns),
+            (user, user_ids, raw.user_columns),
+        )
+        for name in names
+    }
+    changed = described["category"][1] if "category" in described else 0
+    order = encoding.row_order(user, timestamp[kept])
+    user, item, timestamp = (
+        column[order] for column in (user, item, timestamp[kept])
+    )
+
+    items = {"item": _ids(len(item_ids)), "raw_id": item_ids}
+    for name in raw.item_columns:
+        items[name] = described[name][0]
+    if "category" in items:
+        items["category"] = reader.category_path(items["category"])
+    records = reader.describe_items(item_ids, skipped)
+    if records is not None:
+        items.update(zip(records.column_names, records.columns))
+
+    split = splits.split_users(
+        len(user_ids),
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        seed=config.seed,
+    )
+    users = {
+        "user": _ids(len(user_ids)),
+        "raw_id": user_ids,
+        "split": pa.array(split),
+    }
+    for name in raw.user_columns:
+        users[name] = described[name][0]
+    records = reader.describe_users(user_ids)
+    if records is not None:
+        users.update(zip(records.column_names, records.columns))
+
+    split_of_row = split[user - 1]
+    in_training = np.zeros(len(item_ids) + 1, bool)
+    in_training[item[split_of_row == splits.SPLITS[0]]] = True
+    category = items.get("category")
+    counts = {
+        "users": len(user_ids),
+        "users_below_threshold": int(np.count_nonzero(~enough)),
+        "items": len(item_ids),
+        "items_without_training": len(item_ids) - int(in_training.sum()),
+        "items_without_category": (
+            len(item_ids) if category is None else category.null_count
+        ),
+        "items_with_changed_category": int(np.sum(changed)),
+        "categories": (
+            0 if category is None else len(pc.unique(pc.drop_null(category)))
+        ),
+        "split_users": {
+            name: int(np.sum(split == name)) for name in splits.SPLITS
+        },
+        "split_interactions": {
+            name: int(np.sum(split_of_row == name)) for name in splits.SPLITS
+        },
+    }
+    rows = pa.table({"user": user, "item": item, "timestamp": timestamp})
+    return rows, pa.table(items), pa.table(users), counts
+
+
+def _ids(count: int) -> pa.Array:
+    """Returns 1..count as int32."""
+    return pa.array(np.arange(1, count + 1, dtype=np.int32))
+
+
+def _refuse_bad(
+    config: Config, skipped: sources.SkipLog, good: int, read: int
+) -> None:
+    """Raises where too many rows are malformed, or none is good."""
+    share = skipped.malformed / max(read, 1)
+    if share <= config.max_bad_share and good:
+        return
+    first = "; ".join(
+        f"{count} x {reason}, first {skipped.examples[reason][0]!r}"
+        for reason, count in skipped.counts.items()
+    )
+    if good or skipped.malformed:
+        raise ValueError(
+            f"{skipped.malformed} of {read} rows in {config.input} are "
+            f"malformed, {share:.2%}; --max_bad_share allows "
+            f"{config.max_bad_share:.2%}. Skipped: {first}."
+        )
+    raise ValueError(
+        f"{config.input or config.dataset} holds no usable row"
+        + (f". Skipped: {first}." if first else ".")
+    )
+
+
+def _refuse_difference(
+    config: Config, standing: Mapping[str, Any], source: list[dict[str, Any]]
+) -> None:
+    """Raises where a finished folder is not what this run would write."""
+    old, new = standing["settings"], config.settings()
+    differences = [
+        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    was = [part["sha256"] for part in standing["source"]]
+    if was != [part["sha256"] for part in source]:
+        old_names = [part["name"] for part in standing["source"]]
+        new_names = [part["name"] for part in source]
+        differences.append(
+            f"the source's content differs ({old_names} then, {new_names} now)"
+        )
+    if differences:
+        raise ValueError(
+            f"{config.data_dir} was prepared differently: "
+            f"{'; '.join(differences)}. Pass another --data_dir, or "
+            "--overwrite to replace it."
+        )

@@ -1,0 +1,334 @@
+"""Opens raw files as streams of Arrow rows and accounts for what is skipped.
+
+Compression is told from content, never from the name. CSV columns arrive as
+strings, so that no id loses a leading zero before anybody has looked at it.
+Knows nothing of any data set; `readers` does.
+"""
+
+import contextlib
+import csv
+import hashlib
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from jtm_tf import files
+
+_BLOCK_BYTES = 1 << 24
+_BLOCK_ROWS = 1 << 20
+_GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
+_BOM = b"\xef\xbb\xbf"
+_BROKEN = (
+    pa.ArrowInvalid, pa.ArrowNotImplementedError, zipfile.BadZipFile,
+    zlib.error, EOFError, UnicodeDecodeError,
+)  # fmt: skip
+
+
+class SkipLog:
+    """Counts skipped rows by reason and keeps the first lines of each.
+
+    Attributes:
+        counts: rows skipped, by reason.
+        examples: the first offending lines, by reason, "line 7: a,b".
+        malformed: rows that are broken, as opposed to out of scope.
+    """
+
+    kept_examples = 5
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+        self.malformed = 0
+
+    def add(
+        self,
+        reason: str,
+        count: int,
+        lines: Sequence[tuple[int | None, str]],
+        *,
+        malformed: bool = True,
+    ) -> None:
+        """Counts `count` rows; `lines` are (line number, text) of the first."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        self.malformed += count if malformed else 0
+        examples = self.examples.setdefault(reason, [])
+        for number, text in lines[: self.kept_examples - len(examples)]:
+            place = "" if number is None else f"line {number}: "
+            examples.append(place + text[:200])
+
+    def wants(self, reason: str) -> bool:
+        """Tells whether one more example of `reason` would be kept."""
+        return len(self.examples.get(reason, ())) < self.kept_examples
+
+
+def fingerprint(path: files.Path) -> dict[str, Any]:
+    """Returns name, size and SHA-256 of a file."""
+    path = pathlib.Path(path)
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+@contextlib.contextmanager
+def open_bytes(path: files.Path) -> Iterator[BinaryIO | pa.NativeFile]:
+    """Opens a plain, gzip or zip file for reading what is in it.
+
+    Args:
+        path: the file; a zip archive must hold exactly one file.
+
+    Yields:
+        A readable binary stream.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, truncated or broken; also when that
+            shows only inside the `with` block.
+    """
+    path = pathlib.Path(path)
+    with open(path, "rb") as start:
+        magic = start.read(4)
+    if not magic:
+        raise ValueError(f"{path} is empty; expected rows.")
+    try:
+        with contextlib.ExitStack() as stack:
+            if magic.startswith(_GZIP):
+                raw = stack.enter_context(pa.OSFile(str(path)))
+                stream: Any = pa.CompressedInputStream(raw, "gzip")
+            elif magic == _ZIP:
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                names = [n for n in archive.namelist() if not n.endswith("/")]
+                if len(names) != 1:
+                    raise ValueError(
+                        f"{path} must hold exactly one file; got {names}. "
+                        "Unpack it and pass the file with the rows."
+                    )
+                stream = archive.open(names[0])
+            else:
+                stream = pa.OSFile(str(path))
+            yield stack.enter_context(stream)
+    except _BROKEN as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+    except OSError as error:
+        if error.errno is not None:  # a real one: permissions, disk
+            raise
+        # Arrow reports broken compression so, without an errno.
+        raise ValueError(
+            f"{path} cannot be decompressed: {error}. Is it complete?"
+        ) from error
+
+
+def first_row(path: files.Path) -> tuple[list[str], str]:
+    """Returns a CSV file's first row, split, and its delimiter (, or tab).
+
+    Raises:
+        ValueError: there is no first row.
+    """
+    with open_bytes(path) as stream:
+        head = stream.read(1 << 16)
+    line = head.removeprefix(_BOM).split(b"\n", 1)[0].rstrip(b"\r")
+    if not line.strip():
+        raise ValueError(f"{path} is empty or starts with an empty line.")
+    text = line.decode("utf-8", errors="replace")
+    delimiter = "\t" if "\t" in text and "," not in text else ","
+    return next(csv.reader([text], delimiter=delimiter)), delimiter
+
+
+class CsvRows:
+    """Streams a CSV file; rows of another length go to the log.
+
+    Args:
+        path: the file, plain, gzip or zip.
+        names: one name a column of the file.
+        columns: the names wanted.
+        skip_rows: lines before the first row.
+        delimiter: one character.
+        skipped: takes the rows of a wrong length.
+    """
+
+    # Beyond so many broken rows line numbers are not worth their memory.
+    _max_numbers = 100_000
+
+    def __init__(
+        self,
+        path: files.Path,
+        names: Sequence[str],
+        *,
+        columns: Sequence[str],
+        skip_rows: int = 0,
+        delimiter: str = ",",
+        skipped: SkipLog,
+    ):
+        self._path, self._names, self._columns = path, names, columns
+        self._skip_rows, self._delimiter = skip_rows, delimiter
+        self._skipped = skipped
+        self._wrong: list[int | None] = []  # line numbers, ascending
+
+    def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yields blocks of string columns and the index of their first row."""
+        strings = {name: pa.string() for name in self._names}
+        with open_bytes(self._path) as stream:
+            # One thread: faster here, and only then are rows numbered.
+            blocks = pyarrow.csv.open_csv(
+                stream,
+                read_options=pyarrow.csv.ReadOptions(
+                    use_threads=False,
+                    block_size=_BLOCK_BYTES,
+                    column_names=self._names,
+                    skip_rows=self._skip_rows,
+                ),
+                parse_options=pyarrow.csv.ParseOptions(
+                    delimiter=self._delimiter,
+                    invalid_row_handler=self._skip,
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=strings,
+                    include_columns=self._columns,
+                    strings_can_be_null=False,
+                ),
+            )
+            index = 0
+            for block in blocks:
+                yield block, index
+                index += block.num_rows
+
+    def line_numbers(self, rows: np.ndarray) -> list[int | None]:
+        """Returns the line of each row index, None where no longer known."""
+        if len(self._wrong) > self._max_numbers:
+            return [None] * len(rows)
+        # The j-th wrong line w has w - 1 - skip_rows - j good rows before it.
+        wrong = np.array(self._wrong, np.int64)
+        before = wrong - 1 - self._skip_rows - np.arange(len(wrong))
+        shift = np.searchsorted(before, rows, side="right")
+        return (rows + 1 + self._skip_rows + shift).tolist()
+
+    def _skip(self, row: Any) -> str:
+        """Counts a row with a wrong number of columns."""
+        if len(self._wrong) <= self._max_numbers:
+            self._wrong.append(row.number)
+        self._skipped.add("wrong_column_count", 1, [(row.number, row.text)])
+        return "skip"
+
+
+def is_parquet(path: files.Path) -> bool:
+    """Tells by its first bytes whether a file is Parquet."""
+    with open(path, "rb") as stream:
+        return stream.read(4) == _PARQUET
+
+
+class ParquetRows:
+    """Streams the named columns of a Parquet file; see `CsvRows`."""
+
+    def __init__(self, path: files.Path, columns: Sequence[str]):
+        self._path, self._columns = path, columns
+
+    def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yields blocks as the file types them and their first row's index."""
+        with open_parquet(self._path) as source:
+            index = 0
+            for block in source.iter_batches(
+                _BLOCK_ROWS, columns=self._columns
+            ):
+                yield block, index
+                index += block.num_rows
+
+    def line_numbers(self, rows: np.ndarray) -> list[int | None]:
+        """Returns each row's number, from 1."""
+        return (rows + 1).tolist()
+
+
+@contextlib.contextmanager
+def open_parquet(path: files.Path) -> Iterator[pq.ParquetFile]:
+    """Opens a Parquet file; a broken one is a `ValueError` that names it."""
+    if not pathlib.Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with pq.ParquetFile(path) as source:
+            yield source
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as Parquet: {error}."
+        ) from error
+
+
+def parse_seconds(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Reads times as whole seconds that are not negative.
+
+    Args:
+        column: [R] strings of digits, integers, whole floats, dates or
+            timestamps.
+
+    Returns:
+        [R] int64 seconds, and [R] bool, true where the row has none.
+    """
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # More than 18 digits may pass int64; no clock counts so far.
+        good = pc.and_(
+            pc.ascii_is_decimal(column), pc.less(pc.binary_length(column), 19)
+        )
+        column = pc.if_else(good, column, None)
+    elif pa.types.is_temporal(kind):
+        column = pc.cast(column, pa.timestamp("s"), safe=False)
+    elif pa.types.is_floating(kind):
+        column = pc.if_else(pc.equal(column, pc.floor(column)), column, None)
+    elif not pa.types.is_integer(kind):
+        raise ValueError(
+            f"Times must be seconds or timestamps; got a column of {kind}."
+        )
+    seconds = pc.cast(column, pa.int64())
+    seconds = pc.if_else(pc.less(seconds, 0), None, seconds)
+    bad = seconds.is_null().to_numpy(zero_copy_only=False)
+    return pc.fill_null(seconds, 0), bad
+
+
+def keep_good(
+    block: pa.RecordBatch,
+    bad: Mapping[str, np.ndarray],
+    *,
+    index: int,
+    rows: CsvRows | ParquetRows,
+    shown: pa.RecordBatch,
+    skipped: SkipLog,
+    out_of_scope: Sequence[str] = (),
+) -> pa.RecordBatch:
+    """Drops and counts bad rows, each under the first reason that holds.
+
+    Args:
+        block: [R] rows.
+        bad: [R] bool for each reason.
+        index: the index of the block's first row in `rows`.
+        rows: where the block came from; it knows line numbers.
+        shown: [R] rows to show in examples.
+        skipped: takes the counts.
+        out_of_scope: the reasons that do not make a row malformed.
+
+    Returns:
+        The rows for which no reason holds.
+    """
+    dropped = np.zeros(block.num_rows, bool)
+    for reason, mask in bad.items():
+        mask = mask & ~dropped
+        count = int(np.count_nonzero(mask))
+        if not count:
+            continue
+        dropped |= mask
+        lines: list[tuple[int | None, str]] = []
+        if skipped.wants(reason):
+            first = np.flatnonzero(mask)[: skipped.kept_examples]
+            texts = [
+                ",".join("" if v is None else str(v) for v in row.values())
+                for row in shown.take(pa.array(first)).to_pylist()
+            ]
+            lines = list(zip(rows.line_numbers(first + index), texts))
+        skipped.add(reason, count, lines, malformed=reason not in out_of_scope)
+    if not dropped.any():
+        return block
+    return block.filter(pa.array(~dropped))

@@ -1,0 +1,223 @@
+"""Who trains and who judges, and what each sees (paper Sec. 4.1).
+
+Users are split disjointly. Each interaction of a training user is a sample
+with the behaviours before it as its history; of a validation or test user the
+first half by time is known and the second half is the ground truth. Pure
+NumPy; no files.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jtm_tf.data import interactions as interactions_lib
+from jtm_tf.types import PAD
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_users(
+    num_users: int, *, validation_share: float, test_share: float, seed: int
+) -> np.ndarray:
+    """Draws each user's split; every split gets at least one user.
+
+    Args:
+        num_users: U, at least 3.
+        validation_share: share of the users to validate on, in [0, 1).
+        test_share: share of the users to test on, in [0, 1).
+        seed: decides the draw together with the other arguments.
+
+    Returns:
+        [U] str, one of `SPLITS` each.
+
+    Raises:
+        ValueError: too few users, or shares that leave none to train on.
+    """
+    if num_users < len(SPLITS):
+        raise ValueError(
+            f"Three splits need at least 3 users; got {num_users}. Lower "
+            "min_interactions or bring more data."
+        )
+    for name, share in (
+        ("validation_share", validation_share),
+        ("test_share", test_share),
+    ):
+        if not 0 <= share < 1:
+            raise ValueError(f"{name} must be in [0, 1); got {share}.")
+    validation = max(1, round(num_users * validation_share))
+    test = max(1, round(num_users * test_share))
+    if validation + test >= num_users:
+        raise ValueError(
+            f"validation_share {validation_share} and test_share {test_share} "
+            f"leave none of {num_users} users to train on; lower them."
+        )
+    order = np.random.default_rng(seed).permutation(num_users)
+    names = np.full(num_users, SPLITS[0], f"<U{max(map(len, SPLITS))}")
+    names[order[:validation]] = SPLITS[1]
+    names[order[validation : validation + test]] = SPLITS[2]
+    return names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """The training samples of Eq. 2, histories kept as ranges.
+
+    A user's first interaction is a sample with an empty history: the model's
+    answer to somebody unknown.
+
+    Attributes:
+        items: [I] int32, all training users' items, user after user, oldest
+            first.
+        starts: [S] int64, the first index in `items` of the sample's user.
+        targets: [S] int64, the index in `items` of the sample's target; its
+            history is `items[start:target]`.
+    """
+
+    items: np.ndarray
+    starts: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self):
+        if self.starts.shape != self.targets.shape:
+            raise ValueError(
+                f"starts and targets must pair up; got {self.starts.shape} "
+                f"and {self.targets.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def target_items(self) -> np.ndarray:
+        """Returns c_i, the item of each sample's target, [S] int32."""
+        return self.items[self.targets]
+
+    def histories(self, samples: np.ndarray, max_history: int) -> np.ndarray:
+        """Returns the newest behaviours before each sample's target.
+
+        Args:
+            samples: [B] int indices of samples.
+            max_history: T.
+
+        Returns:
+            [B, T] int32 items, oldest to newest, left-padded with `PAD`.
+        """
+        return _windows(
+            self.items,
+            self.starts[samples],
+            self.targets[samples],
+            max_history,
+        )
+
+    def take(self, samples: np.ndarray) -> "Examples":
+        """Returns the samples at these indices, [B], over the same items."""
+        return Examples(self.items, self.starts[samples], self.targets[samples])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeldOutUsers:
+    """Validation or test users: what is known of each and what came later.
+
+    Of m rows by time the first m // 2 are known; the rest, as a set, is the
+    ground truth. It may repeat items of the known half.
+
+    Attributes:
+        users: [U] int32 user ids, ascending.
+        history: [U, T] int32, the newest T known items, oldest to newest,
+            left-padded with `PAD`.
+        full_history: [H] int32, the whole known halves, user after user.
+        full_history_offsets: [U + 1] int64; user i's known items are
+            `full_history[offsets[i]:offsets[i + 1]]`.
+        truth: [G] int32, each user's distinct later items, ascending.
+        truth_offsets: [U + 1] int64, in the same way.
+    """
+
+    users: np.ndarray
+    history: np.ndarray
+    full_history: np.ndarray
+    full_history_offsets: np.ndarray
+    truth: np.ndarray
+    truth_offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def training_examples(
+    interactions: interactions_lib.Interactions,
+) -> Examples:
+    """Returns every interaction of every training user as a sample."""
+    offsets = interactions.user_rows()
+    users = interactions.split_users(SPLITS[0])
+    rows, lengths = _rows_of(offsets, users)
+    ends = np.cumsum(lengths)
+    starts = np.repeat(ends - lengths, lengths)
+    targets = np.arange(len(rows), dtype=np.int64)
+    return Examples(interactions.item[rows], starts, targets)
+
+
+def held_out_users(
+    interactions: interactions_lib.Interactions, split: str, max_history: int
+) -> HeldOutUsers:
+    """Splits each held-out user's rows in a known half and a ground truth.
+
+    Args:
+        interactions: the prepared data.
+        split: "validation" or "test".
+        max_history: T.
+
+    Returns:
+        One row a user of the split.
+
+    Raises:
+        ValueError: another split.
+    """
+    if split not in SPLITS[1:]:
+        raise ValueError(f"split must be one of {SPLITS[1:]}; got {split!r}.")
+    offsets = interactions.user_rows()
+    users = interactions.split_users(split)
+    rows, lengths = _rows_of(offsets, users)
+    items = interactions.item[rows]
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    middles = starts + lengths // 2
+    owner = np.repeat(np.arange(len(users)), lengths)
+    known = np.arange(len(rows)) < middles[owner]
+    # One number a (user, item) pair, so that one sort removes repeats.
+    width = interactions.num_items + 1
+    pairs = np.unique(owner[~known] * width + items[~known])
+    truth_owner = pairs // width
+    return HeldOutUsers(
+        users=users,
+        history=_windows(items, starts, middles, max_history),
+        full_history=items[known],
+        full_history_offsets=_offsets(owner[known], len(users)),
+        truth=(pairs % width).astype(np.int32),
+        truth_offsets=_offsets(truth_owner, len(users)),
+    )
+
+
+def _windows(
+    items: np.ndarray, starts: np.ndarray, ends: np.ndarray, width: int
+) -> np.ndarray:
+    """Returns the last `width` of items[start:end] a row, left-padded."""
+    at = ends[:, None] - np.arange(width, 0, -1)  # [B, T]
+    inside = at >= starts[:, None]
+    return np.where(inside, items[np.where(inside, at, 0)], PAD).astype(
+        np.int32
+    )
+
+
+def _rows_of(
+    offsets: np.ndarray, users: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of these users in order, and how many each has."""
+    lengths = offsets[users + 1] - offsets[users]
+    shift = offsets[users] - (np.cumsum(lengths) - lengths)
+    rows = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(shift, lengths)
+    return rows, lengths
+
+
+def _offsets(owner: np.ndarray, count: int) -> np.ndarray:
+    """Returns where each owner's range starts, [count + 1] int64."""
+    lengths = np.bincount(owner, minlength=count)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
