@@ -45,3 +45,8 @@ def read_json(path: Path) -> Any:
         return json.loads(pathlib.Path(path).read_text())
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
+
+
+def as_json(value: Any) -> Any:
+    """Returns `value` as it will be read back: tuples become lists."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,70 @@
+"""Evaluates the best model of a run by beam search; prints JSON last.
+
+    python -m experiments.evaluate --run_dir=RUN --split=test \\
+        --num_results=200 --beam_width=400
+"""
+
+import json
+
+import keras
+from absl import flags
+
+from experiments import program
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "The --out_dir of experiments.train.", required=True
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "The prepared data, if it has moved since training."
+)
+_SPLIT = flags.DEFINE_enum(
+    "split", "test", splits.SPLITS[1:], "The users to judge on."
+)
+_NUM_RESULTS = flags.DEFINE_integer(
+    "num_results", 200, "M, the items returned to a user.", lower_bound=1
+)
+_BEAM_WIDTH = flags.DEFINE_integer(
+    "beam_width",
+    None,
+    "Nodes that the search keeps on each level; twice num_results if not "
+    "given.",
+    lower_bound=1,
+)
+_FILTER_HISTORY = flags.DEFINE_bool(
+    "filter_history", False, "Never return what the user is known to have."
+)
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    folder = run_folder.RunFolder(_RUN_DIR.value)
+    config = folder.read_config()
+    if not folder.model.exists():
+        raise FileNotFoundError(
+            f"{folder.path} has no model yet: its first iteration has not "
+            "ended. Start experiments.train again with the same command."
+        )
+    data = interactions.load(_DATA_DIR.value or config["data_dir"])
+    if data.manifest["fingerprint"] != config["data"]:
+        raise ValueError(
+            "The prepared data differ from those of the run: fingerprint "
+            f"{data.manifest['fingerprint']} against {config['data']}. Give "
+            "the right folder as --data_dir, or train again."
+        )
+    model = keras.saving.load_model(folder.model)
+    result = judge.judge_model(
+        model,
+        splits.held_out_users(data, _SPLIT.value, model.max_history),
+        num_results=_NUM_RESULTS.value,
+        beam_width=_BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,
+        filter_history=_FILTER_HISTORY.value,
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    program.run(main)

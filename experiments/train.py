@@ -1,0 +1,218 @@
+"""Trains one method of the paper's Table 1, from prepared data to metrics.
+
+    python -m experiments.train --method=jtm --data_dir=DATA --out_dir=RUN
+
+Killed at any moment and started again with the same command, it goes on
+where it was and ends with the same metrics. RUN/metrics.json has a record for
+each iteration and, at the end, the test metrics of the best one; the best
+model with its tree is RUN/best.keras; the learning curves are shown by
+`tensorboard --logdir=RUN`.
+"""
+
+import json
+import pathlib
+import sys
+
+import tensorflow as tf
+from absl import flags
+from absl import logging
+
+from experiments import program
+from jtm_tf import joint
+from jtm_tf import training
+from jtm_tf import tree_learning
+from jtm_tf.data import interactions
+from jtm_tf.models import tree_model
+
+_DEFAULT = joint.JointConfig()
+
+_METHOD = flags.DEFINE_enum(
+    "method",
+    None,
+    list(joint.METHODS),
+    "Row of Table 1. jtm: tree learning and hierarchical representation; "
+    "jtm_h: the same on the initial tree; tdm: the initial tree, users "
+    "described by leaves.",
+    required=True,
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "What experiments.prepare wrote.", required=True
+)
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir",
+    None,
+    "The run folder; a run of the same settings is continued, any other is "
+    "refused.",
+    required=True,
+)
+_SEED = flags.DEFINE_integer(
+    "seed", _DEFAULT.seed, "Of initial tree, weights and samples."
+)
+_JOINT_ITERATIONS = flags.DEFINE_integer(
+    "joint_iterations",
+    _DEFAULT.joint_iterations,
+    "Rounds of Algorithm 1: a model step, then a tree step (none after the "
+    "last). tdm and jtm_h train as many epochs.",
+    lower_bound=1,
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs_per_iteration",
+    _DEFAULT.epochs_per_iteration,
+    "Epochs of a model step.",
+    lower_bound=1,
+)
+_BRANCHING = flags.DEFINE_integer(
+    "branching", _DEFAULT.branching, "Children of a node.", lower_bound=2
+)
+_INITIAL_TREE = flags.DEFINE_enum(
+    "initial_tree",
+    _DEFAULT.initial_tree,
+    joint.INITIAL_TREES,
+    "How the first tree seats the items: sorted by category path, or at "
+    "random (for data without categories).",
+)
+_EMBEDDING_DIM = flags.DEFINE_integer(
+    "embedding_dim", _DEFAULT.embedding_dim, "Embedding size.", lower_bound=1
+)
+_WINDOWS = flags.DEFINE_list(
+    "windows",
+    [str(n) for n in _DEFAULT.windows],
+    "Lengths of the history's time windows, oldest first; the model sees "
+    "their sum of behaviours.",
+)
+_HIDDEN = flags.DEFINE_list(
+    "hidden",
+    [str(n) for n in _DEFAULT.hidden],
+    "Widths of the scorer's hidden layers.",
+)
+_LOSS = flags.DEFINE_enum(
+    "loss",
+    _DEFAULT.loss,
+    tree_model.LOSSES,
+    "softmax: a positive against the negatives of its level; bce: each node "
+    "on its own.",
+)
+_NEGATIVES = flags.DEFINE_list(
+    "negatives",
+    [str(_DEFAULT.training.negatives)],
+    "Negatives of a sample: one total, spread in proportion to the level, or "
+    "a number for each level from the top.",
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    _DEFAULT.training.batch_size,
+    "Samples of a training step.",
+    lower_bound=1,
+)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate",
+    _DEFAULT.training.learning_rate,
+    "Of Adam.",
+    lower_bound=0.0,
+)
+_GAP = flags.DEFINE_integer(
+    "gap",
+    _DEFAULT.tree_learning.gap,
+    "d of Algorithm 2: levels decided at once.",
+    lower_bound=1,
+)
+_SLACK = flags.DEFINE_float(
+    "slack",
+    _DEFAULT.tree_learning.slack,
+    "Seats of a node over its fair share of the items; 1 keeps the tree "
+    "balanced, inf leaves only the paper's capacity.",
+    lower_bound=1.0,
+)
+_KIN_STRENGTH = flags.DEFINE_float(
+    "kin_strength",
+    _DEFAULT.tree_learning.kin_strength,
+    "Pseudo-samples of its category that steady an item's weights.",
+    lower_bound=0.0,
+)
+_MARGIN = flags.DEFINE_float(
+    "margin",
+    _DEFAULT.tree_learning.margin,
+    "Nats a sample must gain before its item moves.",
+    lower_bound=0.0,
+)
+_MAX_SAMPLES = flags.DEFINE_integer(
+    "max_samples_per_item",
+    _DEFAULT.tree_learning.max_samples_per_item,
+    "Samples of an item that the tree learner scores; all if not given.",
+    lower_bound=1,
+)
+_CARRY = flags.DEFINE_bool(
+    "carry_embeddings",
+    _DEFAULT.carry_embeddings,
+    "Whether a leaf's vector moves with its item when the tree changes.",
+)
+_NUM_RESULTS = flags.DEFINE_integer(
+    "num_results", _DEFAULT.num_results, "M of the metrics.", lower_bound=1
+)
+_BEAM_WIDTH = flags.DEFINE_integer(
+    "beam_width",
+    _DEFAULT.beam_width,
+    "Nodes that the search keeps on each level.",
+    lower_bound=1,
+)
+_CHECKPOINT_SECONDS = flags.DEFINE_float(
+    "checkpoint_seconds",
+    joint.RunOptions().checkpoint_seconds,
+    "Time between checkpoints inside an epoch.",
+    lower_bound=0.0,
+)
+
+
+def _config() -> joint.JointConfig:
+    """Builds the frozen configuration from the flags."""
+    negatives = program.integers("negatives", _NEGATIVES.value)
+    return joint.JointConfig(
+        method=_METHOD.value,
+        seed=_SEED.value,
+        joint_iterations=_JOINT_ITERATIONS.value,
+        epochs_per_iteration=_EPOCHS.value,
+        branching=_BRANCHING.value,
+        initial_tree=_INITIAL_TREE.value,
+        embedding_dim=_EMBEDDING_DIM.value,
+        windows=program.integers("windows", _WINDOWS.value),
+        hidden=program.integers("hidden", _HIDDEN.value),
+        loss=_LOSS.value,
+        carry_embeddings=_CARRY.value,
+        num_results=_NUM_RESULTS.value,
+        beam_width=_BEAM_WIDTH.value,
+        training=training.TrainingConfig(
+            batch_size=_BATCH_SIZE.value,
+            learning_rate=_LEARNING_RATE.value,
+            negatives=negatives[0] if len(negatives) == 1 else negatives,
+        ),
+        tree_learning=tree_learning.TreeLearningConfig(
+            gap=_GAP.value,
+            slack=_SLACK.value,
+            kin_strength=_KIN_STRENGTH.value,
+            margin=_MARGIN.value,
+            max_samples_per_item=_MAX_SAMPLES.value,
+            seed=_SEED.value,
+        ),
+    )
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    logging.set_verbosity(logging.INFO)
+    # The same sums in the same order, so that a resumed run ends equal.
+    tf.config.experimental.enable_op_determinism()
+    metrics = joint.run(
+        _config(),
+        interactions.load(_DATA_DIR.value),
+        _OUT_DIR.value,
+        joint.RunOptions(
+            data_dir=str(pathlib.Path(_DATA_DIR.value).resolve()),
+            checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+            progress=sys.stderr.isatty(),
+        ),
+    )
+    print(json.dumps(metrics["test"]))
+
+
+if __name__ == "__main__":
+    program.run(main)

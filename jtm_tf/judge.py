@@ -1,0 +1,105 @@
+"""Judges a model on held-out users: retrieves, then counts what was found."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import evaluation
+from jtm_tf import retrieval
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+from jtm_tf.types import PAD, RecommendFn
+
+
+def recommend_all(
+    recommend: RecommendFn, history: np.ndarray, *, batch_size: int = 64
+) -> np.ndarray:
+    """Recommends for many users, a batch at a time.
+
+    Args:
+        recommend: see `types.RecommendFn`.
+        history: [U, T] int32 items, left-padded.
+        batch_size: users a call.
+
+    Returns:
+        [U, M] int32 items, best first.
+    """
+    return np.concatenate(
+        [
+            np.asarray(recommend(tf.constant(history[i : i + batch_size]))[0])
+            for i in range(0, len(history), batch_size)
+        ]
+    )
+
+
+def tree_recommendations(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int,
+    filter_history: bool = False,
+) -> np.ndarray:
+    """Recommends by beam search for held-out users.
+
+    Args:
+        model: with its tree.
+        users: the held-out users.
+        num_results: M.
+        beam_width: k.
+        filter_history: leave out what a user is known to have: all leaves
+            that the search scored are ranked, and known items dropped.
+
+    Returns:
+        [U, M] int32 items, best first, PAD where a user has fewer.
+    """
+    ranked = beam_width * model.branching if filter_history else num_results
+    retriever = retrieval.TreeRetriever(
+        model.score,
+        model.tree,
+        beam_width=beam_width,
+        num_results=ranked,
+        max_history=model.max_history,
+    )
+    items = recommend_all(retriever.recommend, users.history)
+    if filter_history:
+        items = _without_known(items, users)[:, :num_results]
+    return items
+
+
+def judge_model(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int,
+    filter_history: bool = False,
+) -> dict[str, Any]:
+    """Returns Precision, Recall and F-Measure@M, with what was measured."""
+    items = tree_recommendations(
+        model,
+        users,
+        num_results=num_results,
+        beam_width=beam_width,
+        filter_history=filter_history,
+    )
+    found = evaluation.metrics(
+        items, users.truth, users.truth_offsets, num_results
+    )
+    return {
+        **{name: round(value, 6) for name, value in found.items()},
+        "num_results": num_results,
+        "beam_width": beam_width,
+        "users": len(users.users),
+    }
+
+
+def _without_known(items, users):
+    """Moves known items behind the others, as PAD; [U, R] -> [U, R]."""
+    base = int(max(items.max(), users.full_history.max(initial=0))) + 1
+    row = np.arange(len(items), dtype=np.int64)
+    known = np.repeat(row, np.diff(users.full_history_offsets)) * base + users.full_history
+    keep = ~np.isin(row[:, None] * base + items, known)
+    order = np.argsort(~keep, axis=1, kind="stable")
+    return np.take_along_axis(np.where(keep, items, PAD), order, axis=1)
