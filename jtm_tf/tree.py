@@ -13,6 +13,9 @@ import numpy as np
 from jtm_tf import files
 from jtm_tf.types import PAD
 
+# What reading a file that holds no tree may raise.
+_NO_TREE = (zipfile.BadZipFile, KeyError, EOFError, TypeError, ValueError)
+
 
 def first_code(level: int, branching: int) -> int:
     """Returns the leftmost node of `level`; level 0 is the root."""
@@ -249,11 +252,15 @@ class Tree:
             ValueError: the file is truncated or not a tree.
         """
         try:
-            with np.load(path, allow_pickle=False) as saved:
+            # Opened here: np.load leaves a broken file open.
+            with (
+                open(path, "rb") as file,
+                np.load(file, allow_pickle=False) as saved,
+            ):
                 return cls(
                     saved["pi"],
                     int(saved["max_level"]),
                     int(saved["branching"]),
                 )
-        except (zipfile.BadZipFile, KeyError, EOFError, ValueError) as error:
+        except _NO_TREE as error:
             raise ValueError(f"{path} holds no valid tree: {error}") from error

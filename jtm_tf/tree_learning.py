@@ -35,6 +35,9 @@ class TreeLearningConfig:
         kin_strength: pseudo-samples with the mean weight of the item's kin
             that are added to its own.
         margin: nats a sample must gain before an item leaves its old node.
+        score_leaves: whether the leaf level counts. A leaf's score speaks of
+            the item that sits there now; where embeddings move with their
+            items it says little of the one that would come.
         solver: "greedy" as in the paper, or "exact" for small trees.
         order: who keeps a seat, see `assignment.greedy_rebalanced`.
         lazy: whether items of the old tree keep their seats first.
@@ -51,6 +54,7 @@ class TreeLearningConfig:
     slack: float = 1.0
     kin_strength: float = 0.0
     margin: float = 0.0
+    score_leaves: bool = True
     solver: str = "greedy"
     order: str = "regret"
     lazy: bool = True
@@ -65,7 +69,7 @@ class TreeLearningConfig:
             raise ValueError(
                 f"solver must be 'greedy' or 'exact'; got {self.solver!r}."
             )
-        # `not >=` refuses NaN too.
+        # `not x >= 1` refuses NaN too.
         if not self.slack >= 1:
             raise ValueError(
                 f"slack must be >= 1, or items have no seat; got {self.slack}."
@@ -181,11 +185,8 @@ def learn(
         )
     samples = _samples_by_item(targets, tree.num_items, config)
     steps = _steps(tree.max_level, config.gap)
-    scorer = _Scorer(
-        samples, histories, log_prob, tree.branching, config, progress
-    )
-    for _, gap in steps:
-        scorer.total_pairs += scorer.pairs_of(gap)
+    scorer = _Scorer(tree, samples, histories, log_prob, config, progress)
+    scorer.total_pairs = sum(scorer.pairs_of(*step) for step in steps)
 
     blocks = []
     nodes = np.ones(tree.num_items, np.int64)  # line 1: all under the root
@@ -371,21 +372,23 @@ class _Scorer:
     """Runs the model over samples, in batches of one shape a level."""
 
     def __init__(
-        self, samples, histories, log_prob, branching, config, progress
+        self, tree, samples, histories, log_prob, config, progress
     ):
+        self.branching = tree.branching
+        self.deepest = tree.max_level - (not config.score_leaves)
         self.samples = samples
         self.histories = histories
         self.log_prob = log_prob
-        self.branching = branching
         self.batch_samples = config.batch_samples
         self.batch_nodes = config.batch_nodes
         self.progress = progress
         self.pairs = self.total_pairs = 0
         self.seconds = 0.0
 
-    def pairs_of(self, gap: int) -> int:
+    def pairs_of(self, level: int, gap: int) -> int:
         """Returns the pairs of a step: S (b + b**2 + .. + b**gap)."""
-        per_sample = sum(self.branching**j for j in range(1, gap + 1))
+        scored = range(1, gap + 1 - max(0, level - self.deepest))
+        per_sample = sum(self.branching**depth for depth in scored)
         return len(self.samples.indices) * per_sample
 
     def weights(self, items, nodes, level, gap):
@@ -414,6 +417,8 @@ class _Scorer:
             for depth in range(1, gap + 1):
                 # A descendant adds its own to the sum of its ancestors.
                 sums = np.repeat(sums, self.branching, axis=1)
+                if level - gap + depth > self.deepest:
+                    break
                 sums += np.add.reduceat(
                     self._score(history, nodes[rows], level - gap, depth),
                     runs,
