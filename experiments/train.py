@@ -104,6 +104,12 @@ _BATCH_SIZE = flags.DEFINE_integer(
     "Samples of a training step.",
     lower_bound=1,
 )
+_SAMPLES_PER_EPOCH = flags.DEFINE_integer(
+    "samples_per_epoch",
+    _DEFAULT.training.samples_per_epoch,
+    "An epoch is that many random samples; all if not given.",
+    lower_bound=1,
+)
 _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     _DEFAULT.training.learning_rate,
@@ -183,6 +189,7 @@ def _config() -> joint.JointConfig:
         training=training.TrainingConfig(
             batch_size=_BATCH_SIZE.value,
             learning_rate=_LEARNING_RATE.value,
+            samples_per_epoch=_SAMPLES_PER_EPOCH.value,
             negatives=negatives[0] if len(negatives) == 1 else negatives,
         ),
         tree_learning=tree_learning.TreeLearningConfig(

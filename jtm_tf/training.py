@@ -27,18 +27,20 @@ class TrainingConfig:
         batch_size: B, samples a step.
         learning_rate: of Adam.
         negatives: n_l, a total over all levels or one number a level.
+        samples_per_epoch: an epoch is that many samples, drawn anew for
+            each; None for all of them.
     """
 
     batch_size: int = 256
     learning_rate: float = 1e-3
     negatives: int | tuple[int, ...] = 100
+    samples_per_epoch: int | None = None
 
     def __post_init__(self):
-        if self.batch_size < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                "batch_size and learning_rate must be positive; got "
-                f"{self.batch_size} and {self.learning_rate}."
-            )
+        for name in ("batch_size", "learning_rate", "samples_per_epoch"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive; got {value}.")
 
 
 class Trainer(tf.Module):
@@ -76,7 +78,10 @@ class Trainer(tf.Module):
     @property
     def batches_per_epoch(self) -> int:
         """Steps of one epoch."""
-        return math.ceil(len(self._examples) / self.config.batch_size)
+        samples = len(self._examples)
+        if self.config.samples_per_epoch is not None:
+            samples = min(samples, self.config.samples_per_epoch)
+        return math.ceil(samples / self.config.batch_size)
 
     def train_epoch(
         self, on_batch: Callable[[tf.Tensor], None] | None = None
@@ -99,6 +104,7 @@ class Trainer(tf.Module):
             seed=self._seed,
             epoch=int(self.epoch.numpy()),
             start_batch=int(self.batch.numpy()),
+            max_samples=self.config.samples_per_epoch,
         )
         for inputs in stream:
             losses = self._step(inputs)

@@ -81,6 +81,7 @@ def dataset(
     seed: int = 0,
     epoch: int = 0,
     start_batch: int = 0,
+    max_samples: int | None = None,
 ) -> tf.data.Dataset:
     """Streams one epoch of training samples for `tree`.
 
@@ -99,6 +100,7 @@ def dataset(
         seed: of the run.
         epoch: counts on through the whole run; each has its own order.
         start_batch: the first batch to produce.
+        max_samples: the epoch ends after that many samples; None for all.
 
     Returns:
         A dataset of {"history": [B, T] int32, "nodes": one [B, 1 + n_l] int32
@@ -125,13 +127,14 @@ def dataset(
     targets = tf.constant(examples.targets)
     pi = tf.constant(tree.pi)
     size = len(examples)
+    length = size if max_samples is None else min(size, max_samples)
     fold_in = tf.random.experimental.stateless_fold_in
     order_seed = fold_in(tf.constant([seed, _ORDER]), epoch)
     negative_seed = fold_in(tf.constant([seed, _NEGATIVES]), epoch)
 
     def batch(index):
         first = index * batch_size
-        position = tf.range(first, tf.minimum(first + batch_size, size))
+        position = tf.range(first, tf.minimum(first + batch_size, length))
         sample = tf.cast(
             tf.random.experimental.index_shuffle(
                 tf.cast(position, tf.int32), order_seed, size - 1
@@ -158,7 +161,7 @@ def dataset(
             nodes.append(tf.concat([positive[:, None], negative], axis=1))
         return {"history": history, "nodes": tuple(nodes)}
 
-    batches = -(-size // batch_size)
+    batches = -(-length // batch_size)
     return (
         tf.data.Dataset.range(start_batch, batches)
         .map(batch, num_parallel_calls=2, deterministic=True)
