@@ -38,10 +38,11 @@ def greedy_rebalanced(
 
     Args:
         weights: [n, D] float, larger is better.
-        capacity: [D] int or one int, the seats of each node.
+        capacity: [P, D] int, the seats of each sub-problem's nodes, or [D]
+            or one int if they are the same for all.
         old: [n] int in [0, D), the node the item was under, or NOWHERE.
         problem: [n] int, ascending; rows of different value are independent
-            sub-problems. By default all rows are one.
+            sub-problems, P in number. By default all rows are one.
         lazy: whether rule (3) puts the old items first.
         order: "regret", or "weight" as in the paper.
 
@@ -79,6 +80,8 @@ def greedy_rebalanced(
         here = np.flatnonzero(overfull)
         processed[here, fullest[here]] = True  # rule (5)
 
+        taken = seats[here, fullest[here]]
+
         target = np.where(overfull, fullest, nodes)
         rows = np.flatnonzero(choice == target[problem])
         group = problem[rows]
@@ -89,14 +92,13 @@ def greedy_rebalanced(
         keys = (-first, ~is_old, group) if lazy else (-first, group)
         by_priority = np.lexsort(keys)  # rule (3)
         counts = load[here, fullest[here]]
-        kept = np.repeat(seats[fullest[here]], counts)
-        leaves = by_priority[_rank(counts) >= kept]
+        leaves = by_priority[_rank(counts) >= np.repeat(taken, counts)]
 
         rows, group = rows[leaves], group[leaves]
         choice[rows] = np.where(  # rule (4)
             indifferent[rows], NOWHERE, others[leaves].argmax(axis=1)
         )
-        load[here, fullest[here]] = seats[fullest[here]]
+        load[here, fullest[here]] = taken
         load += _load(group, choice[rows], problems, nodes)
 
     aside = np.flatnonzero(choice == NOWHERE)
@@ -134,7 +136,7 @@ def exact(
     rows = np.flatnonzero(old != NOWHERE)
     tilted[rows, old[rows]] += bonus
     seats = np.repeat(
-        np.arange(weights.shape[1]), np.minimum(free, len(weights))
+        np.arange(weights.shape[1]), np.minimum(free[0], len(weights))
     )
     _, columns = optimize.linear_sum_assignment(tilted[:, seats], maximize=True)
     return seats[columns]
@@ -151,18 +153,20 @@ def _dense(problem: np.ndarray | None, n: int) -> np.ndarray:
 
 
 def _checked(weights, capacity, old, problem):
-    """Returns weights, capacity [D] and old [n] as arrays; raises if wrong."""
+    """Returns weights, capacity [P, D], old [n] as arrays; raises if wrong."""
     weights, old = np.asarray(weights), np.asarray(old)
     if weights.ndim != 2 or weights.shape[1] < 1:
         raise ValueError(f"weights must be [n, D >= 1]; got {weights.shape}.")
     n, nodes = weights.shape
     capacity = np.asarray(capacity)
-    if capacity.shape not in ((), (nodes,)) or np.any(capacity < 0):
+    sizes = np.bincount(problem)
+    shapes = ((), (nodes,), (len(sizes), nodes))
+    if capacity.shape not in shapes or np.any(capacity < 0):
         raise ValueError(
-            f"capacity must be one int or [{nodes}] of them, none negative; "
-            f"got {capacity}."
+            f"capacity must be of shape (), {shapes[1]} or {shapes[2]} and not "
+            f"negative; got shape {capacity.shape}."
         )
-    capacity = np.broadcast_to(capacity, nodes).astype(np.int64)
+    capacity = np.broadcast_to(capacity, shapes[2]).astype(np.int64)
     if old.shape != (n,) or np.any((old < NOWHERE) | (old >= nodes)):
         raise ValueError(
             f"old must be [{n}] numbers in [0, {nodes}) or {NOWHERE}; got "
@@ -173,10 +177,11 @@ def _checked(weights, capacity, old, problem):
             "weights must be finite; the model gives NaN or infinite "
             "log-probabilities."
         )
-    most = np.bincount(problem).max(initial=0)
-    if most > capacity.sum():
+    short = np.flatnonzero(sizes > capacity.sum(axis=1))
+    if len(short):
         raise ValueError(
-            f"{most} items do not fit into {capacity.sum()} seats."
+            f"{sizes[short[0]]} items do not fit into "
+            f"{capacity[short[0]].sum()} seats."
         )
     return weights, capacity, old
 

@@ -5,8 +5,10 @@ output but the result. Samples are streamed in the order (node, item), so what
 is held at once is bounded by `group_weights`, or by the largest sub-problem.
 
 Departs from the paper: histories keep the old pi while weights are computed;
-seats are counted so that the leaves in use stay balanced; and, as options, an
-item's weights lean on those of its kin and an item moves only for a margin.
+by default the leaves in use stay the same, so that trees remain balanced and
+comparable, and no item moves to a node that the model was never trained on;
+as options, an item's weights lean on those of its kin, an item moves only for
+a margin, and the leaf level is left out.
 """
 
 import dataclasses
@@ -29,9 +31,9 @@ class TreeLearningConfig:
     Attributes:
         gap: d, levels decided at once; each sample is scored on
             b + b**2 + .. + b**d nodes a step.
-        slack: a node of level l seats ceil(slack N / b**l) items, and never
-            more than it has leaves; math.inf leaves only that bound, the
-            paper's.
+        slack: 1 lets the items change places on the leaves in use; more lets
+            a node of level l seat ceil(slack N / b**l) items but never more
+            than it has leaves; math.inf leaves only that bound, the paper's.
         kin_strength: pseudo-samples with the mean weight of the item's kin
             that are added to its own.
         margin: nats a sample must gain before an item leaves its old node.
@@ -132,19 +134,22 @@ class Result:
     seconds_scoring: float
 
 
-def capacity(
-    level: int, *, num_items: int, max_level: int, branching: int, slack: float
-) -> int:
-    """Returns the seats of a node of `level`.
+def capacity(tree: tree_lib.Tree, *, level: int, slack: float) -> np.ndarray:
+    """Returns the seats of each node of `level`, [b**level] int64.
 
-    It is ceil(seats / b**l) of seats = min(b**l_max, ceil(slack N)) in all.
-    As b**d ceil(x / b**d) >= x, the descendants of a node d levels below seat
-    all that the node may hold, so every sub-problem is feasible.
+    With slack 1 they are the items under it now. Otherwise they are
+    ceil(seats / b**l) of seats = min(b**l_max, ceil(slack N)) in all. Both
+    ways the descendants of a node d levels below seat all that the node may
+    hold, as b**d ceil(x / b**d) >= x, so every sub-problem is feasible.
     """
-    seats = branching**max_level
-    if slack * num_items < seats:
-        seats = math.ceil(slack * num_items)
-    return -(-seats // branching**level)
+    nodes = tree.branching**level
+    if slack == 1:
+        first = tree_lib.first_code(level, tree.branching)
+        return np.bincount(tree.ancestors(level)[1:] - first, minlength=nodes)
+    seats = tree.num_leaves
+    if slack * tree.num_items < seats:
+        seats = math.ceil(slack * tree.num_items)
+    return np.full(nodes, -(-seats // nodes))
 
 
 def learn(
@@ -225,15 +230,10 @@ def _decide(tree, nodes, level, gap, scorer, config, kin):
     """
     b = tree.branching
     width = b**gap
-    seats = capacity(
-        level,
-        num_items=tree.num_items,
-        max_level=tree.max_level,
-        branching=b,
-        slack=config.slack,
-    )
-    offset = nodes - tree_lib.first_code(level - gap, b)
-    leftmost = offset * width + tree_lib.first_code(level, b)
+    seats = capacity(tree, level=level, slack=config.slack)
+    seats = seats.reshape(-1, width)  # of the descendants of each n_i
+    parents = nodes - tree_lib.first_code(level - gap, b)
+    leftmost = parents * width + tree_lib.first_code(level, b)
     old = tree.ancestors(level)[1:] - leftmost
     old = np.where((old < 0) | (old >= width), assignment.NOWHERE, old)
     # By node, then by kin: sub-problems and families are runs of rows.
@@ -256,7 +256,7 @@ def _decide(tree, nodes, level, gap, scorer, config, kin):
             scorer.samples.counts[items],
             config,
         )
-        choice = _solve(tilted, seats, old[items], nodes[items], config)
+        choice = _solve(tilted, seats, old[items], parents[items], config)
         chosen[items] = leftmost[items] + choice  # line 5
         sums += _objective(weights, old[items], choice)
     return chosen, Block(level, gap, len(starts), *map(float, sums))
@@ -302,21 +302,32 @@ def _tilted(weights, old, nodes, kin, counts, config):
     return tilted
 
 
-def _solve(weights, seats, old, nodes, config):
-    """Solves the sub-problems of a group: the chosen descendants, [n]."""
+def _solve(weights, seats, old, parents, config):
+    """Solves a group of sub-problems: each item's chosen descendant, [n].
+
+    Args:
+        weights: [n, b**d] float.
+        seats: [nodes of level l - d, b**d] int.
+        old: [n] int, the old descendants.
+        parents: [n] int, rows of `seats`, ascending.
+    """
+    begins = np.flatnonzero(np.diff(parents, prepend=-1))
+    seats = seats[parents[begins]]
     if config.solver == "greedy":
         return assignment.greedy_rebalanced(
             weights,
             seats,
             old,
-            problem=nodes,
+            problem=parents,
             lazy=config.lazy,
             order=config.order,
         )
-    begins = np.flatnonzero(np.diff(nodes, prepend=0))
-    bounds = itertools.pairwise([*begins, len(nodes)])
+    bounds = itertools.pairwise([*begins, len(parents)])
     return np.concatenate(
-        [assignment.exact(weights[i:j], seats, old[i:j]) for i, j in bounds]
+        [
+            assignment.exact(weights[i:j], free, old[i:j])
+            for (i, j), free in zip(bounds, seats)
+        ]
     )
 
 

@@ -127,14 +127,15 @@ def test_sub_problems_in_lockstep_equal_one_by_one(order):
         weights = rng.integers(-3, 1, (len(numbers), nodes)).astype(float)
         weights[rng.random(len(weights)) < 0.3] = 0
         old = rng.integers(-1, nodes, len(weights))
-        seats = -(-sizes.max() // nodes)
+        seats = rng.integers(0, 5, (len(sizes), nodes))
+        seats[:, -1] += np.maximum(sizes - seats.sum(axis=1), 0)
         got = assignment.greedy_rebalanced(
             weights, seats, old, problem=numbers, order=order
         )
-        for number in np.unique(numbers):
+        for number, free in zip(np.unique(numbers), seats):
             rows = numbers == number
             alone = assignment.greedy_rebalanced(
-                weights[rows], seats, old[rows], order=order
+                weights[rows], free, old[rows], order=order
             )
             np.testing.assert_array_equal(got[rows], alone)
 
@@ -184,10 +185,10 @@ def test_bad_options():
         assignment.greedy_rebalanced(*zeros, order="heaviest")
     with pytest.raises(ValueError, match="ascending"):
         assignment.greedy_rebalanced(*zeros, problem=np.array([1, 0]))
-    with pytest.raises(ValueError, match="seats"):
+    with pytest.raises(ValueError, match="2 items do not fit into 1 seats"):
         assignment.greedy_rebalanced(
             np.zeros((3, 2)),
-            1,
+            np.array([[1, 1], [1, 0]]),
             np.zeros(3, int),
-            problem=np.array([0, 0, 0]),
+            problem=np.array([0, 1, 1]),
         )
