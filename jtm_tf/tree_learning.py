@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from jtm_tf import assignment
+from jtm_tf import edge_weights
 from jtm_tf import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
@@ -188,24 +189,39 @@ def learn(
             f"kin_strength needs kin of length {len(tree.pi)}; got "
             f"{'none' if kin is None else len(kin)}."
         )
-    samples = _samples_by_item(targets, tree.num_items, config)
+    weigh = edge_weights.EdgeWeights(
+        tree,
+        targets,
+        histories,
+        log_prob,
+        batch_samples=config.batch_samples,
+        batch_nodes=config.batch_nodes,
+        score_leaves=config.score_leaves,
+        max_samples_per_item=config.max_samples_per_item,
+        seed=config.seed,
+    )
     steps = _steps(tree.max_level, config.gap)
-    scorer = _Scorer(tree, samples, histories, log_prob, config, progress)
-    scorer.total_pairs = sum(scorer.pairs_of(*step) for step in steps)
+    total = sum(weigh.pairs_of(*step) for step in steps)
+
+    def report():
+        if progress is not None:
+            progress(weigh.pairs, total)
 
     blocks = []
     nodes = np.ones(tree.num_items, np.int64)  # line 1: all under the root
     for level, gap in steps:  # line 2
-        nodes, block = _decide(tree, nodes, level, gap, scorer, config, kin)
+        nodes, block = _decide(
+            tree, nodes, level, gap, weigh, config, kin, report
+        )
         blocks.append(block)
     new_tree = tree.replace_pi(np.concatenate([tree.pi[:1], nodes]))
     return Result(
         tree=new_tree,
         moved_items=new_tree.moved_items(tree),
         blocks=tuple(blocks),
-        scored_pairs=scorer.pairs,
+        scored_pairs=weigh.pairs,
         seconds=time.perf_counter() - start,
-        seconds_scoring=scorer.seconds,
+        seconds_scoring=weigh.seconds,
     )
 
 
@@ -219,7 +235,7 @@ def _steps(max_level: int, gap: int) -> list[tuple[int, int]]:
     return steps
 
 
-def _decide(tree, nodes, level, gap, scorer, config, kin):
+def _decide(tree, nodes, level, gap, weigh, config, kin, report):
     """Moves every item down from level l - d to level l (lines 3 to 7).
 
     Args:
@@ -247,13 +263,15 @@ def _decide(tree, nodes, level, gap, scorer, config, kin):
         starts, len(nodes), config.group_weights // width
     ):  # line 3
         items = by_node[first:last]  # C_ni of some whole n_i
-        weights = scorer.weights(items, nodes[items], level, gap)  # line 4
+        weights = weigh(  # line 4
+            items, nodes[items], level, gap, progress=report
+        )
         tilted = _tilted(
             weights,
             old[items],
             nodes[items],
             kin[items],
-            scorer.samples.counts[items],
+            weigh.counts[items],
             config,
         )
         choice = _solve(tilted, seats, old[items], parents[items], config)
@@ -342,138 +360,3 @@ def _objective(weights, old, choice):
         at_choice.sum(),
         weights.max(axis=1).sum(dtype=np.float64),
     ])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Samples:
-    """Sample indices by target: item i + 1 owns indices[starts[i]:][:kept[i]].
-
-    Attributes:
-        indices: [S'] int, those that are scored.
-        starts: [N] int.
-        kept: [N] int, samples of each item that are scored.
-        counts: [N] int, samples of each item.
-    """
-
-    indices: np.ndarray
-    starts: np.ndarray
-    kept: np.ndarray
-    counts: np.ndarray
-
-
-def _samples_by_item(targets, num_items, config) -> _Samples:
-    """Groups the samples by target, A_c, thinned if the config says so."""
-    targets = np.asarray(targets)
-    if targets.ndim != 1 or np.any((targets < 1) | (targets > num_items)):
-        raise ValueError(f"targets must be [S] items in 1..{num_items}.")
-    counts = np.bincount(targets, minlength=num_items + 1)[1:]
-    starts = np.cumsum(counts) - counts
-    if config.max_samples_per_item is None:
-        indices = np.argsort(targets, kind="stable")
-        return _Samples(indices, starts, counts, counts)
-    draw = np.random.default_rng(config.seed).random(len(targets))
-    indices = np.lexsort((draw, targets))
-    rank = np.arange(len(targets)) - np.repeat(starts, counts)
-    indices = indices[rank < config.max_samples_per_item]
-    kept = np.minimum(counts, config.max_samples_per_item)
-    return _Samples(indices, np.cumsum(kept) - kept, kept, counts)
-
-
-class _Scorer:
-    """Runs the model over samples, in batches of one shape a level."""
-
-    def __init__(
-        self, tree, samples, histories, log_prob, config, progress
-    ):
-        self.branching = tree.branching
-        self.deepest = tree.max_level - (not config.score_leaves)
-        self.samples = samples
-        self.histories = histories
-        self.log_prob = log_prob
-        self.batch_samples = config.batch_samples
-        self.batch_nodes = config.batch_nodes
-        self.progress = progress
-        self.pairs = self.total_pairs = 0
-        self.seconds = 0.0
-
-    def pairs_of(self, level: int, gap: int) -> int:
-        """Returns the pairs of a step: S (b + b**2 + .. + b**gap)."""
-        scored = range(1, gap + 1 - max(0, level - self.deepest))
-        per_sample = sum(self.branching**depth for depth in scored)
-        return len(self.samples.indices) * per_sample
-
-    def weights(self, items, nodes, level, gap):
-        """Returns L_c^{l-d+1,l} for each descendant an item may take.
-
-        Args:
-            items: [n] int, items counted from 0.
-            nodes: [n] int, n_i of each item, of level l - d.
-            level: l.
-            gap: d.
-
-        Returns:
-            [n, b**d] float32, descendants from left to right; 0 for items
-            without samples.
-        """
-        kept = self.samples.kept[items]
-        row = np.repeat(np.arange(len(items)), kept)
-        shift = self.samples.starts[items] - (np.cumsum(kept) - kept)
-        index = self.samples.indices[np.arange(len(row)) + shift[row]]
-        weights = np.zeros((len(items), self.branching**gap), np.float32)
-        for start in range(0, len(row), self.batch_samples):
-            rows = row[start : start + self.batch_samples]
-            history = self.histories(index[start : start + len(rows)])
-            runs = np.flatnonzero(np.diff(rows, prepend=-1))
-            sums = np.zeros((len(runs), 1))
-            for depth in range(1, gap + 1):
-                # A descendant adds its own to the sum of its ancestors.
-                sums = np.repeat(sums, self.branching, axis=1)
-                if level - gap + depth > self.deepest:
-                    break
-                sums += np.add.reduceat(
-                    self._score(history, nodes[rows], level - gap, depth),
-                    runs,
-                    axis=0,
-                    dtype=np.float64,
-                )
-            weights[rows[runs]] += sums
-            if self.progress is not None:
-                self.progress(self.pairs, self.total_pairs)
-        if len(self.samples.indices) < self.samples.counts.sum():
-            thinned = self.samples.counts[items] / np.maximum(kept, 1)
-            weights *= thinned[:, None].astype(np.float32)
-        return weights
-
-    def _score(self, history, nodes, level, depth):
-        """Returns log p of all descendants `depth` below, [B, b**depth]."""
-        width = self.branching**depth
-        size = min(
-            self.batch_samples,
-            max(1, self.batch_nodes // width),
-            len(self.samples.indices),
-        )
-        scores = np.empty((len(nodes), width), np.float32)
-        for start in range(0, len(nodes), size):
-            part = slice(start, start + size)
-            batch = history[part]
-            candidates = tree_lib.descendants(
-                nodes[part].astype(np.int32),
-                levels=depth,
-                branching=self.branching,
-            )
-            if len(batch) < size:
-                # Repeats a row: a compiled model traces each shape anew.
-                short = ((0, size - len(batch)), (0, 0))
-                batch = np.pad(batch, short, mode="edge")
-                candidates = np.pad(candidates, short, mode="edge")
-            begin = time.perf_counter()
-            got = np.asarray(self.log_prob(batch, candidates, level + depth))
-            self.seconds += time.perf_counter() - begin
-            if got.shape != candidates.shape:
-                raise ValueError(
-                    f"log_prob must return {candidates.shape}, one value a "
-                    f"candidate node; got {got.shape}."
-                )
-            scores[part] = got[: len(scores[part])]
-        self.pairs += scores.size
-        return scores
