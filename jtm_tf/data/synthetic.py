@@ -117,8 +117,9 @@ def oracle(world: World, tree: tree_lib.Tree) -> LogProbFn:
 
     Each item of the history stands for the user's tastes by turns: p(c|u) is
     the mean over the history of the chance that c is drawn by a user whose
-    favourite lies there, and a node has the sum of its items. Memory is nodes
-    of the level times N: for small worlds.
+    favourite lies there, and a node has the sum of its items; to an empty
+    history all nodes are alike. Memory is nodes of the level times N: for
+    small worlds.
     """
     affinities: dict[int, np.ndarray] = {}
 

@@ -1,0 +1,91 @@
+"""The layers of the library, as a test: imports only ever point upwards."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# A module of `jtm_tf` imports only from rows above its own.
+ROWS = [
+    ["types", "files", "data.encoding"],
+    ["tree", "assignment", "evaluation", "run_folder"]
+    + ["data.interactions", "data.sources"],
+    ["tree_init", "tree_cluster", "edge_weights", "models.item_cf"]
+    + ["data.splits", "data.synthetic", "data.amazon"],
+    ["tree_learning", "data.readers"],
+    ["data.preparation"],
+    # TensorFlow begins here.
+    ["tree_ops", "optimizers"],
+    ["data.samples", "models.layers", "retrieval"],
+    ["models.tree_model", "models.item_dnn", "models.youtube_dnn"]
+    + ["models.hsm"],
+    ["training", "judge"],
+    ["joint"],
+]
+FIRST_TF_ROW = 5
+ROW_OF = {
+    f"jtm_tf.{name}": row for row, names in enumerate(ROWS) for name in names
+}
+
+# Above the library; it never imports them.
+PROGRAMS = ("experiments", "export", "benchmarks", "tests")
+# What talks to a terminal or needs TensorFlow.
+NOT_PURE = ("tensorflow", "keras", "absl", "tqdm", "logging")
+
+
+def modules():
+    """Returns the library's files by module name, packages left out."""
+    paths = sorted((ROOT / "jtm_tf").rglob("*.py"))
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in paths
+        if path.name != "__init__.py"
+    }
+
+
+def imports_of(path):
+    """Returns every name that a file imports, `from a import b` as a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                # `from jtm_tf.types import PAD` imports the module.
+                names.add(node.module if node.module in ROW_OF else name)
+    return names
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_upwards(module):
+    assert module in ROW_OF, f"{module} has no row; give it one in ROWS."
+    row = ROW_OF[module]
+    for name in imports_of(modules()[module]):
+        top = name.split(".")[0]
+        assert top not in PROGRAMS, f"{module} -> {name}"
+        if top in NOT_PURE:
+            assert row >= FIRST_TF_ROW, f"{module} -> {name}"
+        if top == "jtm_tf":
+            assert name in ROW_OF, f"{module} -> {name}: import modules."
+            assert ROW_OF[name] < row, f"{module} -> {name}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_the_library_prints_nothing(module):
+    calls = [
+        node.lineno
+        for node in ast.walk(ast.parse(modules()[module].read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    assert not calls, f"{module} prints in lines {calls}."
+
+
+def test_packages_import_nothing():
+    for path in (ROOT / "jtm_tf").rglob("__init__.py"):
+        assert not imports_of(path), path
