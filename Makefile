@@ -1,0 +1,47 @@
+# Every target sets itself up in .venv; Python 3.11 or newer is all it needs.
+#   make demo PYTHON=python3.12      another interpreter for a new .venv
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python -m
+
+.PHONY: help demo test test-slow lint bench clean
+
+help:
+	@echo "make demo       train on The Complete Journey and recommend (10 min)"
+	@echo "make test       lint and tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       flake8 and mypy"
+	@echo "make bench      measure; writes benchmarks/results.json"
+	@echo "make clean      remove .venv and caches; runs/ stays"
+
+demo: $(VENV)/.installed-demo
+	@$(RUN) experiments.demo --out_dir=runs/demo
+
+test: lint
+	$(RUN) pytest
+
+test-slow: $(VENV)/.installed-test
+	$(RUN) pytest -m slow
+
+lint: $(VENV)/.installed-test
+	$(RUN) flake8
+	$(RUN) mypy jtm_tf
+
+bench: $(VENV)/.installed-bench
+	$(RUN) benchmarks
+
+# A stamp for each set of extras; they are installed anew when setup.cfg is.
+$(VENV)/.installed-%: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) \
+	--version 2>&1). Try make PYTHON=python3.12." >&2; exit 1; }
+	@echo "Setting up $(VENV) for $*; this takes a few minutes once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) pip install --quiet --disable-pip-version-check \
+	    --editable ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
