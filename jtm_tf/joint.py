@@ -8,7 +8,9 @@ started again with the same configuration ends as if undisturbed.
 
 import contextlib
 import dataclasses
+import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,7 +23,6 @@ from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
 from jtm_tf import training as training_lib
-from jtm_tf import tree as tree_lib
 from jtm_tf import tree_init
 from jtm_tf import tree_learning as tree_learning_lib
 from jtm_tf.data import interactions
@@ -115,11 +116,14 @@ class RunOptions:
         data_dir: where the data came from, noted for `experiments.evaluate`.
         checkpoint_seconds: time between checkpoints inside an epoch.
         progress: whether to draw progress bars.
+        on_record: called with the record of each iteration as it ends, and
+            first with those that a continued run has already.
     """
 
     data_dir: str | None = None
     checkpoint_seconds: float = 120.0
     progress: bool = False
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None
 
 
 def run(
@@ -143,7 +147,7 @@ def run(
         ValueError: `out_dir` holds a run of other settings or other data.
         FloatingPointError: the loss diverged.
     """
-    folder = run_folder.RunFolder(out_dir)
+    folder = run_folder.RunFolder(pathlib.Path(out_dir))
     folder.claim(
         dataclasses.asdict(config),
         data_fingerprint=data.manifest["fingerprint"],
@@ -151,12 +155,19 @@ def run(
     )
     metrics = folder.read_metrics()
     if "test" in metrics:
+        for record in metrics["iterations"]:
+            options.on_record(record)
         logging.info("%s is finished; nothing to do.", folder.path)
         return metrics
     state = _State(config, data, folder, options)
     # A kill may have come between a record and the checkpoint behind it.
     records = metrics.get("iterations", [])[: state.iterations_done]
-    cut = {"num_results": config.num_results, "beam_width": config.beam_width}
+    for record in records:
+        options.on_record(record)
+    cut: dict[str, Any] = {
+        "num_results": config.num_results,
+        "beam_width": config.beam_width,
+    }
     validation = state.held_out("validation")
     while state.iterations_done < config.joint_iterations:  # Algorithm 1
         record = {"iteration": state.iterations_done + 1}
@@ -181,6 +192,7 @@ def run(
         folder.write_metrics(metrics)
         _write_curves(folder, record)
         logging.info("%s", format_record(record))
+        options.on_record(record)
         state.finish_iteration()
     best_model = keras.saving.load_model(folder.model)
     metrics["test"] = judge.judge_model(
@@ -271,6 +283,7 @@ class _State:
                     total=trainer.batches_per_epoch,
                     initial=int(trainer.batch.numpy()),
                     unit="batch",
+                    leave=False,
                     disable=not self._options.progress,
                 ) as bar:
                     trainer.train_epoch(lambda _: (bar.update(), clock()))
@@ -290,7 +303,7 @@ class _State:
         started = time.monotonic()
         old = self.model.tree
         with tqdm.tqdm(
-            desc="tree", unit="pair", unit_scale=True,
+            desc="tree", unit="pair", unit_scale=True, leave=False,
             disable=not self._options.progress,
         ) as bar:
 
