@@ -25,18 +25,14 @@ command on the same input does nothing the second time. The layout of the
 folder is described in jtm_tf/data/interactions.py.
 """
 
-import sys
-
 import tqdm
-from absl import app
 from absl import flags
-from absl import logging
 
+from experiments import program
 from jtm_tf.data import preparation
-from jtm_tf.data import readers
 
 _DATASET = flags.DEFINE_enum(
-    "dataset", None, list(readers.READERS), "Raw format.", required=True
+    "dataset", None, list(preparation.READERS), "Raw format.", required=True
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "Raw file; for complete_journey optional, a folder."
@@ -93,36 +89,31 @@ def parse_columns(pairs: list[str]) -> dict[str, str]:
     return columns
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
-    logging.set_verbosity(logging.INFO)
-    try:
-        config = preparation.Config(
-            dataset=_DATASET.value,
-            data_dir=_DATA_DIR.value,
-            input=_INPUT.value,
-            metadata=_METADATA.value,
-            columns=parse_columns(_COLUMNS.value),
-            profile=tuple(_PROFILE.value),
-            min_interactions=_MIN_INTERACTIONS.value,
-            seed=_SEED.value,
-            validation_share=_VALIDATION_SHARE.value,
-            test_share=_TEST_SHARE.value,
-            max_bad_share=_MAX_BAD_SHARE.value,
-            overwrite=_OVERWRITE.value,
-        )
-        with tqdm.tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
-            manifest, done = preparation.run(config, on_rows=bar.update)
-    except (ValueError, OSError) as error:
-        logging.error("%s", " ".join(str(error).split()))
-        return 1
-    state = "Prepared" if done else "Nothing to do, already prepared:"
-    logging.info(
-        "%s %s\n%s", state, config.data_dir, preparation.summary(manifest)
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    config = preparation.Config(
+        dataset=_DATASET.value,
+        data_dir=_DATA_DIR.value,
+        input=_INPUT.value,
+        metadata=_METADATA.value,
+        columns=parse_columns(_COLUMNS.value),
+        profile=tuple(_PROFILE.value),
+        min_interactions=_MIN_INTERACTIONS.value,
+        seed=_SEED.value,
+        validation_share=_VALIDATION_SHARE.value,
+        test_share=_TEST_SHARE.value,
+        max_bad_share=_MAX_BAD_SHARE.value,
+        overwrite=_OVERWRITE.value,
     )
-    return 0
+    # Without a terminal, `disable=None` shows no bar.
+    with tqdm.tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
+        manifest, done = preparation.run(config, on_rows=bar.update)
+    if done:
+        print(f"Prepared {config.data_dir}")
+    else:
+        print(f"Nothing to do: {config.data_dir} is prepared already")
+    print(preparation.summary(manifest))
 
 
 if __name__ == "__main__":
-    sys.exit(app.run(main))
+    program.run(main)

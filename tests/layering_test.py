@@ -13,8 +13,8 @@ ROWS = [
     ["tree", "assignment", "evaluation", "run_folder"]
     + ["data.interactions", "data.sources"],
     ["tree_init", "tree_cluster", "edge_weights", "models.item_cf"]
-    + ["data.splits", "data.synthetic", "data.amazon"],
-    ["tree_learning", "data.readers"],
+    + ["data.splits", "data.synthetic", "data.amazon", "data.reading"],
+    ["tree_learning", "data.published", "data.tables"],
     ["data.preparation"],
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],

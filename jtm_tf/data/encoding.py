@@ -14,14 +14,19 @@ _ITEM_COLUMNS = ("category", "name")
 class RawRows:
     """Collects blocks of rows as a reader yields them.
 
+    Args:
+        infer_integers: user and item ids are text, to be kept as int64 if
+            every one of the column is an integer, written the canonical way.
+
     Attributes:
         num_rows: rows so far.
         item_columns: the columns that describe items.
         user_columns: the columns that describe users.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, infer_integers: bool = False) -> None:
         self._chunks: dict[str, list[pa.Array]] = {}
+        self._integers = {"user", "item"} if infer_integers else set()
         self.num_rows = 0
 
     @property
@@ -38,30 +43,36 @@ class RawRows:
         self.num_rows += block.num_rows
         for name in block.schema.names:
             column = block[name]
-            if name != "timestamp" and not pa.types.is_dictionary(column.type):
+            chunks = self._chunks.setdefault(name, [])
+            if name in self._integers:
+                column = as_integers(column)
+                if not pa.types.is_integer(column.type):
+                    self._integers.remove(name)
+                    chunks[:] = [
+                        pc.cast(chunk, pa.string()).dictionary_encode()
+                        for chunk in chunks
+                    ]
+            if name != "timestamp" and name not in self._integers:
                 column = column.dictionary_encode()
-            self._chunks.setdefault(name, []).append(column)
+            chunks.append(column)
 
     def timestamps(self) -> np.ndarray:
         """Returns the times, [R] int64."""
         return pa.chunked_array(self._chunks["timestamp"]).to_numpy()
 
-    def codes(
-        self, name: str, *, infer_integers: bool = False
-    ) -> tuple[np.ndarray, pa.Array]:
+    def codes(self, name: str) -> tuple[np.ndarray, pa.Array]:
         """Returns a column as codes and their values, and forgets it.
-
-        Args:
-            name: the column.
-            infer_integers: return values as int64 if each is one, written
-                the canonical way.
 
         Returns:
             [R] int32 codes, -1 for null and "", and [V] values in order of
             first occurrence.
         """
-        chunks = pa.chunked_array(self._chunks[name]).unify_dictionaries()
+        chunks = pa.chunked_array(self._chunks[name])
         self._chunks[name] = []
+        if pa.types.is_dictionary(chunks.type):
+            chunks = chunks.unify_dictionaries()
+        else:  # integers: one table for all blocks is faster
+            chunks = chunks.dictionary_encode()
         values = chunks.chunk(0).dictionary
         codes = np.concatenate(
             [pc.fill_null(c.indices, -1).to_numpy() for c in chunks.chunks]
@@ -70,8 +81,6 @@ class RawRows:
             empty = pc.index(values, "").as_py()
             if empty >= 0:
                 codes[codes == empty] = -1
-        if infer_integers:
-            values = as_integers(values)
         return codes, values
 
 
@@ -113,23 +122,20 @@ def majority(
     owner: np.ndarray,
     codes: np.ndarray,
     values: pa.Array,
-    kept: np.ndarray | slice,
     num_owners: int,
 ) -> tuple[pa.Array, np.ndarray]:
     """Finds each owner's most frequent value; the first seen wins a tie.
 
     Args:
-        owner: [K] int32 ids from 1, of the rows kept.
+        owner: [R] int32 ids from 1.
         codes: [R] int32 into `values`, -1 for unknown.
         values: [V].
-        kept: selects K of the R rows.
         num_owners: O.
 
     Returns:
         [O] values, null where all are unknown, and [O] bool, true where an
         owner had several.
     """
-    codes = codes[kept]
     if (codes < 0).any():
         known = np.flatnonzero(codes >= 0)
         owner, codes = owner[known], codes[known]

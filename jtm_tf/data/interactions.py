@@ -29,6 +29,7 @@ import dataclasses
 import hashlib
 import io
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,6 @@ from jtm_tf import files
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-
-_SCHEMA = pa.schema(
-    [("user", pa.int32()), ("item", pa.int32()), ("timestamp", pa.int64())]
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,6 +152,25 @@ def read_manifest(data_dir: files.Path) -> dict[str, Any] | None:
     return manifest
 
 
+def check(data_dir: files.Path, manifest: Mapping[str, Any]) -> None:
+    """Raises `ValueError` if a file is missing, truncated or of another size.
+
+    Reads no more than the files' ends.
+    """
+    for name, count in (
+        ("interactions", "rows_kept"),
+        ("items", "items"),
+        ("users", "users"),
+    ):
+        path = pathlib.Path(data_dir) / f"{name}.parquet"
+        want, got = manifest["counts"][count], _read(path, rows=False)
+        if want != got:
+            raise ValueError(
+                f"{path} is damaged: the manifest counts {want} rows, it "
+                f"holds {got}. Prepare the folder again with --overwrite."
+            )
+
+
 def load(data_dir: files.Path) -> Interactions:
     """Reads a prepared folder.
 
@@ -170,18 +186,10 @@ def load(data_dir: files.Path) -> Interactions:
             f"{data_dir} {state}: it has no {MANIFEST}. Make it with "
             "python -m experiments.prepare."
         )
+    check(data_dir, manifest)
     rows = _read(data_dir / "interactions.parquet")
     items = _read(data_dir / "items.parquet")
     users = _read(data_dir / "users.parquet")
-    counts = manifest["counts"]
-    want = (counts["rows_kept"], counts["items"], counts["users"])
-    got = (rows.num_rows, items.num_rows, users.num_rows)
-    if want != got or rows.schema.names != _SCHEMA.names:
-        raise ValueError(
-            f"{data_dir} is damaged: its manifest counts {want} rows, items "
-            f"and users, its files hold {got} with columns "
-            f"{rows.schema.names}. Prepare it again with --overwrite."
-        )
     return Interactions(
         rows["user"].to_numpy(),
         rows["item"].to_numpy(),
@@ -192,10 +200,10 @@ def load(data_dir: files.Path) -> Interactions:
     )
 
 
-def _read(path: pathlib.Path) -> pa.Table:
-    """Reads one table; a broken file is a `ValueError` that names it."""
+def _read(path: pathlib.Path, *, rows: bool = True) -> Any:
+    """Reads a table, or just its length; a `ValueError` if it is damaged."""
     try:
-        return pq.read_table(path)
+        return pq.read_table(path) if rows else pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
             f"{path} is missing or damaged: {error}. Prepare the folder "

@@ -11,7 +11,7 @@ Pure NumPy and Arrow, and silent: progress goes to a callback.
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,20 @@ import pyarrow.compute as pc
 from jtm_tf import files
 from jtm_tf.data import encoding
 from jtm_tf.data import interactions
-from jtm_tf.data import readers
+from jtm_tf.data import published
+from jtm_tf.data import reading
 from jtm_tf.data import sources
 from jtm_tf.data import splits
+from jtm_tf.data import tables
+
+READERS: dict[str, type[reading.Reader]] = {
+    "userbehavior": published.UserBehavior,
+    "amazon_books": published.AmazonBooks,
+    "ta_feng": published.TaFeng,
+    "complete_journey": published.CompleteJourney,
+    "csv": tables.Csv,
+    "parquet": tables.Parquet,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Config:
     """What to prepare; the flags of `experiments.prepare`.
 
     Attributes:
-        dataset: a name of `readers.READERS`.
+        dataset: a name of `READERS`.
         data_dir: the folder to write.
         input: the raw file; None for a data set that comes as a package.
         metadata: a second file that describes the items.
@@ -59,10 +70,10 @@ class Config:
     overwrite: bool = False
 
     def __post_init__(self):
-        if self.dataset not in readers.READERS:
+        if self.dataset not in READERS:
             raise ValueError(
                 f"Unknown dataset {self.dataset!r}; expected one of "
-                f"{list(readers.READERS)}."
+                f"{list(READERS)}."
             )
         if self.min_interactions < 2:
             raise ValueError(
@@ -106,24 +117,25 @@ def run(
             from another source and `overwrite` is off.
     """
     began = time.monotonic()
-    options = readers.Options(
+    options = reading.Options(
         config.input, config.metadata, config.columns, config.profile
     )
-    reader = readers.READERS[config.dataset](options)
+    reader = READERS[config.dataset](options)
     source = [sources.fingerprint(path) for path in reader.paths]
     if not config.overwrite:
         standing = interactions.read_manifest(config.data_dir)
         if standing is not None:
             _refuse_difference(config, standing, source)
+            interactions.check(config.data_dir, standing)
             return standing, False
 
     skipped = sources.SkipLog()
-    raw = encoding.RawRows()
+    raw = encoding.RawRows(infer_integers=reader.infer_integers)
     for block in reader.rows(skipped):
         raw.add(block)
         on_rows(block.num_rows)
     read = raw.num_rows + sum(skipped.counts.values())
-    _refuse_bad(config, skipped, raw.num_rows, read)
+    _refuse_bad(config, reader, skipped, raw.num_rows, read)
     seconds_read = time.monotonic() - began
 
     rows, items, users, counts = _number(config, reader, raw, skipped)
@@ -140,7 +152,7 @@ def run(
         "counts": {
             "rows_read": read,
             "rows_kept": rows.num_rows,
-            "rows_skipped": skipped.counts,
+            "skipped": skipped.counts,
             **counts,
         },
         "settings": config.settings(),
@@ -181,7 +193,7 @@ def summary(manifest: Mapping[str, Any]) -> str:
             f"{split:<14} {counts['split_users'][split]:,} users, "
             f"{counts['split_interactions'][split]:,} rows"
         )
-    for reason, count in counts["rows_skipped"].items():
+    for reason, count in counts["skipped"].items():
         lines.append(f"skipped        {count:,} x {reason}, first:")
         lines += [f"    {text}" for text in manifest["skipped"][reason]]
     timings = manifest["timings"]
@@ -194,17 +206,14 @@ def summary(manifest: Mapping[str, Any]) -> str:
 
 def _number(
     config: Config,
-    reader: readers.Reader,
+    reader: reading.Reader,
     raw: encoding.RawRows,
     skipped: sources.SkipLog,
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
-    """Returns the three tables of the folder, and counts."""
-    user, user_ids = raw.codes("user", infer_integers=reader.infer_integers)
-    item, item_ids = raw.codes("item", infer_integers=reader.infer_integers)
-    timestamp = raw.timestamps()
-    enough = np.bincount(user, minlength=len(user_ids)) >= (
-        config.min_interactions
-    )
+    """Returns the folder's rows, items and users, and counts of them."""
+    user, user_ids = raw.codes("user")
+    item, item_ids = raw.codes("item")
+    enough = np.bincount(user) >= config.min_interactions
     if np.count_nonzero(enough) < len(splits.SPLITS):
         raise ValueError(
             f"{np.count_nonzero(enough)} of {len(enough)} users have "
@@ -213,102 +222,122 @@ def _number(
         )
     kept = enough[user]
     if kept.all():
-        kept = slice(None)
+        kept = slice(None)  # spares a copy of each column
     user, user_ids = encoding.renumber(user[kept], user_ids)
     item, item_ids = encoding.renumber(item[kept], item_ids)
-
-    described = {
-        name: encoding.majority(owner, *raw.codes(name), kept, len(ids))
-        for owner, ids, names in (
-            (item, item_ids, raw.item_columns),
-            (user, user_ids, raw.user_columns),
-        )
-        for name in names
-    }
-    changed = described["category"][1] if "category" in described else 0
-    order = encoding.row_order(user, timestamp[kept])
-    user, item, timestamp = (
-        column[order] for column in (user, item, timestamp[kept])
+    items, changed = _describe(
+        "item", item, item_ids, raw, raw.item_columns, kept
     )
-
-    items = {"item": _ids(len(item_ids)), "raw_id": item_ids}
-    for name in raw.item_columns:
-        items[name] = described[name][0]
+    users, _ = _describe("user", user, user_ids, raw, raw.user_columns, kept)
     if "category" in items:
         items["category"] = reader.category_path(items["category"])
-    records = reader.describe_items(item_ids, skipped)
-    if records is not None:
-        items.update(zip(records.column_names, records.columns))
+    _add_records(items, reader.describe_items(item_ids, skipped))
+    _add_records(users, reader.describe_users(user_ids))
 
-    split = splits.split_users(
+    timestamp = raw.timestamps()[kept]
+    order = encoding.row_order(user, timestamp)
+    rows = {
+        "user": user[order],
+        "item": item[order],
+        "timestamp": timestamp[order],
+    }
+    users["split"] = splits.split_users(
         len(user_ids),
         validation_share=config.validation_share,
         test_share=config.test_share,
         seed=config.seed,
     )
-    users = {
-        "user": _ids(len(user_ids)),
-        "raw_id": user_ids,
-        "split": pa.array(split),
-    }
-    for name in raw.user_columns:
-        users[name] = described[name][0]
-    records = reader.describe_users(user_ids)
-    if records is not None:
-        users.update(zip(records.column_names, records.columns))
-
-    split_of_row = split[user - 1]
-    in_training = np.zeros(len(item_ids) + 1, bool)
-    in_training[item[split_of_row == splits.SPLITS[0]]] = True
-    category = items.get("category")
     counts = {
-        "users": len(user_ids),
         "users_below_threshold": int(np.count_nonzero(~enough)),
-        "items": len(item_ids),
-        "items_without_training": len(item_ids) - int(in_training.sum()),
-        "items_without_category": (
-            len(item_ids) if category is None else category.null_count
+        "items_with_changed_category": int(
+            np.count_nonzero(changed.get("category", False))
         ),
-        "items_with_changed_category": int(np.sum(changed)),
-        "categories": (
-            0 if category is None else len(pc.unique(pc.drop_null(category)))
-        ),
+        **_counts(rows, items, users),
+    }
+    return pa.table(rows), pa.table(items), pa.table(users), counts
+
+
+def _describe(
+    kind: str,
+    owner: np.ndarray,
+    raw_ids: pa.Array,
+    raw: encoding.RawRows,
+    names: Sequence[str],
+    kept: np.ndarray | slice,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the columns of items or users, and who had several values."""
+    count = len(raw_ids)
+    columns = {
+        kind: pa.array(np.arange(1, count + 1, dtype=np.int32)),
+        "raw_id": raw_ids,
+    }
+    if kind == "user":
+        columns["split"] = None  # its place, before the profile
+    several = {}
+    for name in names:
+        codes, values = raw.codes(name)
+        columns[name], several[name] = encoding.majority(
+            owner, codes[kept], values, count
+        )
+    return columns, several
+
+
+def _add_records(columns: dict[str, Any], records: pa.Table | None) -> None:
+    """Adds what a reader looked up."""
+    if records is not None:
+        columns.update(zip(records.column_names, records.columns))
+
+
+def _counts(
+    rows: Mapping[str, Any], items: Mapping[str, Any], users: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what the manifest and the summary tell of the tables."""
+    num_items, split = len(items["item"]), users["split"]
+    trains = np.concatenate([[False], split == splits.SPLITS[0]])
+    with_training = np.zeros(num_items + 1, bool)
+    with_training[rows["item"][trains[rows["user"]]]] = True
+    rows_of_user = np.bincount(rows["user"])[1:]
+    category = items.get("category", pa.nulls(num_items))
+    return {
+        "users": len(split),
+        "items": num_items,
+        "items_without_training": num_items - int(with_training.sum()),
+        "items_without_category": category.null_count,
+        "categories": len(pc.unique(category.drop_null())),
         "split_users": {
             name: int(np.sum(split == name)) for name in splits.SPLITS
         },
         "split_interactions": {
-            name: int(np.sum(split_of_row == name)) for name in splits.SPLITS
+            name: int(rows_of_user[split == name].sum())
+            for name in splits.SPLITS
         },
     }
-    rows = pa.table({"user": user, "item": item, "timestamp": timestamp})
-    return rows, pa.table(items), pa.table(users), counts
-
-
-def _ids(count: int) -> pa.Array:
-    """Returns 1..count as int32."""
-    return pa.array(np.arange(1, count + 1, dtype=np.int32))
 
 
 def _refuse_bad(
-    config: Config, skipped: sources.SkipLog, good: int, read: int
+    config: Config,
+    reader: reading.Reader,
+    skipped: sources.SkipLog,
+    good: int,
+    read: int,
 ) -> None:
     """Raises where too many rows are malformed, or none is good."""
     share = skipped.malformed / max(read, 1)
-    if share <= config.max_bad_share and good:
+    if good and share <= config.max_bad_share:
         return
-    first = "; ".join(
-        f"{count} x {reason}, first {skipped.examples[reason][0]!r}"
+    problem = (
+        f"{skipped.malformed} of {read} rows are malformed, {share:.2%}, and "
+        f"--max_bad_share allows {config.max_bad_share:.2%}."
+        if skipped.malformed
+        else "there is no usable row."
+    )
+    skips = "".join(
+        f" Skipped {count} x {reason}, first {skipped.examples[reason][0]!r}."
         for reason, count in skipped.counts.items()
     )
-    if good or skipped.malformed:
-        raise ValueError(
-            f"{skipped.malformed} of {read} rows in {config.input} are "
-            f"malformed, {share:.2%}; --max_bad_share allows "
-            f"{config.max_bad_share:.2%}. Skipped: {first}."
-        )
     raise ValueError(
-        f"{config.input or config.dataset} holds no usable row"
-        + (f". Skipped: {first}." if first else ".")
+        f"{reader.paths[0]}: {problem}{skips} Expected {reader.form}. "
+        f"{reader.home}".strip()
     )
 
 

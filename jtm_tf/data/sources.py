@@ -2,7 +2,7 @@
 
 Compression is told from content, never from the name. CSV columns arrive as
 strings, so that no id loses a leading zero before anybody has looked at it.
-Knows nothing of any data set; `readers` does.
+Knows nothing of any data set; `reading` and its readers do.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from jtm_tf import files
 
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 1 << 20
+_HEAD_BYTES = 1 << 16
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _BOM = b"\xef\xbb\xbf"
 _BROKEN = (
@@ -125,20 +126,22 @@ def open_bytes(path: files.Path) -> Iterator[BinaryIO | pa.NativeFile]:
         ) from error
 
 
-def first_row(path: files.Path) -> tuple[list[str], str]:
-    """Returns a CSV file's first row, split, and its delimiter (, or tab).
+def first_rows(path: files.Path) -> tuple[list[list[str]], str]:
+    """Returns a CSV file's first rows, split, and its delimiter (, or tab).
 
     Raises:
-        ValueError: there is no first row.
+        ValueError: the file is empty or starts with an empty line.
     """
     with open_bytes(path) as stream:
-        head = stream.read(1 << 16)
-    line = head.removeprefix(_BOM).split(b"\n", 1)[0].rstrip(b"\r")
-    if not line.strip():
+        head = stream.read(_HEAD_BYTES)
+    lines = head.removeprefix(_BOM).splitlines()
+    if not lines or not lines[0].strip():
         raise ValueError(f"{path} is empty or starts with an empty line.")
-    text = line.decode("utf-8", errors="replace")
-    delimiter = "\t" if "\t" in text and "," not in text else ","
-    return next(csv.reader([text], delimiter=delimiter)), delimiter
+    if len(head) == _HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # cut short
+    texts = [line.decode("utf-8", errors="replace") for line in lines]
+    delimiter = "\t" if "\t" in texts[0] and "," not in texts[0] else ","
+    return list(csv.reader(texts, delimiter=delimiter)), delimiter
 
 
 class CsvRows:
@@ -275,10 +278,15 @@ def parse_seconds(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
             pc.ascii_is_decimal(column), pc.less(pc.binary_length(column), 19)
         )
         column = pc.if_else(good, column, None)
-    elif pa.types.is_temporal(kind):
+    elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         column = pc.cast(column, pa.timestamp("s"), safe=False)
     elif pa.types.is_floating(kind):
-        column = pc.if_else(pc.equal(column, pc.floor(column)), column, None)
+        # Beyond 2**53 a float is no exact count; infinity is there, too.
+        whole = pc.and_(
+            pc.equal(column, pc.floor(column)),
+            pc.less(pc.abs(column), float(1 << 53)),
+        )
+        column = pc.if_else(whole, column, None)
     elif not pa.types.is_integer(kind):
         raise ValueError(
             f"Times must be seconds or timestamps; got a column of {kind}."
