@@ -22,6 +22,21 @@ SLOPE = 0.25
 WINDOWS = (20, 20, 10, 10, 2, 2, 2, 1, 1, 1)
 
 
+@tf.custom_gradient
+def _rectified(x):
+    """Returns leaky_relu(x), with a gradient that needs the output only.
+
+    The input then has no other reader, so that TensorFlow fuses the rectifier
+    into the matrix product before it, in training too.
+    """
+    y = tf.nn.leaky_relu(x, SLOPE)
+
+    def gradient(dy):  # y has the sign of x
+        return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=SLOPE)
+
+    return y, gradient
+
+
 @keras.saving.register_keras_serializable("jtm_tf")
 class NodeEmbedding(keras.layers.Layer):
     """One vector for every node of the tree, looked up by heap code.
@@ -95,27 +110,26 @@ class UserRepresentation(keras.layers.Layer):
         batch, windows = tf.shape(leaves)[0], len(self.windows)
         window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
         places = tf.where(leaves != PAD)  # [R, 2] the R behaviours there are
-        present = tf.gather_nd(leaves, places)  # [R]
         window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
-        segment = tf.cast(places[:, 0] * windows + window, tf.int32)
-        count = tf.math.unsorted_segment_sum(
-            tf.ones_like(segment, tf.float32), segment, batch * windows
-        )
-        scale = 1.0 / tf.maximum(count, 1.0)[:, None]  # [B * windows, 1]
+        segment = tf.cast(places[:, 0], tf.int32) * windows + tf.cast(
+            window, tf.int32
+        )  # [R] ascending
+        distinct, position = tf.unique(tf.gather_nd(leaves, places))
         pooled = []
         for level in levels:
             nodes = tree_ops.ancestor(
-                present,
+                distinct,
                 from_level=tree.max_level,
                 to_level=level,
                 branching=tree.branching,
             )
-            total = tf.math.unsorted_segment_sum(
-                embedding(nodes), segment, batch * windows
+            means = tf.sparse.segment_mean(
+                embedding(nodes),
+                position,
+                segment,
+                num_segments=batch * windows,
             )
-            pooled.append(
-                tf.reshape(total * scale, [batch, windows * embedding.dim])
-            )
+            pooled.append(tf.reshape(means, [batch, windows * embedding.dim]))
         return pooled
 
     def get_config(self):
@@ -186,8 +200,7 @@ class NodeScorer(keras.layers.Layer):
         x = tf.reshape(node_part, first) + user_part[:, None]
         x = tf.reshape(x, [-1, self.hidden[0]])  # [B * W, hidden]
         for kernel, bias in zip(self.kernels, self.biases[1:]):
-            x = tf.matmul(tf.nn.leaky_relu(x, SLOPE), kernel)
-            x = tf.nn.bias_add(x, bias)
+            x = tf.nn.bias_add(tf.matmul(_rectified(x), kernel), bias)
         return tf.reshape(x, [batch, width])
 
     def get_config(self):
