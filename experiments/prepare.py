@@ -30,6 +30,7 @@ from absl import flags
 
 from experiments import program
 from jtm_tf.data import preparation
+from jtm_tf.data import tables
 
 _DATASET = flags.DEFINE_enum(
     "dataset", None, list(preparation.READERS), "Raw format.", required=True
@@ -71,24 +72,6 @@ _OVERWRITE = flags.DEFINE_bool(
 )
 
 
-def parse_columns(pairs: list[str]) -> dict[str, str]:
-    """Returns {role: column} from role=column pairs.
-
-    Raises:
-        ValueError: a pair without "=", or a role named twice.
-    """
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        role, equals, column = pair.partition("=")
-        if not (role and equals and column) or role in columns:
-            raise ValueError(
-                f"--columns takes role=column pairs, each role once; got "
-                f"{pair!r}. For example --columns=user=customer,item=sku."
-            )
-        columns[role] = column
-    return columns
-
-
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
     config = preparation.Config(
@@ -96,7 +79,7 @@ def main(argv: list[str]) -> None:
         data_dir=_DATA_DIR.value,
         input=_INPUT.value,
         metadata=_METADATA.value,
-        columns=parse_columns(_COLUMNS.value),
+        columns=tables.parse_columns(_COLUMNS.value),
         profile=tuple(_PROFILE.value),
         min_interactions=_MIN_INTERACTIONS.value,
         seed=_SEED.value,

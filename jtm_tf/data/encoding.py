@@ -172,7 +172,7 @@ def row_order(user: np.ndarray, timestamp: np.ndarray) -> np.ndarray | slice:
     span = int(timestamp.max()) - first + 1
     if (int(user.max()) + 1) * span >= 1 << 63:
         return np.lexsort((timestamp, user))
-    key = user * np.int64(span) + (timestamp - first)
+    key = user.astype(np.int64) * span + (timestamp - first)
     if (key[1:] >= key[:-1]).all():
         return slice(None)
     return np.argsort(key, kind="stable")

@@ -1,6 +1,7 @@
 """Plain tables with a header: CSV and Parquet, columns by name."""
 
 import pathlib
+from collections.abc import Sequence
 
 from jtm_tf.data import reading
 from jtm_tf.data import sources
@@ -46,6 +47,24 @@ class Parquet(reading.Reader):
         yield from reading.stream(
             sources.ParquetRows(path, columns), names, skipped
         )
+
+
+def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
+    """Returns {role: column} from role=column pairs.
+
+    Raises:
+        ValueError: a pair without "=", or a role named twice.
+    """
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not (role and equals and column) or role in columns:
+            raise ValueError(
+                f"--columns takes role=column pairs, each role once; got "
+                f"{pair!r}. For example --columns=user=customer,item=sku."
+            )
+        columns[role] = column
+    return columns
 
 
 def choose_columns(

@@ -1,0 +1,148 @@
+"""Tests of `jtm_tf.data.splits`, against loops over single users."""
+
+import collections
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+
+def random_interactions(*, num_users, num_items, seed, max_rows=12):
+    """Returns users with 1..max_rows rows each, splits drawn at random."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, max_rows + 1, num_users)
+    user = np.repeat(np.arange(1, num_users + 1), lengths).astype(np.int32)
+    return interactions.Interactions(
+        user=user,
+        item=rng.integers(1, num_items + 1, len(user)).astype(np.int32),
+        timestamp=np.arange(len(user), dtype=np.int64),
+        items=pa.table({"item": np.arange(1, num_items + 1, dtype=np.int32)}),
+        users=pa.table({"split": rng.choice(splits.SPLITS, num_users)}),
+        manifest={},
+    )
+
+
+def items_by_user(data, split):
+    """Returns {user: items, oldest first} of a split, by a loop."""
+    found = collections.defaultdict(list)
+    names = data.users["split"].to_pylist()
+    for user, item in zip(data.user.tolist(), data.item.tolist()):
+        if names[user - 1] == split:
+            found[user].append(item)
+    return found
+
+
+def padded(items, width):
+    """Returns the newest `width` items, left-padded."""
+    newest = items[-width:]
+    return [PAD] * (width - len(newest)) + newest
+
+
+@pytest.mark.parametrize("num_users", [3, 4, 10, 101])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+def test_splits_are_disjoint_and_none_is_empty(num_users, share):
+    got = splits.split_users(
+        num_users, validation_share=share, test_share=share, seed=1
+    )
+    counts = collections.Counter(got.tolist())
+    assert sum(counts.values()) == num_users
+    held_out = max(1, round(share * num_users))
+    assert counts["validation"] == counts["test"] == held_out
+    assert counts["train"] >= 1
+
+
+def test_the_seed_decides_the_split():
+    def draw(seed):
+        return splits.split_users(
+            50, validation_share=0.2, test_share=0.2, seed=seed
+        ).tolist()
+
+    assert draw(7) == draw(7)
+    assert draw(7) != draw(8)
+
+
+@pytest.mark.parametrize(
+    "num_users, validation, test, match",
+    [
+        (2, 0.1, 0.1, "at least 3 users"),
+        (10, 1.0, 0.1, "validation_share must be"),
+        (10, 0.1, -0.1, "test_share must be"),
+        (10, 0.5, 0.5, "leave none of 10 users"),
+    ],
+)
+def test_impossible_splits_are_refused(num_users, validation, test, match):
+    with pytest.raises(ValueError, match=match):
+        splits.split_users(
+            num_users, validation_share=validation, test_share=test, seed=0
+        )
+
+
+@pytest.mark.parametrize("seed", range(5))  # of seed 0 nobody trains
+@pytest.mark.parametrize("max_history", [1, 3, 20])
+def test_examples_against_loops(seed, max_history):
+    data = random_interactions(num_users=9, num_items=5, seed=seed)
+    want = [
+        (padded(items[:at], max_history), item)
+        for _, items in sorted(items_by_user(data, "train").items())
+        for at, item in enumerate(items)
+    ]
+    got = splits.training_examples(data)
+    assert len(got) == len(want)
+    samples = np.random.default_rng(seed).permutation(len(want))
+    histories = got.histories(samples, max_history)
+    assert histories.dtype == got.target_items().dtype == np.int32
+    assert got.starts.dtype == got.targets.dtype == np.int64
+    assert histories.tolist() == [want[i][0] for i in samples]
+    assert got.target_items()[samples].tolist() == [want[i][1] for i in samples]
+    some = got.take(samples[:2])
+    first = some.histories(np.arange(len(some)), max_history)
+    assert first.tolist() == histories[:2].tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_held_out_users_against_loops(seed, split):
+    data = random_interactions(num_users=12, num_items=4, seed=seed)
+    want = sorted(items_by_user(data, split).items())
+    got = splits.held_out_users(data, split, max_history=3)
+    assert got.users.tolist() == [user for user, _ in want]
+    for row, (_, items) in enumerate(want):
+        half = len(items) // 2
+        assert got.history[row].tolist() == padded(items[:half], 3)
+        known = slice(*got.full_history_offsets[row : row + 2])
+        assert got.full_history[known].tolist() == items[:half]
+        later = slice(*got.truth_offsets[row : row + 2])
+        assert got.truth[later].tolist() == sorted(set(items[half:]))
+    for flat, offsets in (
+        (got.full_history, got.full_history_offsets),
+        (got.truth, got.truth_offsets),
+    ):
+        assert flat.dtype == np.int32
+        assert len(offsets) == len(got) + 1 and offsets[-1] == len(flat)
+
+
+def test_a_golden_user():
+    # Seven rows: 3 known, 4 later, of which item 2 comes twice and was known.
+    data = interactions.Interactions(
+        user=np.full(7, 1, np.int32),
+        item=np.array([5, 2, 3, 2, 4, 2, 1], np.int32),
+        timestamp=np.arange(7),
+        items=pa.table({"item": np.arange(1, 6)}),
+        users=pa.table({"split": ["test"]}),
+        manifest={},
+    )
+    got = splits.held_out_users(data, "test", max_history=2)
+    assert got.history.tolist() == [[2, 3]]
+    assert got.full_history.tolist() == [5, 2, 3]
+    assert got.truth.tolist() == [1, 2, 4]
+    assert len(splits.training_examples(data)) == 0
+
+
+def test_training_users_are_not_held_out():
+    data = random_interactions(num_users=5, num_items=4, seed=0)
+    with pytest.raises(ValueError, match="validation.*test.*'train'"):
+        splits.held_out_users(data, "train", max_history=3)
