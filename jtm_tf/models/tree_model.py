@@ -198,8 +198,10 @@ def log_prob_fn(model: TreeModel):
     def log_prob(history, nodes, level):
         if level not in graphs:
             graphs[level] = tf.function(
-                lambda h, n, level=level: model.log_prob(h, n, level),
-                reduce_retracing=True,
+                lambda h, n: model.log_prob(h, n, level)
+            ).get_concrete_function(
+                tf.TensorSpec([None, model.max_history], tf.int32),
+                tf.TensorSpec([None, None], tf.int32),
             )
         return graphs[level](
             tf.constant(history, tf.int32), tf.constant(nodes, tf.int32)
