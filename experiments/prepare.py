@@ -30,6 +30,7 @@ from absl import flags
 
 from experiments import program
 from jtm_tf.data import preparation
+from jtm_tf.data import splits
 from jtm_tf.data import tables
 
 _DATASET = flags.DEFINE_enum(
@@ -55,7 +56,7 @@ _PROFILE = flags.DEFINE_list(
     "profile", [], "csv, parquet: columns that describe the user."
 )
 _MIN_INTERACTIONS = flags.DEFINE_integer(
-    "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=2
+    "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Decides who trains and who judges.")
 _VALIDATION_SHARE = flags.DEFINE_float(
@@ -70,6 +71,39 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace a folder made with other settings."
 )
+
+
+def summary(manifest: dict) -> str:
+    """Returns a prepared folder's counts as text, a fact a line."""
+    counts, settings = manifest["counts"], manifest["settings"]
+    lines = [
+        f"dataset        {manifest['dataset']}",
+        f"rows           {counts['rows_read']:,} read, "
+        f"{counts['rows_kept']:,} kept",
+        f"users          {counts['users']:,} kept, "
+        f"{counts['users_below_threshold']:,} dropped with fewer than "
+        f"{settings['min_interactions']} rows",
+        f"items          {counts['items']:,}, of them "
+        f"{counts['items_without_training']:,} without a training row",
+        f"categories     {counts['categories']:,}; "
+        f"{counts['items_without_category']:,} items have none, "
+        f"{counts['items_with_changed_category']:,} had several (the most "
+        "frequent wins)",
+    ]
+    for split in splits.SPLITS:
+        lines.append(
+            f"{split:<14} {counts['split_users'][split]:,} users, "
+            f"{counts['split_interactions'][split]:,} rows"
+        )
+    for reason, count in counts["skipped"].items():
+        lines.append(f"skipped        {count:,} x {reason}, first:")
+        lines += [f"    {text}" for text in manifest["skipped"][reason]]
+    timings = manifest["timings"]
+    lines.append(
+        f"time           {timings['total_seconds']:.1f} s, "
+        f"{timings['rows_per_second']:,} rows/s"
+    )
+    return "\n".join(lines)
 
 
 def main(argv: list[str]) -> None:
@@ -95,7 +129,7 @@ def main(argv: list[str]) -> None:
         print(f"Prepared {config.data_dir}")
     else:
         print(f"Nothing to do: {config.data_dir} is prepared already")
-    print(preparation.summary(manifest))
+    print(summary(manifest))
 
 
 if __name__ == "__main__":

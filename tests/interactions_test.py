@@ -162,7 +162,6 @@ def test_no_category_no_column(tmp_path):
     assert got.categories() is None
     assert got.items.column_names == ["item", "raw_id"]
     assert manifest["counts"]["items_without_category"] == 2
-    assert "2 items have none" in preparation.summary(manifest)
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path):

@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # A module of `jtm_tf` imports only from rows above its own.
 ROWS = [
-    ["types", "files", "data.encoding"],
+    ["types", "files", "data.encoding", "data.skipping"],
     ["tree", "assignment", "evaluation", "run_folder"]
     + ["data.interactions", "data.sources"],
     ["tree_init", "tree_cluster", "edge_weights", "models.item_cf"]

@@ -69,6 +69,7 @@ def test_the_command(tmp_path):
     assert "121 read, 120 kept" in first.stdout
     assert "skipped        1 x wrong_column_count, first:" in first.stdout
     assert "line 122: 1,2" in first.stdout
+    assert "categories     3; 0 items have none" in first.stdout
     before = snapshot(tmp_path / "prepared")
 
     again = run(*flags)
@@ -178,7 +179,7 @@ def test_a_share_of_bad_rows_can_be_allowed(tmp_path):
     "settings, match",
     [
         ({"dataset": "movielens"}, "Unknown dataset 'movielens'; expected"),
-        ({"min_interactions": 1}, "min_interactions must be >= 2"),
+        ({"min_interactions": 0}, "min_interactions must be >= 1"),
         ({"max_bad_share": 1.5}, "max_bad_share must be in"),
     ],
 )

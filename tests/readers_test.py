@@ -1,4 +1,4 @@
-"""Tests of the raw formats: `reading`, `tables`, `published`, `sources`."""
+"""Tests of the raw formats: `reading`, `tables`, `published` and below."""
 
 import datetime
 import gzip
@@ -12,6 +12,7 @@ import pytest
 
 from jtm_tf.data import preparation
 from jtm_tf.data import reading
+from jtm_tf.data import skipping
 from jtm_tf.data import sources
 
 # Inside UserBehavior's nine days.
@@ -23,7 +24,7 @@ def read(dataset, path, **options):
     reader = preparation.READERS[dataset](
         reading.Options(input=None if path is None else str(path), **options)
     )
-    skipped = sources.SkipLog()
+    skipped = skipping.SkipLog()
     table = pa.Table.from_batches(reader.rows(skipped))
     return table.to_pydict(), skipped
 
@@ -133,6 +134,36 @@ def test_line_numbers_hold_across_blocks(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.parametrize("block_bytes", [25, 26, 27, 28, 1 << 20])
+def test_what_is_not_utf8_is_skipped(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", block_bytes)
+    good = "h\u00e9,\u20ac,5\n\U0001f4da,2,5\n".encode()
+    latin = b"\xe9,1,5\n\xe9\xe8\n1,\x82\xac,5\n"
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"user,item,timestamp\n" + good + latin + good)
+    rows, skipped = read("csv", path)
+    assert rows["user"] == ["h\u00e9", "\U0001f4da"] * 2
+    assert rows["item"] == ["\u20ac", "2"] * 2
+    assert skipped.counts == {"not_utf8": 2, "wrong_column_count": 1}
+    assert [text[:6] for text in skipped.examples["not_utf8"]] == [
+        "line 4",
+        "line 6",
+    ]
+
+
+def test_characters_survive_any_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", 25)
+    rng = np.random.default_rng(0)
+    users = [
+        "".join(rng.choice(list("aé€📚\ufffd"), 3)) for _ in range(200)
+    ]
+    lines = "".join(f"{user},1,5\n" for user in users)
+    path = write(tmp_path / "a.csv", "user,item,timestamp\n" + lines)
+    rows, skipped = read("csv", path)
+    assert rows["user"] == users
+    assert not skipped.counts
+
+
 @pytest.mark.parametrize(
     "text, options, match",
     [
@@ -177,9 +208,9 @@ def test_truncated_and_broken_packings_are_refused(tmp_path):
         archive.writestr("b.csv", text)
     with pytest.raises(ValueError, match="exactly one file"):
         read("csv", tmp_path / "two.zip")
-    (tmp_path / "latin.csv").write_bytes(b"user,item,timestamp\n\xe9,1,5\n")
-    with pytest.raises(ValueError, match="UTF8"):
-        read("csv", tmp_path / "latin.csv")
+    (tmp_path / "binary").write_bytes(rng.bytes(100_000))
+    with pytest.raises(ValueError, match="binary"):
+        read("csv", tmp_path / "binary")
     with pytest.raises(FileNotFoundError, match="no file .*nowhere"):
         read("csv", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no file"):

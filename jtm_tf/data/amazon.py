@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from jtm_tf import files
+from jtm_tf.data import skipping
 from jtm_tf.data import sources
 
 _ID = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 
 
 def describe(
-    path: files.Path, raw_ids: pa.Array, skipped: sources.SkipLog
+    path: files.Path, raw_ids: pa.Array, skipped: skipping.SkipLog
 ) -> pa.Table:
     """Looks up the items' category paths and names.
 

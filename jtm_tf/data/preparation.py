@@ -23,6 +23,7 @@ from jtm_tf.data import encoding
 from jtm_tf.data import interactions
 from jtm_tf.data import published
 from jtm_tf.data import reading
+from jtm_tf.data import skipping
 from jtm_tf.data import sources
 from jtm_tf.data import splits
 from jtm_tf.data import tables
@@ -75,10 +76,9 @@ class Config:
                 f"Unknown dataset {self.dataset!r}; expected one of "
                 f"{list(READERS)}."
             )
-        if self.min_interactions < 2:
+        if self.min_interactions < 1:
             raise ValueError(
-                "min_interactions must be >= 2, one to know and one to "
-                f"predict; got {self.min_interactions}."
+                f"min_interactions must be >= 1; got {self.min_interactions}."
             )
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(
@@ -129,7 +129,7 @@ def run(
             interactions.check(config.data_dir, standing)
             return standing, False
 
-    skipped = sources.SkipLog()
+    skipped = skipping.SkipLog()
     raw = encoding.RawRows(infer_integers=reader.infer_integers)
     for block in reader.rows(skipped):
         raw.add(block)
@@ -171,44 +171,11 @@ def run(
     return manifest, True
 
 
-def summary(manifest: Mapping[str, Any]) -> str:
-    """Returns a prepared folder's counts as text, a fact a line."""
-    counts, settings = manifest["counts"], manifest["settings"]
-    lines = [
-        f"dataset        {manifest['dataset']}",
-        f"rows           {counts['rows_read']:,} read, "
-        f"{counts['rows_kept']:,} kept",
-        f"users          {counts['users']:,} kept, "
-        f"{counts['users_below_threshold']:,} dropped with fewer than "
-        f"{settings['min_interactions']} rows",
-        f"items          {counts['items']:,}, of them "
-        f"{counts['items_without_training']:,} without a training row",
-        f"categories     {counts['categories']:,}; "
-        f"{counts['items_without_category']:,} items have none, "
-        f"{counts['items_with_changed_category']:,} had several (the most "
-        "frequent wins)",
-    ]
-    for split in splits.SPLITS:
-        lines.append(
-            f"{split:<14} {counts['split_users'][split]:,} users, "
-            f"{counts['split_interactions'][split]:,} rows"
-        )
-    for reason, count in counts["skipped"].items():
-        lines.append(f"skipped        {count:,} x {reason}, first:")
-        lines += [f"    {text}" for text in manifest["skipped"][reason]]
-    timings = manifest["timings"]
-    lines.append(
-        f"time           {timings['total_seconds']:.1f} s, "
-        f"{timings['rows_per_second']:,} rows/s"
-    )
-    return "\n".join(lines)
-
-
 def _number(
     config: Config,
     reader: reading.Reader,
     raw: encoding.RawRows,
-    skipped: sources.SkipLog,
+    skipped: skipping.SkipLog,
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
     """Returns the folder's rows, items and users, and counts of them."""
     user, user_ids = raw.codes("user")
@@ -317,7 +284,7 @@ def _counts(
 def _refuse_bad(
     config: Config,
     reader: reading.Reader,
-    skipped: sources.SkipLog,
+    skipped: skipping.SkipLog,
     good: int,
     read: int,
 ) -> None:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from jtm_tf.data import amazon
 from jtm_tf.data import reading
+from jtm_tf.data import skipping
 from jtm_tf.data import sources
 
 
@@ -193,7 +194,7 @@ class CompleteJourney(reading.Reader):
 
 def _without_header(
     reader: reading.Reader,
-    skipped: sources.SkipLog,
+    skipped: skipping.SkipLog,
     *,
     names: Sequence[str],
     numeric: Sequence[int],

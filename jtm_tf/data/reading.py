@@ -9,6 +9,7 @@ looks up those that were kept, after the rows. To add a format, subclass
 
 import abc
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jtm_tf.data import skipping
 from jtm_tf.data import sources
 
 ROLES = ("user", "item", "timestamp", "category", "name")
@@ -74,7 +76,7 @@ class Reader(abc.ABC):
         return [pathlib.Path(self.options.input)]
 
     @abc.abstractmethod
-    def rows(self, skipped: sources.SkipLog) -> Iterator[pa.RecordBatch]:
+    def rows(self, skipped: skipping.SkipLog) -> Iterator[pa.RecordBatch]:
         """Streams the good rows.
 
         Args:
@@ -94,7 +96,7 @@ class Reader(abc.ABC):
         return values
 
     def describe_items(
-        self, raw_ids: pa.Array, skipped: sources.SkipLog
+        self, raw_ids: pa.Array, skipped: skipping.SkipLog
     ) -> pa.Table | None:
         """Returns category and maybe name of each item, or None: in rows."""
         del raw_ids, skipped
@@ -109,7 +111,7 @@ class Reader(abc.ABC):
 def stream(
     rows: sources.CsvRows | sources.ParquetRows,
     names: Mapping[str, str],
-    skipped: sources.SkipLog,
+    skipped: skipping.SkipLog,
     *,
     parse_time: Callable[..., tuple[pa.Array, np.ndarray]] = (
         sources.parse_seconds
@@ -139,18 +141,19 @@ def stream(
         for name in ("category", "name"):
             if name in columns:
                 columns[name] = pc.cast(columns[name], pa.string())
-        bad = {
+        bad = _not_text(raw) if rows.substituted else {}
+        bad |= {
             "empty_user": _is_empty(user),
             "empty_item": _is_empty(item),
             "bad_timestamp": bad_time,
         }
         if more_checks is not None:
             bad.update(more_checks(raw, seconds))
-        yield sources.keep_good(
+        yield skipping.keep_good(
             pa.RecordBatch.from_pydict(columns),
             bad,
             index=index,
-            rows=rows,
+            line_numbers=rows.line_numbers,
             shown=raw,
             skipped=skipped,
             out_of_scope=out_of_scope,
@@ -189,6 +192,15 @@ def _ids(column: pa.Array) -> pa.Array:
     if pa.types.is_string(column.type):
         return column
     raise ValueError(f"Ids must be integers or strings; got {column.type}.")
+
+
+def _not_text(raw: pa.RecordBatch) -> dict[str, np.ndarray]:
+    """Returns which rows had bytes that are not UTF-8, [R] bool."""
+    found = [
+        pc.match_substring(column, sources.SUBSTITUTE) for column in raw.columns
+    ]
+    rows = functools.reduce(pc.or_, found)
+    return {"not_utf8": rows.to_numpy(zero_copy_only=False)}
 
 
 def _is_empty(column: pa.Array) -> np.ndarray:

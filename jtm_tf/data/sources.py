@@ -1,4 +1,4 @@
-"""Opens raw files as streams of Arrow rows and accounts for what is skipped.
+"""Opens raw files as streams of Arrow rows.
 
 Compression is told from content, never from the name. CSV columns arrive as
 strings, so that no id loses a leading zero before anybody has looked at it.
@@ -6,12 +6,15 @@ Knows nothing of any data set; `reading` and its readers do.
 """
 
 import contextlib
+import codecs
 import csv
 import hashlib
+import io
 import pathlib
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -21,53 +24,20 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jtm_tf import files
+from jtm_tf.data import skipping
 
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 1 << 20
 _HEAD_BYTES = 1 << 16
 _GZIP, _ZIP, _PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"PAR1"
 _BOM = b"\xef\xbb\xbf"
+# In place of bytes that are no text: the control character meant for it.
+SUBSTITUTE = "\x1a"
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _BROKEN = (
     pa.ArrowInvalid, pa.ArrowNotImplementedError, zipfile.BadZipFile,
     zlib.error, EOFError, UnicodeDecodeError,
 )  # fmt: skip
-
-
-class SkipLog:
-    """Counts skipped rows by reason and keeps the first lines of each.
-
-    Attributes:
-        counts: rows skipped, by reason.
-        examples: the first offending lines, by reason, "line 7: a,b".
-        malformed: rows that are broken, as opposed to out of scope.
-    """
-
-    kept_examples = 5
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.examples: dict[str, list[str]] = {}
-        self.malformed = 0
-
-    def add(
-        self,
-        reason: str,
-        count: int,
-        lines: Sequence[tuple[int | None, str]],
-        *,
-        malformed: bool = True,
-    ) -> None:
-        """Counts `count` rows; `lines` are (line number, text) of the first."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
-        self.malformed += count if malformed else 0
-        examples = self.examples.setdefault(reason, [])
-        for number, text in lines[: self.kept_examples - len(examples)]:
-            place = "" if number is None else f"line {number}: "
-            examples.append(place + text[:200])
-
-    def wants(self, reason: str) -> bool:
-        """Tells whether one more example of `reason` would be kept."""
-        return len(self.examples.get(reason, ())) < self.kept_examples
 
 
 def fingerprint(path: files.Path) -> dict[str, Any]:
@@ -141,7 +111,41 @@ def first_rows(path: files.Path) -> tuple[list[list[str]], str]:
         lines.pop()  # cut short
     texts = [line.decode("utf-8", errors="replace") for line in lines]
     delimiter = "\t" if "\t" in texts[0] and "," not in texts[0] else ","
-    return list(csv.reader(texts, delimiter=delimiter)), delimiter
+    try:
+        return list(csv.reader(texts, delimiter=delimiter)), delimiter
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV: {error}.") from error
+
+
+class _Utf8(io.RawIOBase):
+    """Reads a stream and puts `SUBSTITUTE` for each byte that is no text.
+
+    Arrow would end at the first such byte, or lose its row uncounted.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+        # It keeps half a character until the other half is read.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.substituted = False
+
+    def readable(self) -> bool:
+        """Tells Arrow that it may read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns about `size` bytes, and none only at the end."""
+        data, more = b"", True
+        while more and not data:
+            fresh = self._stream.read(size)
+            more = bool(fresh)
+            text = self._decoder.decode(fresh, final=not more)
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                self.substituted = True
+                data = _ESCAPED.sub(SUBSTITUTE, text).encode()
+        return data
 
 
 class CsvRows:
@@ -154,6 +158,9 @@ class CsvRows:
         skip_rows: lines before the first row.
         delimiter: one character.
         skipped: takes the rows of a wrong length.
+
+    Attributes:
+        substituted: some rows so far may hold `SUBSTITUTE`.
     """
 
     # Beyond so many broken rows line numbers are not worth their memory.
@@ -167,17 +174,19 @@ class CsvRows:
         columns: Sequence[str],
         skip_rows: int = 0,
         delimiter: str = ",",
-        skipped: SkipLog,
+        skipped: skipping.SkipLog,
     ):
         self._path, self._names, self._columns = path, names, columns
         self._skip_rows, self._delimiter = skip_rows, delimiter
         self._skipped = skipped
         self._wrong: list[int | None] = []  # line numbers, ascending
+        self.substituted = False
 
     def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Yields blocks of string columns and the index of their first row."""
         strings = {name: pa.string() for name in self._names}
-        with open_bytes(self._path) as stream:
+        with open_bytes(self._path) as raw:
+            stream = _Utf8(raw)
             # One thread: faster here, and only then are rows numbered.
             blocks = pyarrow.csv.open_csv(
                 stream,
@@ -199,6 +208,7 @@ class CsvRows:
             )
             index = 0
             for block in blocks:
+                self.substituted = stream.substituted
                 yield block, index
                 index += block.num_rows
 
@@ -231,6 +241,7 @@ class ParquetRows:
 
     def __init__(self, path: files.Path, columns: Sequence[str]):
         self._path, self._columns = path, columns
+        self.substituted = False
 
     def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Yields blocks as the file types them and their first row's index."""
@@ -295,48 +306,3 @@ def parse_seconds(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     seconds = pc.if_else(pc.less(seconds, 0), None, seconds)
     bad = seconds.is_null().to_numpy(zero_copy_only=False)
     return pc.fill_null(seconds, 0), bad
-
-
-def keep_good(
-    block: pa.RecordBatch,
-    bad: Mapping[str, np.ndarray],
-    *,
-    index: int,
-    rows: CsvRows | ParquetRows,
-    shown: pa.RecordBatch,
-    skipped: SkipLog,
-    out_of_scope: Sequence[str] = (),
-) -> pa.RecordBatch:
-    """Drops and counts bad rows, each under the first reason that holds.
-
-    Args:
-        block: [R] rows.
-        bad: [R] bool for each reason.
-        index: the index of the block's first row in `rows`.
-        rows: where the block came from; it knows line numbers.
-        shown: [R] rows to show in examples.
-        skipped: takes the counts.
-        out_of_scope: the reasons that do not make a row malformed.
-
-    Returns:
-        The rows for which no reason holds.
-    """
-    dropped = np.zeros(block.num_rows, bool)
-    for reason, mask in bad.items():
-        mask = mask & ~dropped
-        count = int(np.count_nonzero(mask))
-        if not count:
-            continue
-        dropped |= mask
-        lines: list[tuple[int | None, str]] = []
-        if skipped.wants(reason):
-            first = np.flatnonzero(mask)[: skipped.kept_examples]
-            texts = [
-                ",".join("" if v is None else str(v) for v in row.values())
-                for row in shown.take(pa.array(first)).to_pylist()
-            ]
-            lines = list(zip(rows.line_numbers(first + index), texts))
-        skipped.add(reason, count, lines, malformed=reason not in out_of_scope)
-    if not dropped.any():
-        return block
-    return block.filter(pa.array(~dropped))
