@@ -107,6 +107,60 @@ def greedy_rebalanced(
     return choice
 
 
+def prices(
+    weights: np.ndarray,
+    capacity: np.ndarray | int,
+    *,
+    problem: np.ndarray | None = None,
+    stages: int = 8,
+    rounds: int = 5,
+) -> np.ndarray:
+    """Prices the nodes so that demand meets capacity, near the LP's duals.
+
+    A node that suits everybody (popular items sit there) is everybody's
+    heaviest, and a greedy choice turns into a queue for it. With a price p_m
+    on each node an item asks for argmax_m W_c[m] - p_m, and where every seat
+    is taken a price is the same loss for all, so the best assignment stays
+    the best. Prices are the duals of entropic optimal transport, cooled from
+    the weights' spread to a hundredth of it (Cuturi, "Sinkhorn Distances",
+    NeurIPS 2013). Nodes of a sub-problem with seats to spare cost at least 0.
+
+    Args:
+        weights: [n, D] float, larger is better.
+        capacity: as for `greedy_rebalanced`.
+        problem: as for `greedy_rebalanced`.
+        stages: temperatures, from high to low.
+        rounds: price updates at each of them.
+
+    Returns:
+        [P, D] float32 prices, a row a sub-problem.
+    """
+    problem = _dense(problem, len(weights))
+    old = np.full(len(weights), NOWHERE)
+    weights, seats, _ = _checked(weights, capacity, old, problem)
+    price = np.zeros(seats.shape, np.float32)
+    if len(weights) == 0:
+        return price
+    begins = np.flatnonzero(np.diff(problem, prepend=-1))
+    sizes = np.bincount(problem)
+    spread = np.add.reduceat(weights.std(axis=1), begins) / sizes
+    open_ = seats > 0
+    asked = np.where(open_, 0, -np.inf).astype(np.float32)[problem] + weights
+    lowest = np.where(seats.sum(axis=1) > sizes, 0, -np.inf)[:, None]
+    for heat in np.geomspace(1, 0.01, stages):
+        heat = np.maximum(heat * spread, 1e-6).astype(np.float32)[:, None]
+        for _ in range(rounds):
+            share = (asked - price[problem]) / heat[problem]
+            share -= share.max(axis=1, keepdims=True)
+            np.exp(share, out=share)
+            share /= share.sum(axis=1, keepdims=True)
+            demand = np.add.reduceat(share, begins, axis=0)
+            excess = np.maximum(demand, 1e-9) / np.maximum(seats, 1)
+            price += np.where(open_, heat * np.log(excess), 0)
+            price = np.maximum(price, lowest).astype(np.float32)
+    return price
+
+
 def exact(
     weights: np.ndarray, capacity: np.ndarray | int, old: np.ndarray
 ) -> np.ndarray:

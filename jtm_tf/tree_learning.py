@@ -25,6 +25,9 @@ from jtm_tf import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
 
+SOLVERS = ("greedy", "priced", "exact")
+
+
 @dataclasses.dataclass(frozen=True)
 class TreeLearningConfig:
     """How Algorithm 2 is run.
@@ -41,7 +44,8 @@ class TreeLearningConfig:
         score_leaves: whether the leaf level counts. A leaf's score speaks of
             the item that sits there now; where embeddings move with their
             items it says little of the one that would come.
-        solver: "greedy" as in the paper, or "exact" for small trees.
+        solver: one of `SOLVERS`: "greedy" as in the paper; "priced", the same
+            after `assignment.prices`; "exact" for small trees.
         order: who keeps a seat, see `assignment.greedy_rebalanced`.
         lazy: whether items of the old tree keep their seats first.
         max_samples_per_item: more are thinned at random and the rest weighted
@@ -68,9 +72,9 @@ class TreeLearningConfig:
     group_weights: int = 2**25
 
     def __post_init__(self):
-        if self.solver not in ("greedy", "exact"):
+        if self.solver not in SOLVERS:
             raise ValueError(
-                f"solver must be 'greedy' or 'exact'; got {self.solver!r}."
+                f"solver must be one of {SOLVERS}; got {self.solver!r}."
             )
         # `not x >= 1` refuses NaN too.
         if not self.slack >= 1:
@@ -331,7 +335,15 @@ def _solve(weights, seats, old, parents, config):
     """
     begins = np.flatnonzero(np.diff(parents, prepend=-1))
     seats = seats[parents[begins]]
-    if config.solver == "greedy":
+    if config.solver == "priced":
+        price = assignment.prices(weights, seats, problem=parents)
+        owner = np.repeat(
+            np.arange(len(begins)), np.diff(begins, append=len(parents))
+        )
+        # An item that all nodes suit alike stays rather than goes shopping.
+        choosy = np.ptp(weights, axis=1) > 0
+        weights = weights - np.where(choosy[:, None], price[owner], 0)
+    if config.solver != "exact":
         return assignment.greedy_rebalanced(
             weights,
             seats,
