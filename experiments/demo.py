@@ -12,7 +12,6 @@ short training.
 import pathlib
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
@@ -87,7 +86,7 @@ def main(argv: list[str]) -> None:
     print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
     if _HOUSEHOLDS.value:
         show_households(
-            data, keras.saving.load_model(out_dir / "jtm" / "best.keras")
+            data, judge.load_model(out_dir / "jtm" / "best.keras")
         )
 
 

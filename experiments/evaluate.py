@@ -6,7 +6,6 @@
 
 import json
 
-import keras
 from absl import flags
 
 from experiments import program
@@ -55,7 +54,7 @@ def main(argv: list[str]) -> None:
             f"{data.manifest['fingerprint']} against {config['data']}. Give "
             "the right folder as --data_dir, or train again."
         )
-    model = keras.saving.load_model(folder.model)
+    model = judge.load_model(folder.model)
     result = judge.judge_model(
         model,
         splits.held_out_users(data, _SPLIT.value, model.max_history),

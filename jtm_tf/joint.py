@@ -144,7 +144,8 @@ def run(
         The contents of `metrics.json`.
 
     Raises:
-        ValueError: `out_dir` holds a run of other settings or other data.
+        ValueError: `out_dir` holds a run of other settings or other data,
+            or is damaged.
         FloatingPointError: the loss diverged.
     """
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
@@ -194,9 +195,8 @@ def run(
         logging.info("%s", format_record(record))
         options.on_record(record)
         state.finish_iteration()
-    best_model = keras.saving.load_model(folder.model)
     metrics["test"] = judge.judge_model(
-        best_model, state.held_out("test"), **cut
+        judge.load_model(folder.model), state.held_out("test"), **cut
     )
     folder.write_metrics(metrics)
     return metrics
@@ -250,9 +250,7 @@ class _State:
             max_to_keep=1,
         )
         if self._manager.latest_checkpoint:
-            self._manager.checkpoint.restore(
-                self._manager.latest_checkpoint
-            ).assert_consumed()
+            self._restore()
             logging.info(
                 "Going on from %s, epoch %d, batch %d.",
                 self._manager.latest_checkpoint,
@@ -265,6 +263,20 @@ class _State:
     @property
     def iterations_done(self) -> int:
         return int(self._iteration.numpy())
+
+    def _restore(self):
+        """Goes back to the last checkpoint."""
+        path = self._manager.latest_checkpoint
+        try:
+            self._manager.checkpoint.restore(path).assert_consumed()
+        except (
+            tf.errors.OpError, AssertionError, IndexError, ValueError
+        ) as error:
+            raise ValueError(
+                f"The checkpoint {path} is damaged or of another version: "
+                f"{str(error).splitlines()[0]}. Delete "
+                f"{self._folder.checkpoints} to start the run anew."
+            ) from error
 
     def held_out(self, split):
         return splits.held_out_users(

@@ -1,15 +1,33 @@
 """Judges a model on held-out users: retrieves, then counts what was found."""
 
+import zipfile
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from jtm_tf import evaluation
+from jtm_tf import files
 from jtm_tf import retrieval
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD, RecommendFn
+
+
+def load_model(path: files.Path) -> tree_model.TreeModel:
+    """Loads a saved model with its tree.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    try:
+        return keras.saving.load_model(path)
+    except (ValueError, zipfile.BadZipFile, OSError) as error:
+        raise ValueError(
+            f"{path} is missing or damaged: {error} Train again, into "
+            "another folder."
+        ) from error
 
 
 def recommend_all(
@@ -62,7 +80,10 @@ def tree_recommendations(
         num_results=ranked,
         max_history=model.max_history,
     )
-    items = recommend_all(retriever.recommend, users.history)
+    # The concrete function, since a retriever is made for each judgement
+    # and TensorFlow warns of functions that are traced again and again.
+    recommend = retriever.recommend.get_concrete_function()
+    items = recommend_all(recommend, users.history)
     if filter_history:
         items = _without_known(items, users)[:, :num_results]
     return items
@@ -99,7 +120,8 @@ def _without_known(items, users):
     """Moves known items behind the others, as PAD; [U, R] -> [U, R]."""
     base = int(max(items.max(), users.full_history.max(initial=0))) + 1
     row = np.arange(len(items), dtype=np.int64)
-    known = np.repeat(row, np.diff(users.full_history_offsets)) * base + users.full_history
+    owner = np.repeat(row, np.diff(users.full_history_offsets))
+    known = owner * base + users.full_history
     keep = ~np.isin(row[:, None] * base + items, known)
     order = np.argsort(~keep, axis=1, kind="stable")
     return np.take_along_axis(np.where(keep, items, PAD), order, axis=1)

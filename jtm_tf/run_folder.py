@@ -67,6 +67,7 @@ class RunFolder:
             ValueError: the folder belongs to a run of other settings.
         """
         path = self.path / "config.json"
+        files.remove_leftovers(self.path)
         # Through JSON, so that tuples compare equal to what was read back.
         asked = files.as_json({"config": config, "data": data_fingerprint})
         if path.exists():

@@ -1,0 +1,60 @@
+"""Files appear whole or not at all."""
+
+import pathlib
+
+import pytest
+
+from jtm_tf import files
+
+
+def test_replaces_on_success(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    for text in ("first", "second"):
+        with files.replacing(path) as temporary:
+            temporary.write_text(text)
+            assert temporary.suffix == ".txt"
+        assert path.read_text() == text
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_failure_leaves_what_stood_there(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert files.read_json(path) == {"a": 1}
+
+
+def test_removes_what_killed_runs_left_and_nothing_else(tmp_path):
+    for name in (".123.best.keras", ".gitignore", "123.json", ".12x.json"):
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path)
+    files.remove_leftovers(tmp_path / "missing")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".12x.json", ".gitignore", "123.json"]
+
+
+def test_json_comes_back_as_said(tmp_path):
+    value = {"windows": (2, 1), "rate": 0.1, "none": None, "nested": [{}]}
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == files.as_json(value)
+    assert files.as_json(value)["windows"] == [2, 1]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a": 1'])
+def test_broken_json_is_named(tmp_path, text):
+    path = pathlib.Path(tmp_path, "broken.json")
+    path.write_text(text)
+    with pytest.raises(ValueError, match="broken.json is not valid JSON"):
+        files.read_json(path)

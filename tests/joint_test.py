@@ -1,0 +1,183 @@
+"""Algorithm 1 as a whole, on planted worlds."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf import training
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_learning
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.data import synthetic
+from tests import worlds
+
+TINY = joint.JointConfig(
+    joint_iterations=2,
+    epochs_per_iteration=1,
+    embedding_dim=4,
+    windows=(3, 1),
+    hidden=(8,),
+    num_results=5,
+    beam_width=8,
+    training=training.TrainingConfig(batch_size=64, negatives=12),
+    tree_learning=tree_learning.TreeLearningConfig(gap=3),
+)
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    return interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture(name="finished", scope="module")
+def _finished(data, tmp_path_factory):
+    """A finished run: its folder, its metrics, the records it told of."""
+    out_dir = tmp_path_factory.mktemp("runs") / "jtm"
+    told = []
+    metrics = joint.run(
+        TINY, data, out_dir, joint.RunOptions(on_record=told.append)
+    )
+    return run_folder.RunFolder(out_dir), metrics, told
+
+
+def test_what_a_run_leaves(data, finished):
+    folder, metrics, told = finished
+    assert folder.read_metrics() == metrics
+    assert metrics["iterations"] == told
+    assert (metrics["method"], metrics["seed"]) == ("jtm", 0)
+    assert metrics["data_fingerprint"] == data.manifest["fingerprint"]
+    cut = {"precision", "recall", "f_measure", "num_results", "beam_width"}
+    for number, record in enumerate(told, 1):
+        assert record["iteration"] == number
+        assert set(record["validation"]) == cut | {"users"}
+        assert record["loss"] == pytest.approx(
+            sum(record["level_losses"]), abs=1e-4
+        )
+        assert min(record["seconds_model"], record["seconds_tree"]) >= 0
+        assert f"iteration {number}" in joint.format_record(record)
+    assert metrics["test"]["users"] == len(data.split_users("test"))
+    assert list(folder.tensorboard.iterdir())
+
+
+def test_trees_and_moves_agree(data, finished):
+    folder, _, told = finished
+    first, second = (tree_lib.Tree.load(folder.tree(i)) for i in (0, 1))
+    assert first.num_items == second.num_items == data.num_items
+    assert told[0]["moved_items"] == first.moved_items(second) > 0
+    # After the last model step no tree is learned that nobody would use.
+    assert told[1]["moved_items"] == 0
+    assert not folder.tree(2).exists()
+
+
+def test_the_best_model_is_the_one_that_was_judged(data, finished):
+    folder, metrics, told = finished
+    recalls = [record["validation"]["recall"] for record in told]
+    assert metrics["best_iteration"] == 1 + int(np.argmax(recalls))
+    model = keras.saving.load_model(folder.model)
+    for split, want in (
+        ("validation", told[metrics["best_iteration"] - 1]["validation"]),
+        ("test", metrics["test"]),
+    ):
+        users = splits.held_out_users(data, split, model.max_history)
+        got = judge.judge_model(model, users, num_results=5, beam_width=8)
+        assert got == want
+
+
+def test_a_finished_run_is_left_alone(data, finished):
+    folder, metrics, told = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
+    again = []
+    options = joint.RunOptions(on_record=again.append)
+    assert joint.run(TINY, data, folder.path, options) == metrics
+    assert again == told
+    assert before == {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
+
+
+def test_another_run_is_refused(data, finished):
+    other = dataclasses.replace(TINY, seed=1)
+    with pytest.raises(ValueError, match="config.seed: 0 there, 1 asked"):
+        joint.run(other, data, finished[0].path)
+
+
+@pytest.mark.parametrize("method", ["tdm", "jtm_h"])
+def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
+    config = dataclasses.replace(TINY, method=method)
+    metrics = joint.run(config, data, tmp_path / method)
+    assert [r["moved_items"] for r in metrics["iterations"]] == [0, 0]
+    trees = run_folder.RunFolder(tmp_path / method).tree(0).parent
+    assert len(list(trees.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"method": "dnn"}, "method must be one of .* got 'dnn'"),
+        ({"initial_tree": "best"}, "initial_tree must be one of"),
+        ({"loss": "hinge"}, "loss must be one of"),
+        ({"joint_iterations": 0}, "must be >= 1; got 0"),
+        ({"epochs_per_iteration": 0}, "must be >= 1; got 2 and 0"),
+    ],
+)
+def test_bad_settings(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_data_without_categories(data, tmp_path):
+    bare = dataclasses.replace(data, items=data.items.drop(["category"]))
+    with pytest.raises(ValueError, match="initial_tree=random"):
+        joint.run(TINY, bare, tmp_path / "run")
+
+
+def test_kin_share_the_whole_category():
+    categories = np.array(["a|b", "a|c", None, "a|b", "b"], object)
+    kin = joint.kin_groups(categories)
+    assert kin[0] == kin[3] == -1
+    assert kin[1] == kin[4]
+    assert len({kin[1], kin[2], kin[5], -1}) == 4
+    assert joint.kin_groups(None) is None
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_joint_training_beats_the_tree_left_alone(seed, tmp_path):
+    """From a random tree only Algorithm 2 can bring alike items together."""
+    # Another seed than the run's, or the random tree would be the hidden one.
+    shape = {"users": 1000, "items": 256, "rows": 20, "seed": 100 + seed}
+    data = interactions.load(worlds.prepare(tmp_path, **shape))
+    config = joint.JointConfig(
+        seed=seed,
+        initial_tree="random",
+        joint_iterations=4,
+        epochs_per_iteration=1,
+        embedding_dim=8,
+        windows=(10, 5, 2, 1, 1),
+        hidden=(32, 16),
+        num_results=8,
+        beam_width=4,
+        training=training.TrainingConfig(
+            batch_size=256, learning_rate=5e-3, negatives=28
+        ),
+        tree_learning=tree_learning.TreeLearningConfig(gap=2),
+    )
+    recall = {}
+    for method in ("jtm", "jtm_h"):
+        metrics = joint.run(
+            dataclasses.replace(config, method=method), data, tmp_path / method
+        )
+        recall[method] = metrics["test"]["recall"]
+    assert recall["jtm"] > 1.1 * recall["jtm_h"]
+    hidden = worlds.draw(**shape).true_tree
+    folder = run_folder.RunFolder(tmp_path / "jtm")
+    before, after = (
+        synthetic.shared_pairs(
+            tree_lib.Tree.load(folder.tree(iteration)), hidden, level=5
+        )
+        for iteration in (0, 3)
+    )
+    assert after > 4 * before

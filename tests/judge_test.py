@@ -1,0 +1,106 @@
+"""Judging: recommendations for many users, known items, the numbers."""
+
+import keras
+import numpy as np
+import pytest
+
+from jtm_tf import judge
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+from jtm_tf.types import PAD
+
+ITEMS, HISTORY = 40, 4
+
+
+@pytest.fixture(name="model", scope="module")
+def _model():
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
+    model = tree_model.TreeModel(
+        ITEMS, tree.max_level, embedding_dim=4, windows=(3, 1), hidden=(8,)
+    )
+    model.set_tree(tree)
+    return model
+
+
+def held_out(seed, users=7):
+    """Draws users; the first knows next to everything, the second little."""
+    rng = np.random.default_rng(seed)
+    known = [rng.integers(1, ITEMS + 1, n) for n in rng.integers(1, 30, users)]
+    known[0] = np.arange(1, ITEMS)
+    known[1] = known[1][:1]
+    truth = [
+        np.sort(rng.choice(ITEMS, n, replace=False)) + 1
+        for n in rng.integers(1, 9, users)
+    ]
+    history = np.full([users, HISTORY], PAD, np.int32)
+    for row, items in zip(history, known):
+        newest = items[-HISTORY:]
+        row[HISTORY - len(newest) :] = newest
+    return splits.HeldOutUsers(
+        users=np.arange(1, users + 1),
+        history=history,
+        full_history=np.concatenate(known).astype(np.int32),
+        full_history_offsets=np.cumsum([0, *map(len, known)]),
+        truth=np.concatenate(truth).astype(np.int32),
+        truth_offsets=np.cumsum([0, *map(len, truth)]),
+    )
+
+
+def lists(values, offsets):
+    """Returns ragged rows as lists."""
+    return [list(x) for x in np.split(values, offsets[1:-1])]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def test_batches_make_no_difference(batch_size):
+    history = np.random.default_rng(0).integers(0, 9, [7, 3]).astype(np.int32)
+
+    def recommend(batch):
+        assert 0 < len(batch) <= batch_size
+        return batch[:, ::-1] + 1, batch
+
+    got = judge.recommend_all(recommend, history, batch_size=batch_size)
+    np.testing.assert_array_equal(got, history[:, ::-1] + 1)
+
+
+def test_filters_what_is_known_and_nothing_else(model):
+    users = held_out(0)
+    # A beam as wide as the tree ranks all items, so the answer is known.
+    ranked = judge.tree_recommendations(
+        model, users, num_results=ITEMS, beam_width=ITEMS
+    )
+    filtered = judge.tree_recommendations(
+        model, users, num_results=10, beam_width=ITEMS, filter_history=True
+    )
+    known = lists(users.full_history, users.full_history_offsets)
+    for everything, got, had in zip(ranked, filtered, known):
+        want = [item for item in everything if item not in had][:10]
+        want += [PAD] * (10 - len(want))
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("filter_history", [False, True])
+def test_numbers_against_loops(model, filter_history):
+    users = held_out(1)
+    cut = {"num_results": 5, "beam_width": 8, "filter_history": filter_history}
+    items = judge.tree_recommendations(model, users, **cut)
+    assert items.shape == (len(users), 5)
+    precision, recall, f_measure = [], [], []
+    truth = lists(users.truth, users.truth_offsets)
+    for got, wanted in zip(items, truth):
+        hits = len(set(got) & set(wanted))
+        precision.append(hits / 5)
+        recall.append(hits / len(wanted))
+        f_measure.append(2 * hits / (5 + len(wanted)))
+    found = judge.judge_model(model, users, **cut)
+    assert found == {
+        "precision": pytest.approx(np.mean(precision), abs=1e-6),
+        "recall": pytest.approx(np.mean(recall), abs=1e-6),
+        "f_measure": pytest.approx(np.mean(f_measure), abs=1e-6),
+        "num_results": 5,
+        "beam_width": 8,
+        "users": len(users),
+    }

@@ -1,0 +1,170 @@
+"""Killed at any moment and started again, a run ends as if undisturbed."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf import joint
+from jtm_tf import run_folder
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import interactions
+from tests import joint_test
+from tests import worlds
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(data_dir, out_dir):
+    """Returns the command whose settings are `joint_test.TINY`."""
+    return [
+        sys.executable, "-m", "experiments.train", "--method=jtm",
+        f"--data_dir={data_dir}", f"--out_dir={out_dir}",
+        "--joint_iterations=2", "--epochs_per_iteration=1",
+        "--embedding_dim=4", "--windows=3,1", "--hidden=8", "--negatives=12",
+        "--batch_size=64", "--gap=3", "--num_results=5", "--beam_width=8",
+        "--checkpoint_seconds=0",
+    ]  # fmt: skip
+
+
+@pytest.fixture(name="undisturbed", scope="module")
+def _undisturbed(tmp_path_factory):
+    """A prepared folder and the folder of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    data_dir = worlds.prepare(folder)
+    joint.run(joint_test.TINY, interactions.load(data_dir), folder / "run")
+    return data_dir, run_folder.RunFolder(folder / "run")
+
+
+def start_and_kill(arguments, *, reached, delay):
+    """Starts a run, kills it `delay` seconds after `reached()` holds."""
+    with subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 240
+        while not reached():
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() in (-signal.SIGKILL, 0)
+
+
+def timeless(metrics):
+    """Returns metrics without what the clock or the checkout decides."""
+    metrics = {key: metrics[key] for key in metrics if key != "code"}
+    metrics["iterations"] = [
+        {key: r[key] for key in r if not key.startswith("seconds_")}
+        for r in metrics["iterations"]
+    ]
+    return metrics
+
+
+def checkpoints(folder):
+    """Returns how many checkpoints were finished."""
+    names = folder.checkpoints.glob("ckpt-*.index")
+    return max((int(p.stem.rpartition("-")[2]) for p in names), default=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="There is no SIGKILL.")
+def test_sigkill(undisturbed, tmp_path):
+    data_dir, want = undisturbed
+    folder = run_folder.RunFolder(tmp_path / "run")
+    arguments = command(data_dir, folder.path)
+    rng = np.random.default_rng(0)
+    for reached, longest in (
+        # Inside the first epoch, which has 15 batches.
+        (lambda: checkpoints(folder) > 2, 0.1),
+        # About the tree step: judging, saving, solving.
+        (folder.model.exists, 0.5),
+    ):
+        start_and_kill(
+            arguments, reached=reached, delay=rng.uniform(0, longest)
+        )
+    done = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    got = folder.read_metrics()
+    assert timeless(got) == timeless(want.read_metrics())
+    assert json.loads(done.stdout.splitlines()[-1]) == got["test"]
+    assert folder.read_config()["config"] == want.read_config()["config"]
+    for iteration in range(2):
+        np.testing.assert_array_equal(
+            tree_lib.Tree.load(folder.tree(iteration)).pi,
+            tree_lib.Tree.load(want.tree(iteration)).pi,
+        )
+    assert not list(folder.path.rglob(".*"))
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL in one process: nothing may catch it."""
+
+
+def test_killed_wherever_the_disk_is_touched(
+    undisturbed, tmp_path, monkeypatch
+):
+    """Dies after the first, second, .. touch until a run has no more."""
+    data_dir, want = undisturbed
+    data = interactions.load(data_dir)
+    touches, deaths = 0, 0
+
+    def mortal(original):
+        def touch(*args, **kwargs):
+            nonlocal touches
+            result = original(*args, **kwargs)
+            touches += 1
+            if touches == deaths:
+                raise Killed
+            return result
+
+        return touch
+
+    for owner, name in (
+        (os, "replace"),  # JSON, models and trees
+        (tf.train.CheckpointManager, "save"),
+    ):
+        monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
+    finished = None
+    while finished is None:
+        touches, deaths = 0, deaths + 1
+        try:
+            finished = joint.run(joint_test.TINY, data, tmp_path / "run")
+        except Killed:
+            assert deaths < 30
+    assert deaths > 5
+    assert timeless(finished) == timeless(want.read_metrics())
+
+
+@pytest.mark.parametrize("part", ["index", "data", "metrics"])
+def test_a_damaged_run_is_named(part, undisturbed, tmp_path):
+    data = interactions.load(undisturbed[0])
+    out_dir = tmp_path / "run"
+
+    def die(record):
+        raise Killed
+
+    with pytest.raises(Killed):
+        joint.run(
+            joint_test.TINY, data, out_dir, joint.RunOptions(on_record=die)
+        )
+    path, message = {
+        "index": (next(out_dir.glob("checkpoints/*.index")), "is damaged"),
+        "data": (next(out_dir.glob("checkpoints/*.data-*")), "is damaged"),
+        "metrics": (out_dir / "metrics.json", "metrics.json is not valid"),
+    }[part]
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=message):
+        joint.run(joint_test.TINY, data, out_dir)
