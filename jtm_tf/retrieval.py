@@ -49,16 +49,23 @@ class TreeRetriever(tf.Module):
         self.beam_width, self.num_results = beam_width, num_results
         self._score_fn = score_fn
         self._max_level, self._branching = tree.max_level, tree.branching
+        levels = range(tree.max_level + 1)
+        occupied = [tree.occupied(level) for level in levels]
         self._first_level = next(
             level
-            for level in range(tree.max_level + 1)
-            if len(tree.occupied(level)) > beam_width
-            or level == tree.max_level
+            for level in levels
+            if len(occupied[level]) > beam_width or level == tree.max_level
         )
-        self._first_nodes = tf.constant(tree.occupied(self._first_level))
+        self._first_nodes = tf.constant(occupied[self._first_level])
+        # Below the first level children come unasked, some without items.
+        self._with_holes = [
+            level
+            for level in levels[self._first_level + 1 :]
+            if len(occupied[level]) < tree.branching**level
+        ]
         self._first_leaf = tree.first_leaf
         self._leaf_items = tf.constant(tree.leaf_items())
-        self._occupied = _occupied_table(tree)
+        self._occupied = _occupied_table(tree.num_codes, occupied)
         self.recommend = tf.function(
             self._recommend,
             input_signature=[tf.TensorSpec([None, max_history], tf.int32)],
@@ -69,7 +76,7 @@ class TreeRetriever(tf.Module):
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
         for level in range(self._first_level, self._max_level + 1):
             scores = self._score_fn(history, nodes, level)
-            if level > self._first_level:
+            if level in self._with_holes:
                 live = tf.gather(self._occupied, nodes)
                 scores = tf.where(live, scores, scores.dtype.min)
             if level < self._max_level:
@@ -119,32 +126,38 @@ class ScanRetriever(tf.Module):
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
         batch, kept = tf.shape(history)[0], self.num_results
-        best_scores = tf.fill([batch, kept], tf.float32.min)
-        best_items = tf.fill([batch, kept], PAD)
-        for first in tf.range(0, len(self._leaves), self._chunk):
+
+        def scan_chunk(first, best_items, best_scores):
             leaves = self._leaves[first : first + self._chunk]
             nodes = tf.repeat(leaves[None], batch, 0)
             scores = self._score_fn(history, nodes, self._level)
             items = tf.gather(self._leaf_items, nodes - self._first_leaf)
-            tf.autograph.experimental.set_loop_options(
-                shape_invariants=[
-                    (best_scores, tf.TensorShape([None, kept])),
-                    (best_items, tf.TensorShape([None, kept])),
-                ]
-            )
-            best_items, best_scores = _ranked_items(
+            return first + self._chunk, *_ranked_items(
                 tf.concat([best_scores, scores], 1),
                 tf.concat([best_items, items], 1),
                 kept,
             )
+
+        nothing = (
+            tf.fill([batch, kept], PAD),
+            tf.fill([batch, kept], tf.float32.min),
+        )
+        _, best_items, best_scores = tf.while_loop(
+            lambda first, *_: first < len(self._leaves),
+            scan_chunk,
+            (0, *nothing),
+            shape_invariants=(
+                tf.TensorShape([]),
+                *[tf.TensorShape([None, kept])] * 2,
+            ),
+        )
         return best_items, best_scores
 
 
-def _occupied_table(tree):
-    """Returns [num_codes] bool: is there an item below the node?"""
-    occupied = np.zeros(tree.num_codes, bool)
-    for level in range(tree.max_level + 1):
-        occupied[tree.occupied(level)] = True
+def _occupied_table(num_codes, nodes):
+    """Returns [num_codes] bool: is the code one of `nodes`, a list of [?]?"""
+    occupied = np.zeros(num_codes, bool)
+    occupied[np.concatenate(nodes)] = True
     return tf.constant(occupied)
 
 

@@ -60,6 +60,7 @@ class TreeModel(keras.Model):
         self.scorer = layers.NodeScorer(
             len(self.windows) * embedding_dim, embedding_dim, hidden
         )
+        self._mean_loss = keras.metrics.Mean(name="loss")
         self.pi = self.add_weight(
             shape=(num_items + 1,),
             dtype="int32",
@@ -171,11 +172,24 @@ class TreeModel(keras.Model):
 
     def train_step(self, data):
         """Serves `fit` with the very step that `training` takes."""
-        return {"loss": tf.reduce_sum(self.step(data))}
+        return self._noted(self.step(data), data)
 
     def test_step(self, data):
         """Serves `evaluate`: the sampled Eq. 2."""
-        return {"loss": tf.reduce_sum(self.level_losses(data))}
+        return self._noted(self.level_losses(data), data)
+
+    @property
+    def metrics(self):
+        """What `fit` and `evaluate` report: the mean loss of a sample."""
+        return [self._mean_loss]
+
+    def _noted(self, level_losses, inputs):
+        """Adds a batch to the mean loss; returns the metrics so far."""
+        self._mean_loss.update_state(
+            tf.reduce_sum(level_losses),
+            sample_weight=tf.shape(inputs["history"])[0],
+        )
+        return self.get_metrics_result()
 
     def get_config(self):
         return {
@@ -192,18 +206,26 @@ class TreeModel(keras.Model):
 
 
 def log_prob_fn(model: TreeModel):
-    """Returns the model as a NumPy `LogProbFn`, one graph a level."""
+    """Returns the model as a NumPy `LogProbFn`.
+
+    One graph a level and number of candidates, for any number of users.
+    """
     graphs = {}
 
+    def graph(level, width):
+        def log_prob(history, nodes):
+            return model.log_prob(history, nodes, level)
+
+        return tf.function(log_prob, autograph=False).get_concrete_function(
+            tf.TensorSpec([None, model.max_history], tf.int32),
+            tf.TensorSpec([None, width], tf.int32),
+        )
+
     def log_prob(history, nodes, level):
-        if level not in graphs:
-            graphs[level] = tf.function(
-                lambda h, n: model.log_prob(h, n, level)
-            ).get_concrete_function(
-                tf.TensorSpec([None, model.max_history], tf.int32),
-                tf.TensorSpec([None, None], tf.int32),
-            )
-        return graphs[level](
+        key = level, nodes.shape[1]
+        if key not in graphs:
+            graphs[key] = graph(*key)
+        return graphs[key](
             tf.constant(history, tf.int32), tf.constant(nodes, tf.int32)
         ).numpy()
 

@@ -1,0 +1,126 @@
+"""Tests of `jtm_tf.optimizers` against Keras's Adam and against loops."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf import optimizers
+
+ROWS, DIM = 7, 3
+
+
+def variable(seed=0):
+    """Returns a table that is the same for every test, [ROWS, DIM]."""
+    rng = np.random.default_rng(seed)
+    return keras.Variable(rng.normal(size=(ROWS, DIM)).astype(np.float32))
+
+
+def run(optimizer, gradients):
+    """Returns the table after one step a gradient, [ROWS, DIM]."""
+    table = variable()
+    optimizer.build([table])
+    for gradient in gradients:
+        optimizer.apply([gradient], [table])
+    return table.numpy()
+
+
+def dense_gradients(steps, seed=1):
+    """Returns random dense gradients, [steps, ROWS, DIM]."""
+    rng = np.random.default_rng(seed)
+    return tf.constant(rng.normal(size=(steps, ROWS, DIM)), tf.float32)
+
+
+def sliced(gradient, rows):
+    """Returns the gradient's rows as `IndexedSlices`."""
+    rows = tf.constant(rows, tf.int32)
+    return tf.IndexedSlices(
+        tf.gather(gradient, rows), rows, gradient.shape
+    )
+
+
+def adam_by_loops(gradients, rows_of, rate=1e-3, b1=0.9, b2=0.999):
+    """Adam, a touched row at a time."""
+    table = variable().numpy().astype(np.float64)
+    m, v = np.zeros_like(table), np.zeros_like(table)
+    for step, (gradient, rows) in enumerate(zip(gradients, rows_of), 1):
+        for row in set(rows):
+            g = gradient[row] * list(rows).count(row)
+            m[row] = b1 * m[row] + (1 - b1) * g
+            v[row] = b2 * v[row] + (1 - b2) * g**2
+            alpha = rate * np.sqrt(1 - b2**step) / (1 - b1**step)
+            table[row] -= alpha * m[row] / (np.sqrt(v[row]) + 1e-7)
+    return table
+
+
+def test_equals_keras_adam_when_every_step_touches_every_row():
+    gradients = dense_gradients(5)
+    order = [3, 0, 6, 1, 5, 2, 4]
+    np.testing.assert_allclose(
+        run(
+            optimizers.RowSparseAdam(1e-2),
+            [sliced(gradient, order) for gradient in gradients],
+        ),
+        run(keras.optimizers.Adam(1e-2), gradients),
+        rtol=1e-5,
+    )
+
+
+def test_a_dense_gradient_takes_the_path_of_keras_adam():
+    gradients = dense_gradients(4)
+    np.testing.assert_array_equal(
+        run(optimizers.RowSparseAdam(1e-2), gradients),
+        run(keras.optimizers.Adam(1e-2), gradients),
+    )
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_rows_with_repeats_against_loops(graph):
+    gradients = dense_gradients(4)
+    rows_of = [[0, 2, 2], [5], [2, 0, 0, 0], [6, 2]]
+    table, optimizer = variable(), optimizers.RowSparseAdam()
+    optimizer.build([table])
+
+    def step(gradient, rows):
+        slices = tf.IndexedSlices(
+            tf.gather(gradient, rows), rows, gradient.shape
+        )
+        optimizer.apply([slices], [table])
+
+    if graph:
+        step = tf.function(step, reduce_retracing=True)
+    for gradient, rows in zip(gradients, rows_of):
+        step(gradient, tf.constant(rows, tf.int32))
+    want = adam_by_loops(gradients.numpy(), rows_of)
+    np.testing.assert_allclose(table.numpy(), want, rtol=1e-5)
+
+
+def test_touches_its_rows_only():
+    table, optimizer = variable(), optimizers.RowSparseAdam()
+    optimizer.build([table])
+    rows, gradient = [1, 4], dense_gradients(1)[0]
+    for _ in range(3):
+        optimizer.apply([sliced(gradient, rows)], [table])
+    changed = np.any(table.numpy() != variable().numpy(), axis=1)
+    assert np.flatnonzero(changed).tolist() == rows
+    for slot in (optimizer._momentums[0], optimizer._velocities[0]):
+        assert np.flatnonzero(slot.numpy().any(axis=1)).tolist() == rows
+
+
+def test_no_rows_no_change():
+    got = run(optimizers.RowSparseAdam(), [sliced(dense_gradients(1)[0], [])])
+    np.testing.assert_array_equal(got, variable().numpy())
+
+
+def test_serialisation_keeps_class_and_settings():
+    optimizer = optimizers.RowSparseAdam(0.02, beta_1=0.8, epsilon=1e-5)
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(optimizer)
+    )
+    assert isinstance(copy, optimizers.RowSparseAdam)
+    assert copy.get_config() == optimizer.get_config()
+
+
+def test_amsgrad_is_refused():
+    with pytest.raises(ValueError, match="amsgrad"):
+        optimizers.RowSparseAdam(amsgrad=True)

@@ -1,0 +1,178 @@
+"""Tests of `jtm_tf.retrieval`: Eq. 1 makes the beam search exact."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf import retrieval
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_init
+from jtm_tf.types import PAD
+
+USERS, HISTORY = 3, 2
+
+
+def holey_tree(num_items, *, branching, max_level, seed):
+    """Returns a tree whose empty leaves lie anywhere."""
+    rng = np.random.default_rng(seed)
+    first = tree_lib.first_code(max_level, branching)
+    leaves = rng.permutation(branching**max_level)[:num_items] + first
+    return tree_lib.Tree(np.append(PAD, leaves), max_level, branching)
+
+
+def max_heap(tree, seed, users=USERS):
+    """Returns scores obeying Eq. 1 with alpha = 1, [users, num_codes].
+
+    Empty nodes score above all others: a search that looks at them is wrong.
+    """
+    rng = np.random.default_rng(seed)
+    scores = np.full((users, tree.num_codes), 2.0 * tree.num_items, np.float32)
+    for row in scores:
+        row[tree.pi[1:]] = rng.permutation(tree.num_items) + 1
+    for level in range(tree.max_level - 1, -1, -1):
+        nodes = tree.occupied(level)
+        below = tree_lib.children(nodes, tree.branching)
+        live = np.isin(below, tree.occupied(level + 1))
+        for row in scores:
+            row[nodes] = np.where(live, row[below], -np.inf).max(axis=1)
+    return scores
+
+
+def table_score_fn(scores):
+    """Returns a `ScoreFn` that looks scores up; item u names user u."""
+
+    def score(history, nodes, level):
+        del level
+        users = tf.repeat(history[:, :1] - 1, tf.shape(nodes)[1], 1)
+        return tf.gather_nd(scores, tf.stack([users, nodes], axis=-1))
+
+    return score
+
+
+def users(*names):
+    """Returns histories that name users, [B, HISTORY]."""
+    return tf.constant([[name] * HISTORY for name in names], tf.int32)
+
+
+def best_items(tree, scores, num_results):
+    """The oracle: sorts all items; [users, M], PAD where there are fewer."""
+    order = np.argsort(-scores[:, tree.pi[1:]], axis=1)[:, :num_results] + 1
+    missing = num_results - order.shape[1]
+    return np.pad(order, [(0, 0), (0, missing)], constant_values=PAD)
+
+
+@pytest.mark.parametrize("branching,max_level", [(2, 5), (3, 3), (8, 2)])
+@pytest.mark.parametrize("beam_width", [1, 3, 16, 100])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_beam_search_is_exact_on_a_max_heap(
+    branching, max_level, beam_width, share
+):
+    leaves = branching**max_level
+    tree = holey_tree(
+        max(2, int(share * leaves)),
+        branching=branching,
+        max_level=max_level,
+        seed=beam_width,
+    )
+    scores = max_heap(tree, seed=1)
+    search = retrieval.TreeRetriever(
+        table_score_fn(scores),
+        tree,
+        beam_width=beam_width,
+        num_results=beam_width,
+        max_history=HISTORY,
+    )
+    items, values = search.recommend(users(1, 2, 3))
+    want = best_items(tree, scores, beam_width)
+    np.testing.assert_array_equal(items, want)
+    user, place = np.nonzero(want)
+    np.testing.assert_array_equal(
+        values.numpy()[user, place], scores[user, tree.pi[want[user, place]]]
+    )
+
+
+@pytest.mark.parametrize("num_items", [1, 5, 100])
+@pytest.mark.parametrize("num_results", [1, 150])
+def test_scan_sorts_all_items(num_items, num_results):
+    tree = tree_init.random(num_items, seed=0)
+    scores = max_heap(tree, seed=2)
+    scan = retrieval.ScanRetriever(
+        table_score_fn(scores),
+        tree,
+        num_results=num_results,
+        max_history=HISTORY,
+        chunk=16,
+    )
+    items, _ = scan.recommend(users(1, 2, 3))
+    np.testing.assert_array_equal(
+        items, best_items(tree, scores, num_results)
+    )
+
+
+def test_beam_search_finds_less_where_eq_1_does_not_hold():
+    # The best leaf, 7, hides below the worse of the root's children.
+    tree = tree_init.random(4, seed=0)
+    scores = np.array([[0, 0, 2, 1, 5, 6, 3, 9]], np.float32)
+    search = retrieval.TreeRetriever(
+        table_score_fn(scores),
+        tree,
+        beam_width=1,
+        num_results=1,
+        max_history=HISTORY,
+    )
+    item = int(search.recommend(users(1))[0][0, 0])
+    assert tree.pi[item] == 5
+
+
+@pytest.fixture(name="retrievers", scope="module")
+def make_retrievers():
+    tree = holey_tree(300, branching=2, max_level=9, seed=0)
+    score = table_score_fn(max_heap(tree, seed=3, users=8))
+    common = {"num_results": 20, "max_history": HISTORY}
+    return (
+        retrieval.TreeRetriever(score, tree, beam_width=20, **common),
+        retrieval.ScanRetriever(score, tree, **common),
+    )
+
+
+def test_a_batch_equals_one_by_one(retrievers):
+    for retriever in retrievers:
+        items, scores = retriever.recommend(users(*range(1, 9)))
+        for user in range(8):
+            alone = retriever.recommend(users(user + 1))
+            np.testing.assert_array_equal(alone[0][0], items[user])
+            np.testing.assert_array_equal(alone[1][0], scores[user])
+
+
+def test_a_batch_of_nobody(retrievers):
+    for retriever in retrievers:
+        items, scores = retriever.recommend(tf.zeros([0, HISTORY], tf.int32))
+        assert items.shape == scores.shape == (0, 20)
+
+
+def test_more_results_than_items_are_padded():
+    tree = tree_init.random(5, seed=0)
+    scores = max_heap(tree, seed=0)
+    for retriever in (
+        retrieval.TreeRetriever(
+            table_score_fn(scores),
+            tree,
+            beam_width=8,
+            num_results=9,
+            max_history=HISTORY,
+        ),
+        retrieval.ScanRetriever(
+            table_score_fn(scores), tree, num_results=9, max_history=HISTORY
+        ),
+    ):
+        items = retriever.recommend(users(1, 2, 3))[0].numpy()
+        np.testing.assert_array_equal(items, best_items(tree, scores, 9))
+        assert np.all(items[:, 5:] == PAD)
+
+
+def test_a_beam_too_narrow_for_the_results_is_refused():
+    tree = tree_init.random(100, seed=0)
+    with pytest.raises(ValueError, match="widen the beam"):
+        retrieval.TreeRetriever(
+            lambda *_: None, tree, beam_width=4, num_results=9, max_history=1
+        )

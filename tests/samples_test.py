@@ -1,0 +1,178 @@
+"""Tests of `jtm_tf.data.samples`: distributions, positives, restarts."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_init
+from jtm_tf.data import samples
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+T = 4
+
+
+def make_examples(num_items, users=9, seed=0):
+    """Returns the samples of users of various lengths."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 9, users)
+    ends = np.cumsum(lengths)
+    return splits.Examples(
+        rng.integers(1, num_items + 1, ends[-1]).astype(np.int32),
+        np.repeat(ends - lengths, lengths),
+        np.arange(ends[-1]),
+    )
+
+
+def stream(tree, examples, **settings):
+    """Returns all batches of an epoch as NumPy arrays."""
+    settings = {"max_history": T, "negatives": 12, "batch_size": 8} | settings
+    return list(samples.dataset(examples, tree, **settings).as_numpy_iterator())
+
+
+def assert_same(got, want):
+    assert len(got) == len(want)
+    for one, other in zip(got, want):
+        np.testing.assert_array_equal(one["history"], other["history"])
+        for nodes, others in zip(one["nodes"], other["nodes"], strict=True):
+            np.testing.assert_array_equal(nodes, others)
+
+
+def test_negatives_are_uniform_among_occupied_nodes_but_the_positive():
+    occupied = tf.constant([4, 6, 7, 11, 12, 15])
+    positive = tf.repeat(occupied, 4000)
+    drawn = samples.draw_negatives(occupied, positive, 5, [3, 4]).numpy()
+    drawn = drawn.reshape(6, -1)
+    for i, node in enumerate(occupied.numpy()):
+        found, counts = np.unique(drawn[i], return_counts=True)
+        assert found.tolist() == [n for n in occupied.numpy() if n != node]
+        assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_draws_are_a_function_of_the_seed():
+    occupied = tf.range(8, 16)
+    positive = tf.constant([8, 15])
+    one, same, other = (
+        samples.draw_negatives(occupied, positive, 50, seed).numpy()
+        for seed in ([1, 2], [1, 2], [1, 3])
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.any(one != other)
+
+
+@pytest.mark.parametrize("branching", [2, 3, 8])
+def test_positives_are_the_ancestors_of_the_target(branching):
+    tree = tree_init.random(50, branching=branching, seed=0)
+    examples = make_examples(50)
+    negatives = samples.negatives_per_level(12, tree.max_level)
+    seen = []
+    for batch in stream(tree, examples):
+        leaves = batch["nodes"][-1][:, 0]
+        items = tree.leaf_items()[leaves - tree.first_leaf]
+        seen.extend(items)
+        for level, nodes in enumerate(batch["nodes"], 1):
+            assert nodes.shape == (len(items), 1 + negatives[level - 1])
+            np.testing.assert_array_equal(
+                nodes[:, 0], tree.ancestors(level)[items]
+            )
+            assert np.isin(nodes, tree.occupied(level)).all()
+            assert np.all(nodes[:, 1:] != nodes[:, :1])
+    assert sorted(seen) == sorted(examples.target_items())
+
+
+def test_each_sample_comes_once_an_epoch_with_its_history():
+    tree = tree_init.random(500, seed=0)
+    rng = np.random.default_rng(0)
+    # Items occur once, so that a target names its sample.
+    items = (rng.permutation(500)[:60] + 1).astype(np.int32)
+    examples = splits.Examples(
+        items, np.arange(60) // 12 * 12, np.arange(60)
+    )
+    histories = examples.histories(np.arange(60), T)
+    sample_of = {int(item): i for i, item in enumerate(items)}
+    seen = []
+    for batch in stream(tree, examples, batch_size=7):
+        targets = tree.leaf_items()[batch["nodes"][-1][:, 0] - tree.first_leaf]
+        rows = [sample_of[int(item)] for item in targets]
+        np.testing.assert_array_equal(batch["history"], histories[rows])
+        seen.extend(rows)
+    assert sorted(seen) == list(range(60))
+    assert seen != sorted(seen)
+    assert np.any(histories == PAD) and np.all(histories[11] != PAD)
+
+
+def test_a_stream_opened_at_any_batch_goes_on_as_before():
+    tree = tree_init.random(40, seed=0)
+    examples = make_examples(40)
+    whole = stream(tree, examples, seed=5, epoch=2)
+    for start in range(len(whole) + 1):
+        assert_same(
+            stream(tree, examples, seed=5, epoch=2, start_batch=start),
+            whole[start:],
+        )
+
+
+@pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 1}])
+def test_epochs_and_seeds_differ_in_order_and_negatives(other):
+    tree = tree_init.random(40, seed=0)
+    examples = make_examples(40)
+    base, changed = stream(tree, examples), stream(tree, examples, **other)
+    for column in (0, 1):  # positives, a negative
+        nodes, others = (
+            np.concatenate([b["nodes"][-1][:, column] for b in batches])
+            for batches in (base, changed)
+        )
+        assert np.any(nodes != others)
+
+
+def test_levels_and_batches_draw_differently():
+    tree = tree_init.random(256, seed=0)
+    examples = splits.Examples(
+        np.full(64, 7, np.int32), np.arange(64), np.arange(64)
+    )
+    batches = stream(tree, examples, negatives=[5] * 8, batch_size=32)
+    draws = [
+        tree_lib.ancestor(
+            batch["nodes"][level - 1][:, 1:],
+            from_level=level,
+            to_level=6,
+            branching=2,
+        )
+        for batch in batches
+        for level in (7, 8)
+    ]
+    for i, one in enumerate(draws):
+        for other in draws[:i]:
+            assert np.mean(one == other) < 0.2
+
+
+@pytest.mark.parametrize("total", [1, 10, 100, 200])
+@pytest.mark.parametrize("max_level", [1, 6, 15, 22])
+def test_a_total_of_negatives_grows_with_the_level(total, max_level):
+    counts = samples.negatives_per_level(total, max_level)
+    assert len(counts) == max_level and min(counts) >= 1
+    assert list(counts) == sorted(counts)
+    assert abs(sum(counts) - max(total, max_level)) <= max_level
+
+
+def test_a_list_of_negatives_is_taken_as_it_is():
+    assert samples.negatives_per_level([3, 1, 2], 3) == (3, 1, 2)
+    for wrong in ([1, 2], [1, 0, 2], []):
+        with pytest.raises(ValueError, match="3 numbers >= 1"):
+            samples.negatives_per_level(wrong, 3)
+
+
+def test_worlds_without_negatives_or_samples_are_refused():
+    with pytest.raises(ValueError, match="no training samples"):
+        none = np.zeros(0, np.int64)
+        stream(
+            tree_init.random(8, seed=0),
+            splits.Examples(none.astype(np.int32), none, none),
+        )
+    with pytest.raises(ValueError, match="one item"):
+        stream(tree_init.random(1, seed=0), make_examples(1))
+    crowded = tree_lib.Tree(np.array([PAD, 8, 9]), max_level=3)
+    with pytest.raises(ValueError, match="Level 1 has a single node"):
+        stream(crowded, make_examples(2))
