@@ -141,6 +141,20 @@ _MARGIN = flags.DEFINE_float(
     "Nats a sample must gain before its item moves.",
     lower_bound=0.0,
 )
+_SOLVER = flags.DEFINE_enum(
+    "solver",
+    _DEFAULT.tree_learning.solver,
+    tree_learning.SOLVERS,
+    "How items are assigned to nodes. greedy: the paper's rebalancing; "
+    "priced: the same after the nodes are priced by demand, near the "
+    "optimum; exact: for small trees.",
+)
+_SCORE_LEAVES = flags.DEFINE_bool(
+    "score_leaves",
+    _DEFAULT.tree_learning.score_leaves,
+    "Whether the tree learner scores the leaf level too; it says little "
+    "where embeddings move with their items.",
+)
 _MAX_SAMPLES = flags.DEFINE_integer(
     "max_samples_per_item",
     _DEFAULT.tree_learning.max_samples_per_item,
@@ -197,6 +211,8 @@ def _config() -> joint.JointConfig:
             slack=_SLACK.value,
             kin_strength=_KIN_STRENGTH.value,
             margin=_MARGIN.value,
+            solver=_SOLVER.value,
+            score_leaves=_SCORE_LEAVES.value,
             max_samples_per_item=_MAX_SAMPLES.value,
             seed=_SEED.value,
         ),
