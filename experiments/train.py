@@ -61,6 +61,13 @@ _EPOCHS = flags.DEFINE_integer(
     "Epochs of a model step.",
     lower_bound=1,
 )
+_TREE_STEPS = flags.DEFINE_integer(
+    "tree_steps",
+    _DEFAULT.tree_steps,
+    "Tree steps at most; later iterations only train. More steps follow the "
+    "training samples more closely, and generalise less.",
+    lower_bound=0,
+)
 _BRANCHING = flags.DEFINE_integer(
     "branching", _DEFAULT.branching, "Children of a node.", lower_bound=2
 )
@@ -191,6 +198,7 @@ def _config() -> joint.JointConfig:
         seed=_SEED.value,
         joint_iterations=_JOINT_ITERATIONS.value,
         epochs_per_iteration=_EPOCHS.value,
+        tree_steps=_TREE_STEPS.value,
         branching=_BRANCHING.value,
         initial_tree=_INITIAL_TREE.value,
         embedding_dim=_EMBEDDING_DIM.value,

@@ -49,6 +49,8 @@ class JointConfig:
         joint_iterations: rounds of Algorithm 1. A method that leaves the
             tree alone trains as many epochs and is judged as often.
         epochs_per_iteration: epochs of a model step.
+        tree_steps: tree steps at most; later rounds only train. A tree is
+            best learned early, by a model that has not memorised its samples.
         branching: b.
         initial_tree: how pi_0 seats the items, one of `INITIAL_TREES`.
         embedding_dim: E.
@@ -64,8 +66,9 @@ class JointConfig:
 
     method: str = "jtm"
     seed: int = 0
-    joint_iterations: int = 4
-    epochs_per_iteration: int = 2
+    joint_iterations: int = 8
+    epochs_per_iteration: int = 1
+    tree_steps: int = 3
     branching: int = 2
     initial_tree: str = "category"
     embedding_dim: int = 24
@@ -77,7 +80,9 @@ class JointConfig:
     beam_width: int = 400
     training: training_lib.TrainingConfig = training_lib.TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
-        tree_learning_lib.TreeLearningConfig()
+        tree_learning_lib.TreeLearningConfig(
+            kin_strength=5.0, score_leaves=False
+        )
     )
 
     def __post_init__(self):
@@ -96,6 +101,8 @@ class JointConfig:
                 "joint_iterations and epochs_per_iteration must be >= 1; got "
                 f"{self.joint_iterations} and {self.epochs_per_iteration}."
             )
+        if self.tree_steps < 0:
+            raise ValueError(f"tree_steps must be >= 0; got {self.tree_steps}.")
 
     @property
     def hierarchical(self) -> bool:
@@ -309,8 +316,10 @@ class _State:
 
     def tree_step(self):
         """Re-solves pi if it will still be used; returns its record."""
-        last = self.iterations_done + 1 == self._config.joint_iterations
-        if last or not self._config.learn_tree:
+        steps = min(
+            self._config.tree_steps, self._config.joint_iterations - 1
+        )
+        if self.iterations_done >= steps or not self._config.learn_tree:
             return {"seconds_tree": 0.0, "moved_items": 0}
         started = time.monotonic()
         old = self.model.tree
@@ -331,7 +340,7 @@ class _State:
                 ),
                 tree_model.log_prob_fn(self.model),
                 self._config.tree_learning,
-                kin=kin_groups(self._data.categories()),
+                kin=kin_groups(self._data.categories(), old.num_items),
                 progress=progress,
             )
         result.tree.save(self._folder.tree(self.iterations_done + 1))
@@ -383,20 +392,22 @@ def _initial_tree(config, data):
     )
 
 
-def kin_groups(categories) -> np.ndarray | None:
+def kin_groups(categories, num_items: int) -> np.ndarray:
     """Returns each item's kin for the tree learner: its finest category.
 
     Args:
         categories: [N] paths, None where unknown; or None for no categories.
+        num_items: N.
 
     Returns:
         [N + 1] int group ids, -1 for items of unknown category and PAD.
     """
-    if categories is None:
-        return None
-    names = np.array(["" if c is None else c for c in categories], object)
-    groups = np.unique(names.astype(str), return_inverse=True)[1]
-    return np.concatenate([[-1], np.where(names == "", -1, groups)])
+    groups = np.full(num_items + 1, -1)
+    if categories is not None:
+        known = np.array([c is not None for c in categories])
+        names = np.array([c for c in categories if c is not None], str)
+        groups[1:][known] = np.unique(names, return_inverse=True)[1]
+    return groups
 
 
 def _write_curves(folder, record):
