@@ -1,0 +1,148 @@
+"""Times training steps: does a step grow with the corpus, is it fast?
+
+    python -m benchmarks.training [--json] [--quick]
+
+corpus_growth: time per scored (user, node) pair of a step at 4,000,000 items
+    over one at 65,000 items, same batch; at most 1.3.
+keras_adam_growth: the same with Keras's Adam at 4,000,000 items.
+plain_speedup: time of a step of the plain network over ours, at 65,000 items;
+    at least 2. The plain network pools every place of the history, padding
+    masked, and takes [user; node], 264 wide, for every pair.
+*_processor: the same in processor time, which other programs disturb less.
+"""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from benchmarks import timing
+from benchmarks import worlds
+from jtm_tf import tree_ops
+from jtm_tf.data import samples
+from jtm_tf.models import layers
+from jtm_tf.types import PAD
+
+BATCH, NEGATIVES = 256, 100
+SMALL, LARGE = 65_000, 4_000_000
+
+
+@keras.saving.register_keras_serializable("jtm_tf_benchmarks")
+class PlainUsers(layers.UserRepresentation):
+    """The same representation, every place looked up, padding masked."""
+
+    def call(self, leaves, *, embedding, tree, levels):
+        pooled = []
+        for level in levels:
+            nodes = tree_ops.ancestor(
+                leaves,
+                from_level=tree.max_level,
+                to_level=level,
+                branching=tree.branching,
+            )
+            known = tf.cast(nodes != PAD, tf.float32)[..., None]
+            vectors = embedding(nodes) * known  # [B, T, E]
+            means = [
+                tf.reduce_sum(v, 1) / tf.maximum(tf.reduce_sum(k, 1), 1.0)
+                for v, k in zip(
+                    tf.split(vectors, self.windows, 1),
+                    tf.split(known, self.windows, 1),
+                )
+            ]
+            pooled.append(tf.concat(means, 1))
+        return pooled
+
+
+@keras.saving.register_keras_serializable("jtm_tf_benchmarks")
+class PlainScorer(layers.NodeScorer):
+    """The same network on [user; node] for every pair."""
+
+    def call(self, users, nodes):
+        batch, width = tf.shape(nodes)[0], tf.shape(nodes)[1]
+        pairs = tf.concat([tf.repeat(users[:, None], width, 1), nodes], 2)
+        x = tf.reshape(pairs, [-1, self.user_dim + self.node_dim])
+        kernel = tf.concat([self.user_kernel, self.node_kernel], 0)
+        for kernel, bias in zip([kernel, *self.kernels], self.biases):
+            x = tf.nn.bias_add(tf.matmul(x, kernel), bias)
+            if kernel.shape[1] > 1:
+                x = tf.nn.leaky_relu(x, layers.SLOPE)
+        return tf.reshape(x, [batch, width])
+
+
+def plain_model(tree):
+    """Returns the model with its layers written the plain way."""
+    model = worlds.random_model(tree)
+    plain = PlainScorer.from_config(model.scorer.get_config())
+    plain.build()
+    model.scorer = plain
+    model.user_representation = PlainUsers(model.windows)
+    return model
+
+
+def stepper(model, tree):
+    """Returns a call that takes one step on the next of a few batches."""
+    stream = samples.dataset(
+        worlds.random_examples(tree.num_items, 20 * BATCH),
+        tree,
+        max_history=model.max_history,
+        negatives=NEGATIVES,
+        batch_size=BATCH,
+    )
+    batches = itertools.cycle(stream.take(8))
+    step = tf.function(model.step)
+    return lambda: step(next(batches)).numpy()
+
+
+def pairs(tree):
+    """Returns the pairs that a step scores."""
+    counts = samples.negatives_per_level(NEGATIVES, tree.max_level)
+    return BATCH * (sum(counts) + len(counts))
+
+
+def run(quick: bool = False):
+    """Returns the figures of the module's docstring."""
+    rounds = 10 if quick else 30
+    small, large = worlds.random_tree(SMALL), worlds.random_tree(LARGE)
+    times, processor = timing.seconds(
+        {
+            "small": stepper(
+                worlds.with_optimizer(worlds.random_model(small)), small
+            ),
+            "large": stepper(
+                worlds.with_optimizer(worlds.random_model(large)), large
+            ),
+            "plain": stepper(worlds.with_optimizer(plain_model(small)), small),
+        },
+        rounds=rounds,
+    )
+    dense = worlds.with_optimizer(
+        worlds.random_model(large), keras.optimizers.Adam
+    )
+    times |= timing.seconds({"keras": stepper(dense, large)}, rounds=1)[0]
+    per_pair = times["small"] / pairs(small)
+    return {
+        "corpus_growth": round(times["large"] / pairs(large) / per_pair, 3),
+        "keras_adam_growth": round(
+            times["keras"] / pairs(large) / per_pair, 3
+        ),
+        "corpus_growth_processor": round(
+            processor["large"] / processor["small"]
+            * pairs(small) / pairs(large), 3
+        ),
+        "plain_speedup_processor": round(
+            processor["plain"] / processor["small"], 3
+        ),
+        "plain_speedup": round(times["plain"] / times["small"], 3),
+        "batch": BATCH,
+        "pairs_a_step": {"65k": pairs(small), "4m": pairs(large)},
+        "milliseconds_a_step": {
+            "65k": round(1e3 * times["small"], 1),
+            "4m": round(1e3 * times["large"], 1),
+            "4m_keras_adam": round(1e3 * times["keras"], 1),
+            "65k_plain": round(1e3 * times["plain"], 1),
+        },
+    }
+
+
+if __name__ == "__main__":
+    timing.main(run, __doc__)
