@@ -26,7 +26,9 @@ TINY = joint.JointConfig(
     num_results=5,
     beam_width=8,
     training=training.TrainingConfig(batch_size=64, negatives=12),
-    tree_learning=tree_learning.TreeLearningConfig(gap=3),
+    tree_learning=dataclasses.replace(
+        joint.JointConfig().tree_learning, gap=3
+    ),
 )
 
 
@@ -137,11 +139,11 @@ def test_data_without_categories(data, tmp_path):
 
 def test_kin_share_the_whole_category():
     categories = np.array(["a|b", "a|c", None, "a|b", "b"], object)
-    kin = joint.kin_groups(categories)
+    kin = joint.kin_groups(categories, 5)
     assert kin[0] == kin[3] == -1
     assert kin[1] == kin[4]
     assert len({kin[1], kin[2], kin[5], -1}) == 4
-    assert joint.kin_groups(None) is None
+    np.testing.assert_array_equal(joint.kin_groups(None, 5), [-1] * 6)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
