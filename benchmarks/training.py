@@ -23,7 +23,8 @@ from jtm_tf.data import samples
 from jtm_tf.models import layers
 from jtm_tf.types import PAD
 
-BATCH, NEGATIVES = 256, 100
+BATCH = 256
+NEGATIVES = 200  # what the paper draws for its 4 million items
 SMALL, LARGE = 65_000, 4_000_000
 
 
