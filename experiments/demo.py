@@ -118,7 +118,10 @@ def _config(method) -> joint.JointConfig:
             samples_per_epoch=_SAMPLES.value,
         ),
         tree_learning=tree_learning.TreeLearningConfig(
-            max_samples_per_item=4, kin_strength=5.0, seed=_SEED.value
+            max_samples_per_item=4,
+            kin_strength=5.0,
+            score_leaves=False,
+            seed=_SEED.value,
         ),
     )
 
