@@ -49,6 +49,5 @@ def _without_notes(load, module):
             os.write(2, b"".join(x for x in heard if not _NOTE.match(x)))
 
 
-if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
     sys.meta_path.insert(0, _QuietTensorFlow())

@@ -9,6 +9,7 @@ again it goes on. With --data_dir it runs on any prepared data that fit such
 short training.
 """
 
+import dataclasses
 import pathlib
 import sys
 
@@ -22,11 +23,10 @@ from experiments import program
 from jtm_tf import evaluation
 from jtm_tf import joint
 from jtm_tf import judge
-from jtm_tf import training
-from jtm_tf import tree_learning
 from jtm_tf.data import interactions
 from jtm_tf.data import preparation
 from jtm_tf.data import splits
+from jtm_tf.models import tree_model
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(
@@ -53,7 +53,7 @@ _METHODS = {
     "tdm": "TDM: the tree of product categories, left as it is",
     "jtm": "JTM: the tree is learned too, users described level by level",
 }
-_LINES = 8  # products shown in each list
+_LINES = 6  # products shown in each list
 
 
 def main(argv: list[str]) -> None:
@@ -62,10 +62,10 @@ def main(argv: list[str]) -> None:
     tf.config.experimental.enable_op_determinism()
     out_dir = pathlib.Path(_OUT_DIR.value)
     data = _data(out_dir)
-    print(describe(data))
+    print(describe(data), flush=True)
     runs = {}
     for method, title in _METHODS.items():
-        print(f"\n{title}\n\n{TABLE_HEAD}")
+        print(f"\n{title}\n\n{TABLE_HEAD}", flush=True)
         runs[method] = joint.run(
             _config(method),
             data,
@@ -107,20 +107,20 @@ def _data(out_dir):
 
 def _config(method) -> joint.JointConfig:
     """Returns settings for minutes, not hours, the same for each method."""
-    return joint.JointConfig(
+    default = joint.JointConfig()
+    return dataclasses.replace(
+        default,
         method=method,
         seed=_SEED.value,
         joint_iterations=_JOINT_ITERATIONS.value,
         epochs_per_iteration=1,
-        training=training.TrainingConfig(
-            batch_size=256,
-            learning_rate=2e-3,
-            samples_per_epoch=_SAMPLES.value,
+        training=dataclasses.replace(
+            default.training, samples_per_epoch=_SAMPLES.value
         ),
-        tree_learning=tree_learning.TreeLearningConfig(
+        tree_learning=dataclasses.replace(
+            default.tree_learning,
+            gap=6,
             max_samples_per_item=4,
-            kin_strength=5.0,
-            score_leaves=False,
             seed=_SEED.value,
         ),
     )
@@ -131,10 +131,11 @@ def describe(data: interactions.Interactions) -> str:
     users = data.manifest["counts"]["split_users"]
     return (
         f"{data.manifest['dataset']}: {len(data.user):,} purchases of "
-        f"{data.num_items:,} products by {data.num_users:,}\n"
-        f"households. {users['train']:,} train the model; of "
-        f"{users['validation']:,} validation and {users['test']:,} test\n"
-        "households the first half by time is known, the second to be found."
+        f"{data.num_items:,} products by {data.num_users:,} households.\n"
+        f"{users['train']:,} households train. Of {users['validation']:,} "
+        f"validation and {users['test']:,} test households the first\nhalf "
+        "by time is known and the second is to be found. Each iteration is "
+        "judged\non the validation households; the best goes to the test."
     )
 
 
@@ -176,58 +177,54 @@ def compare(runs: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def show_households(data: interactions.Interactions, model) -> None:
+def show_households(
+    data: interactions.Interactions, model: tree_model.TreeModel
+) -> None:
     """Prints what some test households bought, were offered, and bought."""
     users = splits.held_out_users(data, "test", model.max_history)
     items = judge.tree_recommendations(
         model, users, num_results=200, beam_width=400
     )
-    names = product_names(data)
     recall = evaluation.per_user(
         items, users.truth, users.truth_offsets, items.shape[1]
     )["recall"]
     order = np.argsort(recall, kind="stable")
     count = min(_HOUSEHOLDS.value, len(order))
-    # The middle ones of equal parts: neither picked nor by luck.
+    # The middle one of each of `count` equal parts, so neither picked nor luck.
     chosen = order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]
     print(
-        f"{count} test households, from low to high recall. JTM may offer "
-        "what they have had:\ngroceries are bought again. * was bought "
-        "later, + later and never before."
+        f"{count} test households, from low to high recall. Known products "
+        "are not filtered out:\ngroceries are bought again."
     )
+    names = product_names(data)
     raw_ids = data.users["raw_id"].to_pylist()
+    rows = data.user_rows()
     for row in chosen:
-        known = users.full_history[_range(users.full_history_offsets, row)]
-        truth = users.truth[_range(users.truth_offsets, row)]
-        later = set(truth.tolist())
-        new = later - set(known.tolist())
+        user = users.users[row]
+        offsets = users.full_history_offsets
+        known = users.full_history[offsets[row] : offsets[row + 1]]
+        later = data.item[rows[user] + len(known) : rows[user + 1]]
         offered = items[row][items[row] != PAD]
-        hits = np.isin(offered, truth).sum()
+        found = np.intersect1d(offered, later)
         print(
-            f"\n--- Household {raw_ids[users.users[row] - 1]}: {len(known)} "
-            f"purchases known; of {len(later)} products bought\n    later, "
-            f"{hits} are among the {len(offered)} offered\n\n"
-            "  had bought last"
+            f"\nHousehold {raw_ids[user - 1]}: {len(known):,} purchases "
+            f"known; of {len(set(later)):,} products bought later\n"
+            f"{len(found)} are among the {len(offered)} offered"
         )
-        for item in known[::-1][:_LINES]:
-            print(f"      {names[item]}")
-        print("  is offered")
-        for item in offered[:_LINES]:
-            mark = "+" if item in new else "*" if item in later else " "
-            print(f"    {mark} {names[item]}")
-        print("  bought later")
-        for item in truth[:: max(1, len(truth) // _LINES)][:_LINES]:
-            mark = "+" if item in new else "*"
-            found = "   <- offered" if item in offered else ""
-            print(f"    {mark} {names[item]}{found}")
-
-
-def _range(offsets, row):
-    return slice(offsets[row], offsets[row + 1])
+        had = np.isin(offered, known)
+        for title, listed, marked in (
+            ("bought last", known[::-1], ()),
+            ("is offered again   (* bought later)", offered[had], found),
+            ("is offered as new   (* bought later)", offered[~had], found),
+            ("bought next   (* was offered)", later, found),
+        ):
+            print(f"  {title}")
+            for item in list(dict.fromkeys(listed))[:_LINES]:
+                print(f"    {'*' if item in marked else ' '} {names[item]}")
 
 
 def product_names(
-    data: interactions.Interactions, width: int = 56
+    data: interactions.Interactions, width: int = 72
 ) -> list[str]:
     """Returns a readable name of each item, [N + 1].
 

@@ -1,0 +1,117 @@
+"""The programs as people meet them: help, mistakes, refusals."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments import program
+from tests import worlds
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROGRAMS = ("prepare", "train", "evaluate", "demo")
+
+
+def run(name, *flags):
+    """Runs a program; returns its exit status, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def the_error(result):
+    """Returns the one line that a failed program says."""
+    status, _, stderr = result
+    assert status == 1
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
+@pytest.fixture(name="data_dir", scope="module")
+def _data_dir(tmp_path_factory):
+    return worlds.prepare(tmp_path_factory.mktemp("world"))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_docstrings_show_a_command_to_copy(name):
+    source = (ROOT / "experiments" / f"{name}.py").read_text()
+    shown = ast.get_docstring(ast.parse(source), clean=False)
+    assert f"    python -m experiments.{name} --" in shown
+
+
+def test_help():
+    _, stdout, _ = run("train", "--help")
+    assert "python -m experiments.train --method=jtm" in stdout
+    assert max(len(line) for line in stdout.splitlines()) <= 80
+    assert "--joint_iterations" in stdout and "(default: " in stdout
+
+
+def test_an_unknown_flag_is_refused():
+    status, _, stderr = run("prepare", "--no_such_flag=1")
+    assert status == 1
+    assert "no_such_flag" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_arguments_that_are_no_flags():
+    program.no_arguments(["train"])
+    with pytest.raises(ValueError, match="epochs=3"):
+        program.no_arguments(["train", "epochs=3"])
+
+
+@pytest.mark.parametrize("values", [[], ["8", "x"], ["0"], ["-1"], ["1.5"]])
+def test_lists_of_positive_integers(values):
+    assert program.integers("hidden", ["8", "16"]) == (8, 16)
+    with pytest.raises(ValueError, match="--hidden takes positive integers"):
+        program.integers("hidden", values)
+
+
+def test_an_error_is_one_line(tmp_path):
+    error = the_error(run("evaluate", f"--run_dir={tmp_path}"))
+    assert "is not a run folder" in error
+
+
+def test_a_life_in_the_shell(data_dir, tmp_path):
+    """Train, meet each refusal, and evaluate, all on one run folder."""
+    tiny = [
+        "--method=jtm_h", f"--data_dir={data_dir}",
+        f"--out_dir={tmp_path / 'run'}", "--joint_iterations=1",
+        "--epochs_per_iteration=1", "--embedding_dim=4", "--windows=3,1",
+        "--hidden=8", "--negatives=12", "--num_results=5", "--beam_width=8",
+    ]  # fmt: skip
+    status, _, stderr = run("train", *tiny)
+    assert status == 0, stderr
+    notes = ("cuda", "oneDNN", "InitializeLog", "Sharding", "retracing")
+    assert not [note for note in notes if note in stderr]
+
+    error = the_error(run("train", *tiny, "--seed=1"))
+    assert "config.seed: 0 there, 1 asked" in error
+
+    (tmp_path / "run" / "best.keras").write_bytes(b"PK")
+    error = the_error(run("evaluate", f"--run_dir={tmp_path / 'run'}"))
+    assert "best.keras is missing or damaged" in error
+
+
+def test_demo_on_other_data(data_dir, tmp_path):
+    flags = [
+        f"--out_dir={tmp_path / 'demo'}", f"--data_dir={data_dir}",
+        "--joint_iterations=2", "--samples_per_iteration=500",
+        "--households=2",
+    ]  # fmt: skip
+    status, stdout, stderr = run("demo", *flags)
+    assert (status, stderr) == (0, "")
+    lines = [x for x in stdout.splitlines() if str(tmp_path) not in x]
+    assert max(map(len, lines)) <= 80
+    for text in ("TDM", "JTM", "recall", "Household"):
+        assert text in stdout
+    picture = tmp_path / "demo" / "learning_curve.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert run("demo", *flags)[1] == stdout
