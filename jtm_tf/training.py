@@ -160,5 +160,3 @@ class Trainer(tf.Module):
             variable.value.scatter_update(
                 tf.IndexedSlices(rows, tree.pi[moved])
             )
-
-
