@@ -192,7 +192,7 @@ def run(
         metrics = {
             "method": config.method,
             "seed": config.seed,
-            "config": dataclasses.asdict(config),
+            "config": files.as_json(dataclasses.asdict(config)),
             "data_fingerprint": data.manifest["fingerprint"],
             "code": run_folder.code_version(),
             "iterations": records,
