@@ -147,8 +147,8 @@ def prices(
     open_ = seats > 0
     asked = np.where(open_, 0, -np.inf).astype(np.float32)[problem] + weights
     lowest = np.where(seats.sum(axis=1) > sizes, 0, -np.inf)[:, None]
-    for heat in np.geomspace(1, 0.01, stages):
-        heat = np.maximum(heat * spread, 1e-6).astype(np.float32)[:, None]
+    for cooled in np.geomspace(1, 0.01, stages):
+        heat = np.maximum(cooled * spread, 1e-6).astype(np.float32)[:, None]
         for _ in range(rounds):
             share = (asked - price[problem]) / heat[problem]
             share -= share.max(axis=1, keepdims=True)
