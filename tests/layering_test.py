@@ -12,10 +12,10 @@ ROWS = [
     ["types", "files", "data.encoding", "data.skipping"],
     ["tree", "assignment", "evaluation", "run_folder"]
     + ["data.interactions", "data.sources"],
-    ["tree_init", "tree_cluster", "edge_weights", "models.item_cf"]
+    ["tree_init", "tree_cluster", "edge_weights"]
     + ["data.splits", "data.synthetic", "data.amazon", "data.reading"],
-    ["tree_learning", "data.published", "data.tables"],
-    ["data.preparation"],
+    ["tree_learning", "models.rules", "data.published", "data.tables"],
+    ["models.item_cf", "data.preparation"],
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],
     ["data.samples", "models.layers", "retrieval"],
