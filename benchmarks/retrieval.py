@@ -64,7 +64,7 @@ def run(quick: bool = False):
         tree,
         beam_width=BEAM,
         num_results=BEAM,
-        max_history=model.max_history,
+        user_width=model.user_width,
     )
     rng = np.random.default_rng(0)
     history = tf.constant(

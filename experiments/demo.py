@@ -23,6 +23,7 @@ from experiments import program
 from jtm_tf import evaluation
 from jtm_tf import joint
 from jtm_tf import judge
+from jtm_tf import settings
 from jtm_tf.data import interactions
 from jtm_tf.data import preparation
 from jtm_tf.data import splits
@@ -105,9 +106,9 @@ def _data(out_dir):
     return interactions.load(_data_dir(out_dir))
 
 
-def _config(method) -> joint.JointConfig:
+def _config(method) -> settings.JointConfig:
     """Returns settings for minutes, not hours, the same for each method."""
-    default = joint.JointConfig()
+    default = settings.JointConfig()
     return dataclasses.replace(
         default,
         method=method,
@@ -182,7 +183,7 @@ def show_households(
 ) -> None:
     """Prints what some test households bought, were offered, and bought."""
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judge.tree_recommendations(
+    items = judge.recommend_users(
         model, users, num_results=200, beam_width=400
     )
     recall = evaluation.per_user(

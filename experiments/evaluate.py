@@ -57,7 +57,12 @@ def main(argv: list[str]) -> None:
     model = judge.load_model(folder.model)
     result = judge.judge_model(
         model,
-        splits.held_out_users(data, _SPLIT.value, model.max_history),
+        splits.held_out_users(
+            data,
+            _SPLIT.value,
+            model.max_history,
+            config["config"]["profile"],
+        ),
         num_results=_NUM_RESULTS.value,
         beam_width=_BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,
         filter_history=_FILTER_HISTORY.value,

@@ -39,15 +39,19 @@ def no_arguments(argv: Sequence[str]) -> None:
         )
 
 
-def integers(name: str, values: Sequence[str]) -> tuple[int, ...]:
-    """Parses a list flag of positive integers."""
+def integers(
+    name: str, values: Sequence[str], *, count: int | None = None
+) -> tuple[int, ...]:
+    """Parses a list flag of positive integers, `count` of them if given."""
     try:
         numbers = tuple(int(value) for value in values)
     except ValueError:
         numbers = ()
-    if not numbers or min(numbers) < 1:
+    wrong = len(numbers) != (len(numbers) if count is None else count)
+    if not numbers or min(numbers) < 1 or wrong:
         raise ValueError(
-            f"--{name} takes positive integers separated by commas; got "
-            f"{','.join(values)!r}."
+            f"--{name} takes "
+            f"{'' if count is None else f'{count} '}positive integers; got "
+            f"{', '.join(values) or 'none'}."
         )
     return numbers

@@ -18,21 +18,28 @@ from absl import flags
 from absl import logging
 
 from experiments import program
+from jtm_tf import assignment
+from jtm_tf import counting
 from jtm_tf import joint
+from jtm_tf import settings
 from jtm_tf import training
 from jtm_tf import tree_learning
 from jtm_tf.data import interactions
+from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
 
-_DEFAULT = joint.JointConfig()
+_DEFAULT = settings.JointConfig()
 
 _METHOD = flags.DEFINE_enum(
     "method",
     None,
-    list(joint.METHODS),
+    [*counting.METHODS, *settings.METHODS],
     "Row of Table 1. jtm: tree learning and hierarchical representation; "
-    "jtm_h: the same on the initial tree; tdm: the initial tree, users "
-    "described by leaves.",
+    "jtm_h: representation only; jtm_j: tree learning only; tdm: neither; "
+    "dnn: all items scored, no tree; hsm: branch probabilities; youtube_dnn: "
+    "inner product; tdm_cluster: hierarchical, trees by clustering. Without "
+    "training: item_cf; popular, the best-sellers; repeat, a user's own items, "
+    "then best-sellers.",
     required=True,
 )
 _DATA_DIR = flags.DEFINE_string(
@@ -52,7 +59,7 @@ _JOINT_ITERATIONS = flags.DEFINE_integer(
     "joint_iterations",
     _DEFAULT.joint_iterations,
     "Rounds of Algorithm 1: a model step, then a tree step (none after the "
-    "last). tdm and jtm_h train as many epochs.",
+    "last). Methods that leave the tree alone train as many epochs.",
     lower_bound=1,
 )
 _EPOCHS = flags.DEFINE_integer(
@@ -74,7 +81,7 @@ _BRANCHING = flags.DEFINE_integer(
 _INITIAL_TREE = flags.DEFINE_enum(
     "initial_tree",
     _DEFAULT.initial_tree,
-    joint.INITIAL_TREES,
+    settings.INITIAL_TREES,
     "How the first tree seats the items: sorted by category path, or at "
     "random (for data without categories).",
 )
@@ -99,6 +106,31 @@ _LOSS = flags.DEFINE_enum(
     "softmax: a positive against the negatives of its level; bce: each node "
     "on its own.",
 )
+_SCORER = flags.DEFINE_enum(
+    "scorer",
+    _DEFAULT.scorer,
+    scorers.SCORERS,
+    "mlp: as in the paper's experiments; attention: behaviours weighed by the "
+    "scored node (DIN), slow; product: inner product.",
+)
+_VISITS = flags.DEFINE_enum(
+    "visits",
+    _DEFAULT.visits,
+    settings.VISITS,
+    "Whether the scorer sees how often the history went through the node. "
+    "auto: where users do repeat items.",
+)
+_PROFILE = flags.DEFINE_list(
+    "profile", list(_DEFAULT.profile), "Profile columns to learn from."
+)
+_PATH_WEIGHT = flags.DEFINE_float(
+    "path_weight",
+    _DEFAULT.path_weight,
+    "How much a node's rank in the search leans on its ancestors' scores; 0 "
+    "is the paper's search.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 _NEGATIVES = flags.DEFINE_list(
     "negatives",
     [str(_DEFAULT.training.negatives)],
@@ -121,6 +153,12 @@ _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     _DEFAULT.training.learning_rate,
     "Of Adam.",
+    lower_bound=0.0,
+)
+_ROW_RATE = flags.DEFINE_float(
+    "row_rate",
+    _DEFAULT.training.row_rate,
+    "Learning rate of embeddings, as a multiple of --learning_rate.",
     lower_bound=0.0,
 )
 _GAP = flags.DEFINE_integer(
@@ -162,6 +200,17 @@ _SCORE_LEAVES = flags.DEFINE_bool(
     "Whether the tree learner scores the leaf level too; it says little "
     "where embeddings move with their items.",
 )
+_LAZY = flags.DEFINE_bool(
+    "lazy",
+    _DEFAULT.tree_learning.lazy,
+    "Whether items of the old tree keep their seats first.",
+)
+_ORDER = flags.DEFINE_enum(
+    "order",
+    _DEFAULT.tree_learning.order,
+    assignment.ORDERS,
+    "Which items keep their seats in a node that is too full.",
+)
 _MAX_SAMPLES = flags.DEFINE_integer(
     "max_samples_per_item",
     _DEFAULT.tree_learning.max_samples_per_item,
@@ -173,6 +222,17 @@ _CARRY = flags.DEFINE_bool(
     _DEFAULT.carry_embeddings,
     "Whether a leaf's vector moves with its item when the tree changes.",
 )
+_COLD_START = flags.DEFINE_bool(
+    "cold_start",
+    _DEFAULT.cold_start,
+    "Whether the model is drawn anew after each tree step.",
+)
+_CROSS_FIT = flags.DEFINE_bool(
+    "cross_fit",
+    _DEFAULT.cross_fit,
+    "Whether the tree learner weighs samples of users that the model did not "
+    "train on in its round.",
+)
 _NUM_RESULTS = flags.DEFINE_integer(
     "num_results", _DEFAULT.num_results, "M of the metrics.", lower_bound=1
 )
@@ -182,6 +242,11 @@ _BEAM_WIDTH = flags.DEFINE_integer(
     "Nodes that the search keeps on each level.",
     lower_bound=1,
 )
+_CUTS = flags.DEFINE_list(
+    "cuts",
+    [f"{m}:{k}" for m, k in _DEFAULT.cuts],
+    "Further cuts of the test metrics, num_results:beam_width.",
+)
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds",
     joint.RunOptions().checkpoint_seconds,
@@ -190,10 +255,17 @@ _CHECKPOINT_SECONDS = flags.DEFINE_float(
 )
 
 
-def _config() -> joint.JointConfig:
+def _cuts() -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        program.integers("cuts", cut.split(":"), count=2)
+        for cut in _CUTS.value
+    )
+
+
+def _config() -> settings.JointConfig:
     """Builds the frozen configuration from the flags."""
     negatives = program.integers("negatives", _NEGATIVES.value)
-    return joint.JointConfig(
+    return settings.JointConfig(
         method=_METHOD.value,
         seed=_SEED.value,
         joint_iterations=_JOINT_ITERATIONS.value,
@@ -205,12 +277,20 @@ def _config() -> joint.JointConfig:
         windows=program.integers("windows", _WINDOWS.value),
         hidden=program.integers("hidden", _HIDDEN.value),
         loss=_LOSS.value,
+        scorer=_SCORER.value,
+        visits=_VISITS.value,
+        profile=tuple(_PROFILE.value),
+        path_weight=_PATH_WEIGHT.value,
+        cold_start=_COLD_START.value,
+        cross_fit=_CROSS_FIT.value,
         carry_embeddings=_CARRY.value,
         num_results=_NUM_RESULTS.value,
         beam_width=_BEAM_WIDTH.value,
+        cuts=_cuts(),
         training=training.TrainingConfig(
             batch_size=_BATCH_SIZE.value,
             learning_rate=_LEARNING_RATE.value,
+            row_rate=_ROW_RATE.value,
             samples_per_epoch=_SAMPLES_PER_EPOCH.value,
             negatives=negatives[0] if len(negatives) == 1 else negatives,
         ),
@@ -220,6 +300,8 @@ def _config() -> joint.JointConfig:
             kin_strength=_KIN_STRENGTH.value,
             margin=_MARGIN.value,
             solver=_SOLVER.value,
+            lazy=_LAZY.value,
+            order=_ORDER.value,
             score_leaves=_SCORE_LEAVES.value,
             max_samples_per_item=_MAX_SAMPLES.value,
             seed=_SEED.value,
@@ -230,18 +312,33 @@ def _config() -> joint.JointConfig:
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
     logging.set_verbosity(logging.INFO)
-    # The same sums in the same order, so that a resumed run ends equal.
-    tf.config.experimental.enable_op_determinism()
-    metrics = joint.run(
-        _config(),
-        interactions.load(_DATA_DIR.value),
-        _OUT_DIR.value,
-        joint.RunOptions(
-            data_dir=str(pathlib.Path(_DATA_DIR.value).resolve()),
-            checkpoint_seconds=_CHECKPOINT_SECONDS.value,
-            progress=sys.stderr.isatty(),
-        ),
-    )
+    data = interactions.load(_DATA_DIR.value)
+    data_dir = str(pathlib.Path(_DATA_DIR.value).resolve())
+    if _METHOD.value in counting.METHODS:
+        metrics = counting.run(
+            counting.CountingConfig(
+                method=_METHOD.value,
+                seed=_SEED.value,
+                num_results=_NUM_RESULTS.value,
+                cuts=_cuts(),
+            ),
+            data,
+            _OUT_DIR.value,
+            data_dir=data_dir,
+        )
+    else:
+        # The same sums in the same order, so that a resumed run ends equal.
+        tf.config.experimental.enable_op_determinism()
+        metrics = joint.run(
+            _config(),
+            data,
+            _OUT_DIR.value,
+            joint.RunOptions(
+                data_dir=data_dir,
+                checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+                progress=sys.stderr.isatty(),
+            ),
+        )
     print(json.dumps(metrics["test"]))
 
 

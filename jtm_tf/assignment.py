@@ -12,6 +12,9 @@ from scipy import optimize
 # The item's old seat is elsewhere; in a solver, the item has no seat yet.
 NOWHERE = -1
 
+# Who keeps a seat in an overfull node, after those who had one.
+ORDERS = ("regret", "weight")
+
 
 def greedy_rebalanced(
     weights: np.ndarray,
@@ -53,8 +56,8 @@ def greedy_rebalanced(
         ValueError: shapes disagree, a weight is not finite, or a sub-problem
             has more items than seats.
     """
-    if order not in ("regret", "weight"):
-        raise ValueError(f"order must be 'regret' or 'weight'; got {order!r}.")
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {ORDERS}; got {order!r}.")
     problem = _dense(problem, len(weights))
     weights, seats, old = _checked(weights, capacity, old, problem)
     n, nodes = weights.shape

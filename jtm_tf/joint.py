@@ -22,97 +22,13 @@ from absl import logging
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
+from jtm_tf import settings
 from jtm_tf import training as training_lib
-from jtm_tf import tree_init
-from jtm_tf import tree_learning as tree_learning_lib
+from jtm_tf import tree_step
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.models import layers
+from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
-
-INITIAL_TREES = ("category", "random")
-
-METHODS = {  # Rows of Table 1, below the dashed line.
-    "tdm": {"hierarchical": False, "learn_tree": False},
-    "jtm_h": {"hierarchical": True, "learn_tree": False},
-    "jtm": {"hierarchical": True, "learn_tree": True},
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class JointConfig:
-    """Everything that decides the outcome of a run, beside the data.
-
-    Attributes:
-        method: row of Table 1, a key of `METHODS`.
-        seed: of initial tree, initial weights and samples.
-        joint_iterations: rounds of Algorithm 1. A method that leaves the
-            tree alone trains as many epochs and is judged as often.
-        epochs_per_iteration: epochs of a model step.
-        tree_steps: tree steps at most; later rounds only train. A tree is
-            best learned early, by a model that has not memorised its samples.
-        branching: b.
-        initial_tree: how pi_0 seats the items, one of `INITIAL_TREES`.
-        embedding_dim: E.
-        windows: lengths of the history's time windows; T is their sum.
-        hidden: widths of the scorer's hidden layers.
-        loss: one of `tree_model.LOSSES`.
-        carry_embeddings: whether a leaf's vector moves with its item.
-        num_results: M of the metrics.
-        beam_width: k of the metrics.
-        training: how theta is trained.
-        tree_learning: how pi is learned.
-    """
-
-    method: str = "jtm"
-    seed: int = 0
-    joint_iterations: int = 8
-    epochs_per_iteration: int = 1
-    tree_steps: int = 3
-    branching: int = 2
-    initial_tree: str = "category"
-    embedding_dim: int = 24
-    windows: tuple[int, ...] = layers.WINDOWS
-    hidden: tuple[int, ...] = (128, 64, 32)
-    loss: str = "softmax"
-    carry_embeddings: bool = True
-    num_results: int = 200
-    beam_width: int = 400
-    training: training_lib.TrainingConfig = training_lib.TrainingConfig()
-    tree_learning: tree_learning_lib.TreeLearningConfig = (
-        tree_learning_lib.TreeLearningConfig(
-            kin_strength=5.0, score_leaves=False
-        )
-    )
-
-    def __post_init__(self):
-        for name, allowed in (
-            ("method", METHODS),
-            ("initial_tree", INITIAL_TREES),
-            ("loss", tree_model.LOSSES),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {sorted(allowed)}; got {value!r}."
-                )
-        if min(self.joint_iterations, self.epochs_per_iteration) < 1:
-            raise ValueError(
-                "joint_iterations and epochs_per_iteration must be >= 1; got "
-                f"{self.joint_iterations} and {self.epochs_per_iteration}."
-            )
-        if self.tree_steps < 0:
-            raise ValueError(f"tree_steps must be >= 0; got {self.tree_steps}.")
-
-    @property
-    def hierarchical(self) -> bool:
-        """Whether users are described in nodes of the scored level."""
-        return METHODS[self.method]["hierarchical"]
-
-    @property
-    def learn_tree(self) -> bool:
-        """Whether pi is learned."""
-        return METHODS[self.method]["learn_tree"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +50,7 @@ class RunOptions:
 
 
 def run(
-    config: JointConfig,
+    config: settings.JointConfig,
     data: interactions.Interactions,
     out_dir: files.Path,
     options: RunOptions = RunOptions(),
@@ -156,7 +72,7 @@ def run(
         FloatingPointError: the loss diverged.
     """
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
-    folder.claim(
+    header = folder.claim(
         dataclasses.asdict(config),
         data_fingerprint=data.manifest["fingerprint"],
         data_dir=options.data_dir,
@@ -190,11 +106,7 @@ def run(
                 state.model.save(temporary)
         record |= state.tree_step()  # line 4
         metrics = {
-            "method": config.method,
-            "seed": config.seed,
-            "config": files.as_json(dataclasses.asdict(config)),
-            "data_fingerprint": data.manifest["fingerprint"],
-            "code": run_folder.code_version(),
+            **header,
             "iterations": records,
             "best_iteration": int(best) + 1,
         }
@@ -203,11 +115,24 @@ def run(
         logging.info("%s", format_record(record))
         options.on_record(record)
         state.finish_iteration()
-    metrics["test"] = judge.judge_model(
-        judge.load_model(folder.model), state.held_out("test"), **cut
-    )
+    metrics |= _test(config, folder, state.held_out("test"))
     folder.write_metrics(metrics)
     return metrics
+
+
+def _test(config, folder, users):
+    """Judges the best model on test users; returns its part of the metrics."""
+    model = judge.load_model(folder.model)
+    cuts, table = judge.judge_cuts(
+        lambda num_results, beam_width: judge.recommend_users(
+            model, users, num_results=num_results, beam_width=beam_width
+        ),
+        users,
+        [(config.num_results, config.beam_width), *config.cuts],
+        scans=model.flat,
+    )
+    folder.write_test_users(table)
+    return {"test": cuts[0], "cuts": cuts}
 
 
 def format_record(record: dict[str, Any]) -> str:
@@ -229,20 +154,13 @@ class _State:
     def __init__(self, config, data, folder, options):
         self._config, self._data = config, data
         self._folder, self._options = folder, options
-        self._examples = splits.training_examples(data)
-        keras.utils.set_random_seed(config.seed)
-        tree = _initial_tree(config, data)
-        self.model = tree_model.TreeModel(
-            tree.num_items,
-            tree.max_level,
-            tree.branching,
-            embedding_dim=config.embedding_dim,
-            windows=config.windows,
-            hidden=config.hidden,
-            hierarchical=config.hierarchical,
-            loss=config.loss,
+        self._examples = splits.training_examples(data, config.profile)
+        self._visits = config.visits == "yes" or (
+            config.visits == "auto"
+            and splits.repeat_share(self._examples) > settings.REPEATS
         )
-        self.model.set_tree(tree)
+        tree = tree_step.initial_tree(config, data)
+        self.model = self._new_model(tree)
         self._trainer = training_lib.Trainer(
             self.model, self._examples, config.training, seed=config.seed
         )
@@ -268,9 +186,56 @@ class _State:
         else:
             tree.save(folder.tree(0))
 
+    def _new_model(self, tree):
+        """Returns an untrained model; the same at every call."""
+        config, traits = self._config, self._config.traits
+        keras.utils.set_random_seed(config.seed)
+        network = hsm.HSM if traits.siblings else tree_model.TreeModel
+        model = network(
+            tree.num_items,
+            tree.max_level,
+            tree.branching,
+            embedding_dim=config.embedding_dim,
+            windows=config.windows,
+            hidden=config.hidden,
+            hierarchical=traits.hierarchical,
+            loss=config.loss,
+            scorer=traits.scorer or config.scorer,
+            visits=self._visits,
+            profile_sizes=[
+                1 + len(self._data.profile_values(name))
+                for name in config.profile
+            ],
+            path_weight=config.path_weight,
+        )
+        model.set_tree(tree)
+        return model
+
     @property
     def iterations_done(self) -> int:
         return int(self._iteration.numpy())
+
+    @property
+    def _learns_tree(self) -> bool:
+        """Whether a tree step ends this round: its tree will be used."""
+        steps = min(
+            self._config.tree_steps, self._config.joint_iterations - 1
+        )
+        return (
+            self._config.traits.learner != "none"
+            and self.iterations_done < steps
+        )
+
+    def _half(self, other):
+        """Returns the samples to train on, or the `other` ones to weigh."""
+        if not (self._config.cross_fit and self._learns_tree):
+            return self._examples
+        rng = np.random.default_rng(self._config.seed)
+        half = rng.random(len(self._examples.items)) < 0.5
+        chosen = half[self._examples.starts]  # all samples of a user alike
+        if (self.iterations_done + other) % 2:
+            chosen = ~chosen
+        return self._examples.take(np.flatnonzero(chosen))
 
     def _restore(self):
         """Goes back to the last checkpoint."""
@@ -288,12 +253,13 @@ class _State:
 
     def held_out(self, split):
         return splits.held_out_users(
-            self._data, split, self.model.max_history
+            self._data, split, self.model.max_history, self._config.profile
         )
 
     def model_step(self):
         """Trains the iteration's epochs; returns their part of the record."""
         trainer, config = self._trainer, self._config
+        trainer.examples = self._half(other=False)
         last_epoch = (self.iterations_done + 1) * config.epochs_per_iteration
         with self._clock() as clock:
             while int(trainer.epoch.numpy()) < last_epoch:
@@ -317,13 +283,10 @@ class _State:
 
     def tree_step(self):
         """Re-solves pi if it will still be used; returns its record."""
-        steps = min(
-            self._config.tree_steps, self._config.joint_iterations - 1
-        )
-        if self.iterations_done >= steps or not self._config.learn_tree:
+        if not self._learns_tree:
             return {"seconds_tree": 0.0, "moved_items": 0}
         started = time.monotonic()
-        old = self.model.tree
+        config, old = self._config, self.model.tree
         with tqdm.tqdm(
             desc="tree", unit="pair", unit_scale=True, leave=False,
             disable=not self._options.progress,
@@ -333,24 +296,26 @@ class _State:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            result = tree_learning_lib.learn(
-                old,
-                self._examples.target_items(),
-                lambda chosen: self._examples.histories(
-                    chosen, self.model.max_history
-                ),
-                tree_model.log_prob_fn(self.model),
-                self._config.tree_learning,
-                kin=kin_groups(self._data.categories(), old.num_items),
-                progress=progress,
+            tree = tree_step.next_tree(
+                config,
+                self.model,
+                self._half(other=True),
+                tree_step.kin_groups(self._data.categories(), old.num_items),
+                progress,
             )
-        result.tree.save(self._folder.tree(self.iterations_done + 1))
-        self._trainer.set_tree(
-            result.tree, carry=self._config.carry_embeddings
-        )
+        tree.save(self._folder.tree(self.iterations_done + 1))
+        if config.cold_start:
+            self._trainer.restart(self._new_model(tree))
+        else:
+            self._trainer.set_tree(
+                tree,
+                carry=config.carry_embeddings,
+                # After a clustering a code no longer means what it did.
+                renew_inner=config.traits.learner == "cluster",
+            )
         return {
             "seconds_tree": round(time.monotonic() - started, 2),
-            "moved_items": old.moved_items(result.tree),
+            "moved_items": old.moved_items(tree),
         }
 
     def finish_iteration(self):
@@ -375,40 +340,6 @@ class _State:
 
         yield tick
         tick()
-
-
-def _initial_tree(config, data):
-    if config.initial_tree == "random":
-        return tree_init.random(
-            data.num_items, branching=config.branching, seed=config.seed
-        )
-    categories = data.categories()
-    if categories is None:
-        raise ValueError(
-            "The data has no categories, which the initial tree needs: name "
-            "their column at experiments.prepare, or use initial_tree=random."
-        )
-    return tree_init.by_category(
-        categories, branching=config.branching, seed=config.seed
-    )
-
-
-def kin_groups(categories, num_items: int) -> np.ndarray:
-    """Returns each item's kin for the tree learner: its finest category.
-
-    Args:
-        categories: [N] paths, None where unknown; or None for no categories.
-        num_items: N.
-
-    Returns:
-        [N + 1] int group ids, -1 for items of unknown category and PAD.
-    """
-    groups = np.full(num_items + 1, -1)
-    if categories is not None:
-        known = np.array([c is not None for c in categories])
-        names = np.array([c for c in categories if c is not None], str)
-        groups[1:][known] = np.unique(names, return_inverse=True)[1]
-    return groups
 
 
 def _write_curves(folder, record):

@@ -1,10 +1,12 @@
 """Judges a model on held-out users: retrieves, then counts what was found."""
 
 import zipfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from jtm_tf import evaluation
@@ -51,7 +53,28 @@ def recommend_all(
     )
 
 
-def tree_recommendations(
+def retriever(
+    model: tree_model.TreeModel, *, num_results: int, beam_width: int
+) -> retrieval.TreeRetriever | retrieval.ScanRetriever:
+    """Returns a model's own search: down its tree, or over a flat list."""
+    if model.flat:
+        return retrieval.ScanRetriever(
+            model.score,
+            model.tree,
+            num_results=num_results,
+            user_width=model.user_width,
+        )
+    return retrieval.TreeRetriever(
+        model.score,
+        model.tree,
+        beam_width=beam_width,
+        num_results=num_results,
+        user_width=model.user_width,
+        path_weight=model.path_weight,
+    )
+
+
+def recommend_users(
     model: tree_model.TreeModel,
     users: splits.HeldOutUsers,
     *,
@@ -59,30 +82,29 @@ def tree_recommendations(
     beam_width: int,
     filter_history: bool = False,
 ) -> np.ndarray:
-    """Recommends by beam search for held-out users.
+    """Recommends for held-out users.
 
     Args:
         model: with its tree.
         users: the held-out users.
         num_results: M.
-        beam_width: k.
+        beam_width: k; of no effect on a flat tree.
         filter_history: leave out what a user is known to have: all leaves
             that the search scored are ranked, and known items dropped.
 
     Returns:
         [U, M] int32 items, best first, PAD where a user has fewer.
     """
-    ranked = beam_width * model.branching if filter_history else num_results
-    retriever = retrieval.TreeRetriever(
-        model.score,
-        model.tree,
-        beam_width=beam_width,
-        num_results=ranked,
-        max_history=model.max_history,
-    )
+    ranked = num_results
+    if filter_history:
+        ranked = beam_width * model.branching
+        if model.flat:
+            known = np.diff(users.full_history_offsets).max(initial=0)
+            ranked = min(model.num_items, num_results + int(known))
+    search = retriever(model, num_results=ranked, beam_width=beam_width)
     # The concrete function, since a retriever is made for each judgement
     # and TensorFlow warns of functions that are traced again and again.
-    recommend = retriever.recommend.get_concrete_function()
+    recommend = search.recommend.get_concrete_function()
     items = recommend_all(recommend, users.history)
     if filter_history:
         items = _without_known(items, users)[:, :num_results]
@@ -98,13 +120,28 @@ def judge_model(
     filter_history: bool = False,
 ) -> dict[str, Any]:
     """Returns Precision, Recall and F-Measure@M, with what was measured."""
-    items = tree_recommendations(
+    items = recommend_users(
         model,
         users,
         num_results=num_results,
         beam_width=beam_width,
         filter_history=filter_history,
     )
+    beam = None if model.flat else beam_width
+    return judgement(items, users, num_results=num_results, beam_width=beam)
+
+
+def judgement(
+    items: np.ndarray,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int | None,
+) -> dict[str, Any]:
+    """Returns Precision, Recall and F-Measure@M of [U, >= M] items.
+
+    `beam_width` is noted beside them: None where every item was looked at.
+    """
     found = evaluation.metrics(
         items, users.truth, users.truth_offsets, num_results
     )
@@ -114,6 +151,48 @@ def judge_model(
         "beam_width": beam_width,
         "users": len(users.users),
     }
+
+
+def judge_cuts(
+    recommend: Callable[[int, int], np.ndarray],
+    users: splits.HeldOutUsers,
+    cuts: Sequence[tuple[int, int]],
+    *,
+    scans: bool,
+) -> tuple[list[dict[str, Any]], pa.Table]:
+    """Judges one method at several M and beam widths.
+
+    Args:
+        recommend: maps (M, k) to [U, M] items.
+        users: the held-out users.
+        cuts: pairs (M, k).
+        scans: whether the method looks at every item, so that k means
+            nothing: each M is judged once, with a beam width of None.
+
+    Returns:
+        A `judgement` a cut, and a table of what they average: columns user,
+        num_results, beam_width, precision, recall, f_measure.
+    """
+    asked = dict.fromkeys((m, None if scans else k) for m, k in cuts)
+    judged, tables = [], []
+    for num_results, beam_width in asked:
+        items = recommend(num_results, beam_width or num_results)
+        judged.append(
+            judgement(
+                items, users, num_results=num_results, beam_width=beam_width
+            )
+        )
+        found = evaluation.per_user(
+            items, users.truth, users.truth_offsets, num_results
+        )
+        size = len(users)
+        columns = {
+            "user": pa.array(users.users, pa.int32()),
+            "num_results": pa.array([num_results] * size, pa.int32()),
+            "beam_width": pa.array([beam_width] * size, pa.int32()),
+        }
+        tables.append(pa.table(columns | found))
+    return judged, pa.concat_tables(tables)
 
 
 def _without_known(items, users):

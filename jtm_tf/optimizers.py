@@ -16,10 +16,22 @@ class RowSparseAdam(keras.optimizers.Adam):
     The moments of a row decay only at the steps that touch it (as in "lazy
     Adam"), and the bias correction counts all steps. Dense gradients are
     treated by Keras's Adam unchanged. `amsgrad` is not supported.
+
+    A row is touched by few of the steps, while a dense weight moves at every
+    one; Adam's step is of one size whatever the gradient, so at one rate the
+    rows would hardly leave their random start.
+
+    Args:
+        learning_rate: of dense variables.
+        row_rate: learning rate of rows, as a multiple of `learning_rate`.
+        **kwargs: those of `keras.optimizers.Adam`.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, learning_rate: float = 1e-3, row_rate: float = 1.0, **kwargs
+    ):
+        super().__init__(learning_rate, **kwargs)
+        self.row_rate = row_rate
         if self.amsgrad:
             raise ValueError("RowSparseAdam has no amsgrad; use Keras's Adam.")
 
@@ -38,7 +50,8 @@ class RowSparseAdam(keras.optimizers.Adam):
         v = tf.gather(velocity, rows)
         v += (1.0 - self.beta_2) * (tf.square(gradient) - v)
         rate = (
-            tf.cast(learning_rate, tf.float32)
+            self.row_rate
+            * tf.cast(learning_rate, tf.float32)
             * tf.sqrt(1.0 - self.beta_2**step)
             / (1.0 - self.beta_1**step)
         )
@@ -47,6 +60,9 @@ class RowSparseAdam(keras.optimizers.Adam):
         variable.scatter_sub(
             tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows)
         )
+
+    def get_config(self):
+        return {**super().get_config(), "row_rate": self.row_rate}
 
 
 def _scatter_update(variable, rows, values):

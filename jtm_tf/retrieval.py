@@ -5,7 +5,6 @@ top k nodes of a level lie below the top k of the level above, so the search
 is exact after scoring O(k b log_b N) nodes; the scan scores all N leaves.
 """
 
-import numpy as np
 import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
@@ -20,12 +19,17 @@ class TreeRetriever(tf.Module):
     pruned above it), keeps the k best of every level and ranks all scored
     leaves of the last. Levels are unrolled: every shape but B is static.
 
+    A node's rank may lean on its ancestors: with a path weight w it is
+    score(n) + w score(parent) + w**2 score(grandparent) + .., from level 1 on.
+    0 is the paper's search; 1 adds log-probabilities of branches (HSM).
+
     Args:
         score_fn: scores nodes of one level.
         tree: the index.
         beam_width: k, the nodes kept on each level.
         num_results: M, the items returned.
-        max_history: T.
+        user_width: columns of a user, T if it is a mere history.
+        path_weight: w, in [0, 1].
 
     Raises:
         ValueError: M items can never come from the leaves that are scored.
@@ -38,7 +42,8 @@ class TreeRetriever(tf.Module):
         *,
         beam_width: int,
         num_results: int,
-        max_history: int,
+        user_width: int,
+        path_weight: float = 0.0,
     ):
         super().__init__()
         if num_results > beam_width * tree.branching:
@@ -47,6 +52,7 @@ class TreeRetriever(tf.Module):
                 f"each, fewer than num_results={num_results}; widen the beam."
             )
         self.beam_width, self.num_results = beam_width, num_results
+        self.path_weight = path_weight
         self._score_fn = score_fn
         self._max_level, self._branching = tree.max_level, tree.branching
         levels = range(tree.max_level + 1)
@@ -57,31 +63,41 @@ class TreeRetriever(tf.Module):
             if len(occupied[level]) > beam_width or level == tree.max_level
         )
         self._first_nodes = tf.constant(occupied[self._first_level])
+        if path_weight:
+            self._first_level = min(1, tree.max_level)
+            first = tree_lib.first_code(self._first_level, tree.branching)
+            last = first + tree.branching**self._first_level
+            self._first_nodes = tf.range(first, last)
         # Below the first level children come unasked, some without items.
         self._with_holes = [
             level
-            for level in levels[self._first_level + 1 :]
+            for level in levels[self._first_level + (not path_weight) :]
             if len(occupied[level]) < tree.branching**level
         ]
         self._first_leaf = tree.first_leaf
         self._leaf_items = tf.constant(tree.leaf_items())
-        self._occupied = _occupied_table(tree.num_codes, occupied)
+        self._occupied = tf.constant(tree.occupied_codes())
         self.recommend = tf.function(
             self._recommend,
-            input_signature=[tf.TensorSpec([None, max_history], tf.int32)],
+            input_signature=[tf.TensorSpec([None, user_width], tf.int32)],
         )
 
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
+        above = None  # ranks of the parents, [B, W / b]
         for level in range(self._first_level, self._max_level + 1):
             scores = self._score_fn(history, nodes, level)
+            if self.path_weight and level > self._first_level:
+                scores += self.path_weight * tf.repeat(
+                    above, self._branching, axis=1
+                )
             if level in self._with_holes:
                 live = tf.gather(self._occupied, nodes)
                 scores = tf.where(live, scores, scores.dtype.min)
             if level < self._max_level:
                 kept = min(self.beam_width, nodes.shape[1])
-                best = tf.math.top_k(scores, kept, sorted=False).indices
+                above, best = tf.math.top_k(scores, kept, sorted=False)
                 nodes = tf.gather(nodes, best, batch_dims=1)
                 nodes = tree_ops.children(nodes, self._branching)
         return _ranked_items(
@@ -98,7 +114,7 @@ class ScanRetriever(tf.Module):
         score_fn: scores leaves.
         tree: the index.
         num_results: M.
-        max_history: T.
+        user_width: columns of a user, T if it is a mere history.
         chunk: leaves scored at once, to bound memory.
     """
 
@@ -108,7 +124,7 @@ class ScanRetriever(tf.Module):
         tree: tree_lib.Tree,
         *,
         num_results: int,
-        max_history: int,
+        user_width: int,
         chunk: int = 8192,
     ):
         super().__init__()
@@ -120,7 +136,7 @@ class ScanRetriever(tf.Module):
         self._chunk = min(chunk, tree.num_items)
         self.recommend = tf.function(
             self._recommend,
-            input_signature=[tf.TensorSpec([None, max_history], tf.int32)],
+            input_signature=[tf.TensorSpec([None, user_width], tf.int32)],
         )
 
     def _recommend(self, history):
@@ -152,13 +168,6 @@ class ScanRetriever(tf.Module):
             ),
         )
         return best_items, best_scores
-
-
-def _occupied_table(num_codes, nodes):
-    """Returns [num_codes] bool: is the code one of `nodes`, a list of [?]?"""
-    occupied = np.zeros(num_codes, bool)
-    occupied[np.concatenate(nodes)] = True
-    return tf.constant(occupied)
 
 
 def _ranked_items(scores, items, num_results):

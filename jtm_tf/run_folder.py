@@ -2,6 +2,7 @@
 
     config.json     settings, data, code version; another run is refused
     metrics.json    one record an iteration, at the end the test metrics
+    test_users.parquet  the test metrics of every user
     best.keras      the best iteration by validation recall: model and tree
     trees/          pi of each iteration; iteration_000.npz is the initial tree
     checkpoints/    the state from which a killed run goes on
@@ -13,6 +14,9 @@ import importlib.metadata
 import pathlib
 import subprocess
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jtm_tf import files
 
@@ -55,13 +59,17 @@ class RunFolder:
         *,
         data_fingerprint: str,
         data_dir: str | None = None,
-    ) -> None:
+    ) -> dict[str, Any]:
         """Makes the folder this run's, or checks that it is already.
 
         Args:
-            config: the settings that decide the outcome.
+            config: the settings that decide the outcome; `method` and `seed`
+                among them.
             data_fingerprint: of the prepared data.
             data_dir: where the data lies, for whoever reads the run later.
+
+        Returns:
+            What `metrics.json` begins with: how its figures were made.
 
         Raises:
             ValueError: the folder belongs to a run of other settings.
@@ -70,6 +78,13 @@ class RunFolder:
         files.remove_leftovers(self.path)
         # Through JSON, so that tuples compare equal to what was read back.
         asked = files.as_json({"config": config, "data": data_fingerprint})
+        header = {
+            "method": config["method"],
+            "seed": config["seed"],
+            "config": asked["config"],
+            "data_fingerprint": data_fingerprint,
+            "code": code_version(),
+        }
         if path.exists():
             found = files.read_json(path)
             differences = [
@@ -83,15 +98,16 @@ class RunFolder:
                     f"{self.path} holds another run ({'; '.join(differences)})."
                     " Choose another --out_dir, or delete it."
                 )
-            return
+            return header
         if self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(
                 f"{self.path} is neither empty nor a run folder; choose "
                 "another --out_dir."
             )
         files.write_json(
-            path, {**asked, "data_dir": data_dir, "code": code_version()}
+            path, {**asked, "data_dir": data_dir, "code": header["code"]}
         )
+        return header
 
     def read_config(self) -> dict[str, Any]:
         """Returns what `claim` wrote.
@@ -115,6 +131,11 @@ class RunFolder:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replaces `metrics.json`."""
         files.write_json(self.path / "metrics.json", metrics)
+
+    def write_test_users(self, table: pa.Table) -> None:
+        """Replaces `test_users.parquet`; columns as `judge.per_user_table`."""
+        with files.replacing(self.path / "test_users.parquet") as temporary:
+            pq.write_table(table, temporary)
 
 
 def code_version() -> str:

@@ -26,6 +26,8 @@ class TrainingConfig:
     Attributes:
         batch_size: B, samples a step.
         learning_rate: of Adam.
+        row_rate: learning rate of the node table's rows, as a multiple of
+            `learning_rate`.
         negatives: n_l, a total over all levels or one number a level.
         samples_per_epoch: an epoch is that many samples, drawn anew for
             each; None for all of them.
@@ -33,11 +35,14 @@ class TrainingConfig:
 
     batch_size: int = 256
     learning_rate: float = 1e-3
+    row_rate: float = 5.0
     negatives: int | tuple[int, ...] = 100
     samples_per_epoch: int | None = None
 
     def __post_init__(self):
-        for name in ("batch_size", "learning_rate", "samples_per_epoch"):
+        for name in (
+            "batch_size", "learning_rate", "row_rate", "samples_per_epoch"
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive; got {value}.")
@@ -48,6 +53,7 @@ class Trainer(tf.Module):
 
     Attributes:
         model: the network with its pi.
+        examples: the training samples.
         optimizer: row-sparse Adam.
         epoch: int64 variable, epochs finished.
         batch: int64 variable, batches of the current epoch finished.
@@ -65,20 +71,22 @@ class Trainer(tf.Module):
     ):
         super().__init__()
         self.model, self.config = model, config
-        self.optimizer = optimizers.RowSparseAdam(config.learning_rate)
+        self.optimizer = optimizers.RowSparseAdam(
+            config.learning_rate, row_rate=config.row_rate
+        )
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.batch = tf.Variable(0, dtype=tf.int64)
         self.loss_sum = tf.Variable(tf.zeros([model.max_level], tf.float64))
         self.loss_count = tf.Variable(0, dtype=tf.int64)
-        self._examples, self._seed = examples, seed
+        self.examples, self._seed = examples, seed
         self._step = tf.function(self._counted_step, reduce_retracing=True)
 
     @property
     def batches_per_epoch(self) -> int:
         """Steps of one epoch."""
-        samples = len(self._examples)
+        samples = len(self.examples)
         if self.config.samples_per_epoch is not None:
             samples = min(samples, self.config.samples_per_epoch)
         return math.ceil(samples / self.config.batch_size)
@@ -96,7 +104,7 @@ class Trainer(tf.Module):
             FloatingPointError: the loss is no longer finite.
         """
         stream = samples.dataset(
-            self._examples,
+            self.examples,
             self.model.tree,
             max_history=self.model.max_history,
             negatives=self.config.negatives,
@@ -105,6 +113,7 @@ class Trainer(tf.Module):
             epoch=int(self.epoch.numpy()),
             start_batch=int(self.batch.numpy()),
             max_samples=self.config.samples_per_epoch,
+            siblings=self.model.siblings,
         )
         for inputs in stream:
             losses = self._step(inputs)
@@ -136,27 +145,64 @@ class Trainer(tf.Module):
         self.loss_sum.assign(tf.zeros_like(self.loss_sum))
         self.loss_count.assign(0)
 
-    def set_tree(self, tree: tree_lib.Tree, *, carry: bool = True) -> None:
+    def set_tree(
+        self,
+        tree: tree_lib.Tree,
+        *,
+        carry: bool = True,
+        renew_inner: bool = False,
+    ) -> None:
         """Goes over to another pi; theta is kept (a warm start).
 
         Args:
             tree: the new tree, of the same shape.
             carry: whether the vector of a leaf (and its optimiser slots)
                 belongs to its item and moves with it, or stays with the code.
+            renew_inner: whether inner nodes start anew from the mean vector
+                of the items below, with empty slots.
         """
         old = self.model.tree
         self.model.set_tree(tree)
         moved = np.flatnonzero(old.pi != tree.pi)
-        if not carry or not len(moved):
-            return
+        if carry and len(moved):
+            for variable in self._table_and_slots():
+                rows = tf.gather(variable, old.pi[moved])
+                variable.scatter_update(tf.IndexedSlices(rows, tree.pi[moved]))
+        if renew_inner:
+            self._renew_inner(tree)
+
+    def restart(self, model: tree_model.TreeModel) -> None:
+        """Goes over to theta and pi of another model (a cold start)."""
+        for mine, other in zip(
+            self.model.variables, model.variables, strict=True
+        ):
+            mine.assign(other)
+        for slot in self.optimizer.variables[2:]:  # after count and rate
+            slot.assign(tf.zeros_like(slot))
+
+    def _table_and_slots(self):
+        """Returns the node table and its optimiser slots, three variables."""
         table = self.model.embedding.table
         index = self.optimizer._get_variable_index(table)
-        for variable in (
-            table,
-            self.optimizer._momentums[index],
-            self.optimizer._velocities[index],
-        ):
-            rows = tf.gather(variable.value, old.pi[moved])
-            variable.value.scatter_update(
-                tf.IndexedSlices(rows, tree.pi[moved])
+        slots = self.optimizer._momentums[index], self.optimizer._velocities[
+            index
+        ]
+        return [variable.value for variable in (table, *slots)]
+
+    def _renew_inner(self, tree):
+        """Sets inner nodes to the mean of their items' vectors."""
+        table, *slots = self._table_and_slots()
+        order = np.argsort(tree.pi[1:]) + 1
+        vectors = tf.gather(table, tree.pi[order]).numpy()
+        for level in range(1, tree.max_level):
+            nodes, begins, counts = np.unique(
+                tree.ancestors(level)[order],
+                return_index=True,
+                return_counts=True,
             )
+            means = np.add.reduceat(vectors, begins) / counts[:, None]
+            table.scatter_update(tf.IndexedSlices(means, nodes))
+            for slot in slots:
+                slot.scatter_update(
+                    tf.IndexedSlices(np.zeros_like(means), nodes)
+                )

@@ -215,6 +215,13 @@ class Tree:
         taken[self.ancestors(level)[1:] - first] = True
         return (np.flatnonzero(taken) + first).astype(np.int32)
 
+    def occupied_codes(self) -> np.ndarray:
+        """Returns whether each code has an item below, [num_codes] bool."""
+        occupied = np.zeros(self.num_codes, bool)
+        for level in range(self.max_level + 1):
+            occupied[self.ancestors(level)[1:]] = True
+        return occupied
+
     def leaf_items(self) -> np.ndarray:
         """Returns the item on each leaf, [num_leaves] int32; PAD if empty."""
         items = np.full(self.num_leaves, PAD, np.int32)

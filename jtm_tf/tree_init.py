@@ -15,7 +15,8 @@ SEPARATOR = "|"
 
 
 def by_category(
-    categories: Sequence[str | None], *, branching: int = 2, seed: int = 0
+    categories: Sequence[str | None] | np.ndarray,
+    *, branching: int = 2, seed: int = 0
 ) -> tree.Tree:
     """Returns a tree whose neighbours share a category.
 
@@ -43,3 +44,13 @@ def random(num_items: int, *, branching: int = 2, seed: int = 0) -> tree.Tree:
     """Returns a tree with items 1..N in an order drawn from `seed`."""
     order = np.random.default_rng(seed).permutation(num_items)
     return tree.Tree.from_order(order + 1, branching=branching)
+
+
+def flat(num_items: int) -> tree.Tree:
+    """Returns a root with items 1..N as its children, in their order.
+
+    Nothing is pruned in it: a model on this tree scores every item, as the
+    paper's DNN does.
+    """
+    items = np.arange(1, num_items + 1)
+    return tree.Tree.from_order(items, branching=max(2, num_items))

@@ -98,7 +98,7 @@ def test_raw_ids_survive_to_the_recommendations(run_dir):
 
     model = judge.load_model(run_dir / "best.keras")
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judge.tree_recommendations(
+    items = judge.recommend_users(
         model, users, num_results=20, beam_width=20
     )
     offered = set(raw_item[items].ravel())

@@ -9,15 +9,17 @@ import pytest
 from jtm_tf import joint
 from jtm_tf import judge
 from jtm_tf import run_folder
+from jtm_tf import settings
 from jtm_tf import training
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_learning
+from jtm_tf import tree_step
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.data import synthetic
 from tests import worlds
 
-TINY = joint.JointConfig(
+TINY = settings.JointConfig(
     joint_iterations=2,
     epochs_per_iteration=1,
     embedding_dim=4,
@@ -27,7 +29,7 @@ TINY = joint.JointConfig(
     beam_width=8,
     training=training.TrainingConfig(batch_size=64, negatives=12),
     tree_learning=dataclasses.replace(
-        joint.JointConfig().tree_learning, gap=3
+        settings.JointConfig().tree_learning, gap=3
     ),
 )
 
@@ -119,7 +121,7 @@ def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"method": "dnn"}, "method must be one of .* got 'dnn'"),
+        ({"method": "svd"}, "method must be one of .* got 'svd'"),
         ({"initial_tree": "best"}, "initial_tree must be one of"),
         ({"loss": "hinge"}, "loss must be one of"),
         ({"joint_iterations": 0}, "must be >= 1; got 0"),
@@ -139,11 +141,11 @@ def test_data_without_categories(data, tmp_path):
 
 def test_kin_share_the_whole_category():
     categories = np.array(["a|b", "a|c", None, "a|b", "b"], object)
-    kin = joint.kin_groups(categories, 5)
+    kin = tree_step.kin_groups(categories, 5)
     assert kin[0] == kin[3] == -1
     assert kin[1] == kin[4]
     assert len({kin[1], kin[2], kin[5], -1}) == 4
-    np.testing.assert_array_equal(joint.kin_groups(None, 5), [-1] * 6)
+    np.testing.assert_array_equal(tree_step.kin_groups(None, 5), [-1] * 6)
 
 
 def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
@@ -151,7 +153,7 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     # Another seed than the run's, or the random tree would be the hidden one.
     shape = {"users": 1000, "items": 256, "rows": 20, "seed": 100 + seed}
     data = interactions.load(worlds.prepare(tmp_path, **shape))
-    config = joint.JointConfig(
+    config = settings.JointConfig(
         seed=seed,
         initial_tree="random",
         joint_iterations=4,

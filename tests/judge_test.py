@@ -69,10 +69,10 @@ def test_batches_make_no_difference(batch_size):
 def test_filters_what_is_known_and_nothing_else(model):
     users = held_out(0)
     # A beam as wide as the tree ranks all items, so the answer is known.
-    ranked = judge.tree_recommendations(
+    ranked = judge.recommend_users(
         model, users, num_results=ITEMS, beam_width=ITEMS
     )
-    filtered = judge.tree_recommendations(
+    filtered = judge.recommend_users(
         model, users, num_results=10, beam_width=ITEMS, filter_history=True
     )
     known = lists(users.full_history, users.full_history_offsets)
@@ -86,7 +86,7 @@ def test_filters_what_is_known_and_nothing_else(model):
 def test_numbers_against_loops(model, filter_history):
     users = held_out(1)
     cut = {"num_results": 5, "beam_width": 8, "filter_history": filter_history}
-    items = judge.tree_recommendations(model, users, **cut)
+    items = judge.recommend_users(model, users, **cut)
     assert items.shape == (len(users), 5)
     precision, recall, f_measure = [], [], []
     truth = lists(users.truth, users.truth_offsets)

@@ -18,10 +18,11 @@ ROWS = [
     ["models.item_cf", "data.preparation"],
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],
-    ["data.samples", "models.layers", "retrieval"],
-    ["models.tree_model", "models.item_dnn", "models.youtube_dnn"]
-    + ["models.hsm"],
-    ["training", "judge"],
+    ["data.samples", "models.layers", "models.scorers", "retrieval"],
+    ["models.tree_model"],
+    ["models.hsm", "training", "judge"],
+    ["settings", "counting"],
+    ["tree_step"],
     ["joint"],
 ]
 FIRST_TF_ROW = 5

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from jtm_tf import tree_init
 from jtm_tf.models import layers
+from jtm_tf.models import scorers
 from jtm_tf.types import PAD
 
 WINDOWS = (4, 2, 1)
@@ -14,7 +15,7 @@ DIM = 3
 
 
 def leaky(x):
-    return np.where(x > 0, x, layers.SLOPE * x)
+    return np.where(x > 0, x, scorers.SLOPE * x)
 
 
 def embedding_of(tree):
@@ -137,10 +138,10 @@ def plain_scores(scorer, users, nodes):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("width", [1, 5, layers._WIDE, 90])
+@pytest.mark.parametrize("width", [1, 5, scorers._WIDE, 90])
 def test_the_factored_scorer_is_the_plain_network(width):
     keras.utils.set_random_seed(0)
-    scorer = layers.NodeScorer(6, DIM, hidden=(8, 5))
+    scorer = scorers.NodeScorer(6, DIM, hidden=(8, 5))
     scorer.build()
     rng = np.random.default_rng(0)
     for bias in scorer.biases:
@@ -164,9 +165,9 @@ def test_the_rectifier_has_the_gradient_of_leaky_relu():
     x = tf.constant([-2.0, -0.5, 0.0, 0.5, 2.0])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
-        ours = tf.reduce_sum(layers._rectified(x) * [1.0, 2.0, 3.0, 4.0, 5.0])
+        ours = tf.reduce_sum(scorers.rectified(x) * [1.0, 2.0, 3.0, 4.0, 5.0])
         stock = tf.reduce_sum(
-            tf.nn.leaky_relu(x, layers.SLOPE) * [1.0, 2.0, 3.0, 4.0, 5.0]
+            tf.nn.leaky_relu(x, scorers.SLOPE) * [1.0, 2.0, 3.0, 4.0, 5.0]
         )
     assert ours == stock
     np.testing.assert_array_equal(
@@ -179,7 +180,7 @@ def test_the_rectifier_has_the_gradient_of_leaky_relu():
     [
         layers.NodeEmbedding(9, 4, stddev=0.5),
         layers.UserRepresentation((3, 1)),
-        layers.NodeScorer(6, 3, hidden=(5, 4)),
+        scorers.NodeScorer(6, 3, hidden=(5, 4)),
     ],
     ids=lambda layer: type(layer).__name__,
 )

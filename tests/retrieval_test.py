@@ -80,7 +80,7 @@ def test_beam_search_is_exact_on_a_max_heap(
         tree,
         beam_width=beam_width,
         num_results=beam_width,
-        max_history=HISTORY,
+        user_width=HISTORY,
     )
     items, values = search.recommend(users(1, 2, 3))
     want = best_items(tree, scores, beam_width)
@@ -100,7 +100,7 @@ def test_scan_sorts_all_items(num_items, num_results):
         table_score_fn(scores),
         tree,
         num_results=num_results,
-        max_history=HISTORY,
+        user_width=HISTORY,
         chunk=16,
     )
     items, _ = scan.recommend(users(1, 2, 3))
@@ -118,7 +118,7 @@ def test_beam_search_finds_less_where_eq_1_does_not_hold():
         tree,
         beam_width=1,
         num_results=1,
-        max_history=HISTORY,
+        user_width=HISTORY,
     )
     item = int(search.recommend(users(1))[0][0, 0])
     assert tree.pi[item] == 5
@@ -128,7 +128,7 @@ def test_beam_search_finds_less_where_eq_1_does_not_hold():
 def make_retrievers():
     tree = holey_tree(300, branching=2, max_level=9, seed=0)
     score = table_score_fn(max_heap(tree, seed=3, users=8))
-    common = {"num_results": 20, "max_history": HISTORY}
+    common = {"num_results": 20, "user_width": HISTORY}
     return (
         retrieval.TreeRetriever(score, tree, beam_width=20, **common),
         retrieval.ScanRetriever(score, tree, **common),
@@ -159,10 +159,10 @@ def test_more_results_than_items_are_padded():
             tree,
             beam_width=8,
             num_results=9,
-            max_history=HISTORY,
+            user_width=HISTORY,
         ),
         retrieval.ScanRetriever(
-            table_score_fn(scores), tree, num_results=9, max_history=HISTORY
+            table_score_fn(scores), tree, num_results=9, user_width=HISTORY
         ),
     ):
         items = retriever.recommend(users(1, 2, 3))[0].numpy()
@@ -174,5 +174,5 @@ def test_a_beam_too_narrow_for_the_results_is_refused():
     tree = tree_init.random(100, seed=0)
     with pytest.raises(ValueError, match="widen the beam"):
         retrieval.TreeRetriever(
-            lambda *_: None, tree, beam_width=4, num_results=9, max_history=1
+            lambda *_: None, tree, beam_width=4, num_results=9, user_width=1
         )

@@ -29,7 +29,7 @@ import dataclasses
 import hashlib
 import io
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,39 @@ class Interactions:
         mask = pc.equal(self.users["split"], split)
         rows = np.flatnonzero(mask.to_numpy())
         return (rows + 1).astype(np.int32)
+
+    def profile_values(self, name: str) -> list[Any]:
+        """Returns the values of a profile column, sorted; code i + 1 is i's.
+
+        Raises:
+            ValueError: there is no such column.
+        """
+        columns = self.users.column_names[3:]
+        if name not in columns:
+            raise ValueError(
+                f"The users have no profile column {name!r}; got {columns}. "
+                "Name it in --profile of experiments.prepare."
+            )
+        values = pc.unique(self.users[name]).drop_null()
+        return sorted(values.to_pylist())
+
+    def profile_codes(self, names: Sequence[str]) -> np.ndarray:
+        """Returns users' profiles as codes from 1, 0 where unknown.
+
+        Args:
+            names: columns of users.parquet beyond the first three.
+
+        Returns:
+            [U + 1, len(names)] int32, row 0 of zeros.
+        """
+        codes = np.zeros((self.num_users + 1, len(names)), np.int32)
+        for column, name in enumerate(names):
+            values = pa.array(
+                self.profile_values(name), self.users.schema.field(name).type
+            )
+            found = pc.index_in(self.users[name], values)
+            codes[1:, column] = pc.fill_null(found, -1).to_numpy() + 1
+        return codes
 
     def user_rows(self) -> np.ndarray:
         """Returns where each user's rows begin, [U + 2] int64.

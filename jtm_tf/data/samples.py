@@ -71,6 +71,23 @@ def draw_negatives(
     return tf.gather(occupied, draw + tf.cast(draw >= rank, tf.int32))
 
 
+def draw_siblings(occupied, positive, branching: int):
+    """Returns the positives' siblings, the negatives of a branch softmax.
+
+    Args:
+        occupied: [num_codes] bool, whether a code has an item below.
+        positive: [B] int32 nodes.
+        branching: b.
+
+    Returns:
+        [B, b - 1] int32 nodes; PAD for those without an item.
+    """
+    place = (positive - 2) % branching
+    others = place[:, None] + tf.range(1, branching)
+    nodes = (positive - place)[:, None] + others % branching
+    return tf.where(tf.gather(occupied, nodes), nodes, PAD)
+
+
 def dataset(
     examples: splits.Examples,
     tree: tree_lib.Tree,
@@ -82,14 +99,17 @@ def dataset(
     epoch: int = 0,
     start_batch: int = 0,
     max_samples: int | None = None,
+    siblings: bool = False,
 ) -> tf.data.Dataset:
     """Streams one epoch of training samples for `tree`.
 
     1. Shuffle: position p of the epoch is sample `index_shuffle(p)`.
     2. Batch B positions; the last batch is smaller.
-    3. History: the T behaviours before the target, left-padded items.
+    3. Users: the T behaviours before the target, left-padded items, and the
+       profile codes.
     4. Positives: b_l(pi(target)) on every level l.
-    5. Negatives: n_l occupied nodes of level l beside each positive.
+    5. Negatives: n_l occupied nodes of level l beside each positive, or its
+       siblings.
 
     Args:
         examples: the training samples.
@@ -101,10 +121,12 @@ def dataset(
         epoch: counts on through the whole run; each has its own order.
         start_batch: the first batch to produce.
         max_samples: the epoch ends after that many samples; None for all.
+        siblings: whether a positive's negatives are its siblings, PAD for
+            empty ones, instead of draws.
 
     Returns:
-        A dataset of {"history": [B, T] int32, "nodes": one [B, 1 + n_l] int32
-        tensor for each level 1..l_max, the positive first}.
+        A dataset of {"history": [B, T + P] int32, "nodes": one [B, 1 + n_l]
+        int32 tensor for each level 1..l_max, the positive first}.
 
     Raises:
         ValueError: there are no samples, or a level has a single node.
@@ -125,7 +147,9 @@ def dataset(
     items = tf.constant(examples.items)
     starts = tf.constant(examples.starts)
     targets = tf.constant(examples.targets)
+    profile = tf.constant(examples.profile)
     pi = tf.constant(tree.pi)
+    taken = tf.constant(tree.occupied_codes())
     size = len(examples)
     length = size if max_samples is None else min(size, max_samples)
     fold_in = tf.random.experimental.stateless_fold_in
@@ -147,6 +171,7 @@ def dataset(
         history = tf.where(
             known, tf.gather(items, tf.maximum(reach, 0)), PAD
         )
+        users = tf.concat([history, tf.gather(profile, target)], 1)
         leaf = tf.gather(pi, tf.gather(items, target))  # [B]
         nodes = []
         for level, count, live in zip(levels, counts, occupied):
@@ -156,10 +181,13 @@ def dataset(
                 to_level=level,
                 branching=tree.branching,
             )
-            draw_seed = fold_in(negative_seed, index * len(levels) + level)
-            negative = draw_negatives(live, positive, count, draw_seed)
+            if siblings:
+                negative = draw_siblings(taken, positive, tree.branching)
+            else:
+                draw_seed = fold_in(negative_seed, index * len(levels) + level)
+                negative = draw_negatives(live, positive, count, draw_seed)
             nodes.append(tf.concat([positive[:, None], negative], axis=1))
-        return {"history": history, "nodes": tuple(nodes)}
+        return {"history": users, "nodes": tuple(nodes)}
 
     batches = -(-length // batch_size)
     return (

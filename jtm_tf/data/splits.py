@@ -7,6 +7,7 @@ NumPy; no files.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -71,13 +72,21 @@ class Examples:
         starts: [S] int64, the first index in `items` of the sample's user.
         targets: [S] int64, the index in `items` of the sample's target; its
             history is `items[start:target]`.
+        profile: [I, P] int32, the profile codes of the user of each of
+            `items`; by default P = 0.
     """
 
     items: np.ndarray
     starts: np.ndarray
     targets: np.ndarray
+    profile: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0), np.int32)
+    )
 
     def __post_init__(self):
+        if not self.profile.size:
+            nothing = np.zeros((len(self.items), 0), np.int32)
+            object.__setattr__(self, "profile", nothing)
         if self.starts.shape != self.targets.shape:
             raise ValueError(
                 f"starts and targets must pair up; got {self.starts.shape} "
@@ -92,25 +101,27 @@ class Examples:
         return self.items[self.targets]
 
     def histories(self, samples: np.ndarray, max_history: int) -> np.ndarray:
-        """Returns the newest behaviours before each sample's target.
+        """Returns each sample's user as the model sees them.
 
         Args:
             samples: [B] int indices of samples.
             max_history: T.
 
         Returns:
-            [B, T] int32 items, oldest to newest, left-padded with `PAD`.
+            [B, T + P] int32: the newest items before the target, oldest to
+            newest, left-padded with `PAD`, then the profile codes.
         """
-        return _windows(
-            self.items,
-            self.starts[samples],
-            self.targets[samples],
-            max_history,
+        targets = self.targets[samples]
+        items = _windows(
+            self.items, self.starts[samples], targets, max_history
         )
+        return np.concatenate([items, self.profile[targets]], axis=1)
 
     def take(self, samples: np.ndarray) -> "Examples":
         """Returns the samples at these indices, [B], over the same items."""
-        return Examples(self.items, self.starts[samples], self.targets[samples])
+        return dataclasses.replace(
+            self, starts=self.starts[samples], targets=self.targets[samples]
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,8 +133,8 @@ class HeldOutUsers:
 
     Attributes:
         users: [U] int32 user ids, ascending.
-        history: [U, T] int32, the newest T known items, oldest to newest,
-            left-padded with `PAD`.
+        history: [U, T + P] int32, the newest T known items, oldest to newest,
+            left-padded with `PAD`, then the profile codes.
         full_history: [H] int32, the whole known halves, user after user.
         full_history_offsets: [U + 1] int64; user i's known items are
             `full_history[offsets[i]:offsets[i + 1]]`.
@@ -144,19 +155,41 @@ class HeldOutUsers:
 
 def training_examples(
     interactions: interactions_lib.Interactions,
+    profile: Sequence[str] = (),
 ) -> Examples:
-    """Returns every interaction of every training user as a sample."""
+    """Returns every interaction of every training user as a sample.
+
+    Args:
+        interactions: the prepared data.
+        profile: names of the profile columns to go with the history.
+    """
     offsets = interactions.user_rows()
     users = interactions.split_users(SPLITS[0])
     rows, lengths = _rows_of(offsets, users)
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)
     targets = np.arange(len(rows), dtype=np.int64)
-    return Examples(interactions.item[rows], starts, targets)
+    codes = interactions.profile_codes(profile)
+    return Examples(
+        interactions.item[rows],
+        starts,
+        targets,
+        codes[interactions.user[rows]],
+    )
+
+
+def repeat_share(examples: Examples) -> float:
+    """Returns the share of samples whose item the user had before."""
+    base = int(examples.items.max(initial=0)) + 1
+    pairs = examples.starts * base + examples.target_items()
+    return 1.0 - len(np.unique(pairs)) / max(1, len(examples))
 
 
 def held_out_users(
-    interactions: interactions_lib.Interactions, split: str, max_history: int
+    interactions: interactions_lib.Interactions,
+    split: str,
+    max_history: int,
+    profile: Sequence[str] = (),
 ) -> HeldOutUsers:
     """Splits each held-out user's rows in a known half and a ground truth.
 
@@ -164,6 +197,7 @@ def held_out_users(
         interactions: the prepared data.
         split: "validation" or "test".
         max_history: T.
+        profile: names of the profile columns to go with the history.
 
     Returns:
         One row a user of the split.
@@ -188,7 +222,13 @@ def held_out_users(
     truth_owner = pairs // width
     return HeldOutUsers(
         users=users,
-        history=_windows(items, starts, middles, max_history),
+        history=np.concatenate(
+            [
+                _windows(items, starts, middles, max_history),
+                interactions.profile_codes(profile)[users],
+            ],
+            axis=1,
+        ),
         full_history=items[known],
         full_history_offsets=_offsets(owner[known], len(users)),
         truth=(pairs % width).astype(np.int32),

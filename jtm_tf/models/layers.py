@@ -1,9 +1,5 @@
-"""Keras layers of the preference model M (paper Sec. 2.3 and its released
-network): node embeddings, the hierarchical user representation, the scorer.
-
-A score is MLP([user windows; node]). Its first layer is kept factored,
-W [user; node] = W_u user + W_n node: the user's part is computed once for a
-level and only the node's part, E wide, for every candidate.
+"""Keras layers that describe nodes and users (paper Sec. 2.3): embeddings,
+histories pooled or in sequence, visits of a history to a node, profiles.
 """
 
 from collections.abc import Sequence
@@ -14,30 +10,8 @@ import tensorflow as tf
 from jtm_tf import tree_ops
 from jtm_tf.types import PAD
 
-# Slope of the leaky rectifier below zero: the PReLU of the released network
-# at its initial value. One pass over memory where a learned slope takes three.
-SLOPE = 0.25
-
-# Candidates a user from which on the user's part is folded into the kernel.
-_WIDE = 64
-
 # The released network's pooling windows, oldest behaviours first.
 WINDOWS = (20, 20, 10, 10, 2, 2, 2, 1, 1, 1)
-
-
-@tf.custom_gradient
-def _rectified(x):
-    """Returns leaky_relu(x), with a gradient that needs the output only.
-
-    The input then has no other reader, so that TensorFlow fuses the rectifier
-    into the matrix product before it, in training too.
-    """
-    y = tf.nn.leaky_relu(x, SLOPE)
-
-    def gradient(dy):  # y has the sign of x
-        return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=SLOPE)
-
-    return y, gradient
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -120,12 +94,7 @@ class UserRepresentation(keras.layers.Layer):
         distinct, position = tf.unique(tf.gather_nd(leaves, places))
         pooled = []
         for level in levels:
-            nodes = tree_ops.ancestor(
-                distinct,
-                from_level=tree.max_level,
-                to_level=level,
-                branching=tree.branching,
-            )
+            nodes = lift(distinct, level, tree)
             means = tf.sparse.segment_mean(
                 embedding(nodes),
                 position,
@@ -140,94 +109,126 @@ class UserRepresentation(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class NodeScorer(keras.layers.Layer):
-    """Scores nodes for users: a leaky-rectified MLP, first layer factored.
-
-    Args:
-        user_dim: width of a user representation.
-        node_dim: embedding size E.
-        hidden: widths of the hidden layers.
-    """
-
-    def __init__(
-        self,
-        user_dim: int,
-        node_dim: int,
-        hidden: Sequence[int] = (128, 64, 32),
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.user_dim, self.node_dim = user_dim, node_dim
-        self.hidden = tuple(hidden)
+class UserSequence(keras.layers.Layer):
+    """Embeds a history behaviour by behaviour, for scorers with attention."""
 
     def build(self, input_shape=None):
-        # Glorot's bounds for the whole first layer, not for its two parts.
-        fan = self.user_dim + self.node_dim + self.hidden[0]
-        bound = (6.0 / fan) ** 0.5
-        uniform = keras.initializers.RandomUniform(-bound, bound)
-        self.user_kernel = self.add_weight(
-            shape=(self.user_dim, self.hidden[0]),
-            initializer=uniform,
-            name="user_kernel",
-        )
-        self.node_kernel = self.add_weight(
-            shape=(self.node_dim, self.hidden[0]),
-            initializer=uniform.clone(),
-            name="node_kernel",
-        )
-        widths = (*self.hidden, 1)
-        self.biases, self.kernels = [], []
-        for i, width in enumerate(widths):
-            self.biases.append(
-                self.add_weight(
-                    shape=(width,), initializer="zeros", name=f"bias_{i}"
-                )
-            )
-        for i, shape in enumerate(zip(widths, widths[1:]), 1):
-            self.kernels.append(
-                self.add_weight(
-                    shape=shape,
-                    initializer="glorot_uniform",
-                    name=f"kernel_{i}",
-                )
-            )
+        self.built = True
 
-    def call(self, users, nodes):
-        """Maps users [B, user_dim] and embedded nodes [B, W, E] to [B, W]."""
-        batch, width = tf.shape(nodes)[0], tf.shape(nodes)[1]
-        user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
-        if (nodes.shape[1] or 0) >= _WIDE:
-            x = self._folded_first(user_part, nodes)
-        else:
-            x = self._added_first(user_part, nodes)
-        x = tf.reshape(x, [-1, self.hidden[0]])  # [B * W, hidden]
-        for kernel, bias in zip(self.kernels, self.biases[1:]):
-            x = tf.nn.bias_add(tf.matmul(_rectified(x), kernel), bias)
-        return tf.reshape(x, [batch, width])
+    def call(self, leaves, *, embedding, tree, levels):
+        """Describes users on several levels at once.
 
-    def _added_first(self, user_part, nodes):
-        """Returns W_u user + W_n node, [B, W, hidden], as it is written."""
-        node_part = tf.matmul(
-            tf.reshape(nodes, [-1, self.node_dim]), self.node_kernel
-        )
-        shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], self.hidden[0]]
-        return tf.reshape(node_part, shape) + user_part[:, None]
+        Args:
+            leaves: [B, T] the histories' leaves, left-padded with PAD.
+            embedding: the `NodeEmbedding` of the scored nodes.
+            tree: anything with `max_level` and `branching`.
+            levels: the levels wanted, Python integers.
 
-    def _folded_first(self, user_part, nodes):
-        """Returns the same as one product of [node; 1] and a user's kernel.
-
-        It saves a pass over the widest activations, 15 % of a beam search,
-        and pays where each user has many candidates.
+        Returns:
+            One [B, T, E] tensor for each of `levels`, zero where padded.
         """
-        kernel = tf.repeat(self.node_kernel[None], tf.shape(nodes)[0], 0)
-        kernel = tf.concat([kernel, user_part[:, None]], 1)
-        ones = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
-        return tf.matmul(ones, kernel)
+        distinct, position = tf.unique(tf.reshape(leaves, [-1]))
+        position = tf.reshape(position, tf.shape(leaves))
+        known = tf.cast(leaves != PAD, tf.float32)[..., None]
+        sequences = []
+        for level in levels:
+            nodes = lift(distinct, level, tree)
+            sequences.append(tf.gather(embedding(nodes), position) * known)
+        return sequences
+
+
+@keras.saving.register_keras_serializable("jtm_tf")
+class Visits(keras.layers.Layer):
+    """Counts how often a history went through a node, window by window.
+
+    An MLP on embeddings cannot tell whether two vectors are equal; this can:
+    the features of node n are, for every window, log(1 + visits) and whether
+    there was one, and for the whole history log(1 + visits) and their share.
+    With histories lifted to the node's level a visit is a behaviour anywhere
+    below it; with histories of leaves, inner nodes are never visited.
+
+    Args:
+        windows: lengths of the time windows, oldest first; they sum to T.
+    """
+
+    def __init__(self, windows: Sequence[int] = WINDOWS, **kwargs):
+        super().__init__(**kwargs)
+        self.windows = tuple(windows)
+        self.features = 2 * len(self.windows) + 2
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def call(self, behaviours, nodes):
+        """Maps [B, T] and [B, W] nodes of one level to [B, W, features]."""
+        window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
+        member = tf.one_hot(window_of, len(self.windows))  # [T, windows]
+        shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], len(self.windows)]
+        same = tf.cast(behaviours[:, None] == nodes[..., None], tf.float32)
+        counts = tf.matmul(tf.reshape(same, [-1, len(window_of)]), member)
+        counts = tf.reshape(counts, shape)
+        total = tf.reduce_sum(counts, -1, keepdims=True)
+        known = tf.cast(behaviours != PAD, tf.float32)
+        length = tf.reduce_sum(known, -1)[:, None, None]
+        return tf.concat(
+            [
+                tf.math.log1p(counts),
+                tf.minimum(counts, 1.0),
+                tf.math.log1p(total),
+                total / tf.maximum(length, 1.0),
+            ],
+            axis=-1,
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "windows": self.windows}
+
+
+@keras.saving.register_keras_serializable("jtm_tf")
+class Profile(keras.layers.Layer):
+    """Embeds what is known of a user beside the history; nothing by default.
+
+    Args:
+        sizes: codes of each feature, 0 (unknown) included.
+        width: embedding size of a feature.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (), width: int = 8, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes, self.width = tuple(sizes), width
+        self.dim = len(self.sizes) * width
+
+    def build(self, input_shape=None):
+        self.tables = [
+            self.add_weight(
+                shape=(size, self.width),
+                initializer=keras.initializers.RandomNormal(stddev=0.1),
+                name=f"table_{i}",
+            )
+            for i, size in enumerate(self.sizes)
+        ]
+
+    def call(self, codes):
+        """Maps [B, features] to [B, features * width]."""
+        parts = [
+            tf.gather(table.value, codes[:, i])
+            for i, table in enumerate(self.tables)
+        ]
+        if not parts:
+            return tf.zeros([tf.shape(codes)[0], 0])
+        return tf.concat(parts, 1)
 
     def get_config(self):
         return {
-            **super().get_config(),
-            "user_dim": self.user_dim,
-            "node_dim": self.node_dim,
-            "hidden": self.hidden,
+            **super().get_config(), "sizes": self.sizes, "width": self.width
         }
+
+
+def lift(leaves, level: int, tree):
+    """Returns b_level of leaves, [...]; `tree` has max_level, branching."""
+    return tree_ops.ancestor(
+        leaves,
+        from_level=tree.max_level,
+        to_level=level,
+        branching=tree.branching,
+    )

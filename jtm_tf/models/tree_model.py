@@ -11,13 +11,21 @@ import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
 from jtm_tf.models import layers
+from jtm_tf.models import scorers
+from jtm_tf.types import PAD
 
 LOSSES = ("softmax", "bce")
+
+# The logit of a candidate that is not there.
+NEVER = -1e9
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
 class TreeModel(keras.Model):
     """Scores (user, node) pairs; a user is a history of items.
+
+    A user is a row of T items, left-padded, followed by one code for each
+    profile feature, 0 for unknown; without profile features the history only.
 
     Args:
         num_items: N.
@@ -31,7 +39,16 @@ class TreeModel(keras.Model):
         loss: "softmax": the positive against its level's negatives, the
             normalised reading of Eq. 2; "bce": each node on its own, as in
             the authors' released code.
+        scorer: one of `scorers.SCORERS`.
+        visits: whether the scorer sees how often the history went through
+            the node.
+        profile_sizes: codes of each profile feature, 0 (unknown) included.
+        path_weight: how much a node's rank leans on its ancestors' in the
+            search, see `retrieval.TreeRetriever`.
     """
+
+    # Whether a positive's negatives are its siblings, or drawn from its level.
+    siblings = False
 
     def __init__(
         self,
@@ -44,22 +61,33 @@ class TreeModel(keras.Model):
         hidden: Sequence[int] = (128, 64, 32),
         hierarchical: bool = True,
         loss: str = "softmax",
+        scorer: str = "mlp",
+        visits: bool = False,
+        profile_sizes: Sequence[int] = (),
+        path_weight: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if loss not in LOSSES:
             raise ValueError(f"loss must be one of {LOSSES}; got {loss!r}.")
+        if scorer not in scorers.SCORERS:
+            raise ValueError(
+                f"scorer must be one of {scorers.SCORERS}; got {scorer!r}."
+            )
         self.num_items, self.max_level = num_items, max_level
         self.branching, self.embedding_dim = branching, embedding_dim
         self.windows, self.hidden = tuple(windows), tuple(hidden)
         self.hierarchical, self.loss_name = hierarchical, loss
+        self.scorer_name, self.path_weight = scorer, path_weight
+        self.profile_sizes = tuple(profile_sizes)
         self.embedding = layers.NodeEmbedding(
             tree_lib.num_codes(max_level, branching), embedding_dim
         )
-        self.user_representation = layers.UserRepresentation(windows)
-        self.scorer = layers.NodeScorer(
-            len(self.windows) * embedding_dim, embedding_dim, hidden
+        self.profile = layers.Profile(profile_sizes)
+        self.visits = (
+            layers.Visits(windows) if visits and scorer != "product" else None
         )
+        self.user_representation, self.scorer = self._make_scorer()
         self._mean_loss = keras.metrics.Mean(name="loss")
         self.pi = self.add_weight(
             shape=(num_items + 1,),
@@ -69,14 +97,39 @@ class TreeModel(keras.Model):
             name="pi",
         )
         self.embedding.build()
+        self.profile.build()
         self.user_representation.build()
         self.scorer.build()
         self.built = True
+
+    def _make_scorer(self):
+        """Returns the layers that describe users and that score nodes."""
+        dim, profile = self.embedding_dim, self.profile.dim
+        pair = self.visits.features if self.visits else 0
+        if self.scorer_name == "attention":
+            return layers.UserSequence(), scorers.AttentionScorer(
+                self.windows, dim, self.hidden, pair, profile
+            )
+        pooled = len(self.windows) * dim + profile
+        represent = layers.UserRepresentation(self.windows)
+        if self.scorer_name == "product":
+            return represent, scorers.ProductScorer(pooled, dim, self.hidden)
+        return represent, scorers.NodeScorer(pooled, dim, self.hidden, pair)
 
     @property
     def max_history(self) -> int:
         """T, the behaviours a user is described by."""
         return sum(self.windows)
+
+    @property
+    def user_width(self) -> int:
+        """Columns of a user: T items, then the profile codes."""
+        return self.max_history + len(self.profile_sizes)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the tree is a mere list of items, so search is a scan."""
+        return self.max_level == 1 < self.num_items
 
     @property
     def tree(self) -> tree_lib.Tree:
@@ -99,7 +152,7 @@ class TreeModel(keras.Model):
         """Scores nodes of one level; a `ScoreFn`.
 
         Args:
-            history: [B, T] int32 items, left-padded with PAD.
+            history: [B, user_width] int32 users.
             nodes: [B, W] int32 codes on `level`.
             level: Python integer.
 
@@ -119,26 +172,42 @@ class TreeModel(keras.Model):
             return tf.math.log_sigmoid(logits)
         return logits
 
-    def _logits(self, history, nodes, levels):
+    def _logits(self, users, nodes, levels):
         """Returns one [B, W_l] tensor for each level of `levels`."""
-        leaves = tf.gather(self.pi.value, history)
-        wanted = levels if self.hierarchical else [self.max_level]
-        users = self.user_representation(
-            leaves, embedding=self.embedding, tree=self, levels=wanted
+        leaves = tf.gather(self.pi.value, users[:, : self.max_history])
+        profile = self.profile(users[:, self.max_history :])
+        spoken = levels if self.hierarchical else [self.max_level]
+        described = self.user_representation(
+            leaves, embedding=self.embedding, tree=self, levels=spoken
         )
-        if not self.hierarchical:
-            users = users * len(levels)
-        return [
-            self.scorer(user, self.embedding(candidates))
-            for user, candidates in zip(users, nodes)
-        ]
+        logits = []
+        for level, candidates in zip(levels, nodes):
+            at = spoken.index(level) if self.hierarchical else 0
+            pairs = None
+            if self.visits and level in spoken:
+                behaviours = layers.lift(leaves, level, self)
+                pairs = self.visits(behaviours, candidates)
+            logits.append(
+                self.scorer(
+                    self._user(described[at], profile),
+                    self.embedding(candidates),
+                    pairs,
+                )
+            )
+        return logits
+
+    def _user(self, described, profile):
+        """Returns what the scorer takes for a user on one level."""
+        if self.scorer_name == "attention":
+            return described, profile
+        return tf.concat([described, profile], 1)
 
     def call(self, inputs, training=None):
         """Returns the logits of training samples.
 
         Args:
-            inputs: {"history": [B, T], "nodes": one [B, 1 + n_l] tensor for
-                each level 1..l_max}, as `data.samples` makes them.
+            inputs: {"history": [B, user_width], "nodes": one [B, 1 + n_l]
+                tensor for each level 1..l_max}, as `data.samples` makes them.
             training: ignored; the network behaves the same.
 
         Returns:
@@ -150,7 +219,8 @@ class TreeModel(keras.Model):
     def level_losses(self, inputs):
         """Returns the sampled Eq. 2 by level, [l_max], averaged over users."""
         losses = []
-        for logits in self(inputs):
+        for logits, nodes in zip(self(inputs), inputs["nodes"]):
+            logits = tf.where(nodes != PAD, logits, NEVER)
             if self.loss_name == "softmax":
                 loss = tf.reduce_logsumexp(logits, axis=1) - logits[:, 0]
             else:
@@ -202,6 +272,10 @@ class TreeModel(keras.Model):
             "hidden": self.hidden,
             "hierarchical": self.hierarchical,
             "loss": self.loss_name,
+            "scorer": self.scorer_name,
+            "visits": self.visits is not None,
+            "profile_sizes": self.profile_sizes,
+            "path_weight": self.path_weight,
         }
 
 
@@ -217,7 +291,7 @@ def log_prob_fn(model: TreeModel):
             return model.log_prob(history, nodes, level)
 
         return tf.function(log_prob, autograph=False).get_concrete_function(
-            tf.TensorSpec([None, model.max_history], tf.int32),
+            tf.TensorSpec([None, model.user_width], tf.int32),
             tf.TensorSpec([None, width], tf.int32),
         )
 

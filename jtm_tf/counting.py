@@ -1,0 +1,114 @@
+"""Runs the methods that count instead of training, in a run folder's form.
+
+Item-CF is the paper's first rival; best-sellers and own purchases are what
+any model has to beat before it is worth its training.
+"""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jtm_tf import files
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.models import item_cf
+from jtm_tf.models import rules
+
+METHODS: dict[str, Callable[..., rules.Recommender]] = {
+    "item_cf": item_cf.ItemCF.fit,
+    "popular": rules.Popular.fit,
+    "repeat": rules.Repeat.fit,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CountingConfig:
+    """Everything that decides the outcome, beside the data.
+
+    Attributes:
+        method: a key of `METHODS`.
+        seed: of no effect; every run has one.
+        num_results: M of the metrics.
+        cuts: further (M, k) to judge at; k is of no effect.
+        item_cf: settings of Item-CF.
+    """
+
+    method: str
+    seed: int = 0
+    num_results: int = 200
+    cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
+    item_cf: item_cf.ItemCFConfig = item_cf.ItemCFConfig()
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(
+                f"method must be one of {sorted(METHODS)}; got "
+                f"{self.method!r}."
+            )
+
+
+def run(
+    config: CountingConfig,
+    data: interactions.Interactions,
+    out_dir: files.Path,
+    *,
+    data_dir: str | None = None,
+) -> dict[str, Any]:
+    """Counts, judges and writes the run folder; see `joint.run`.
+
+    Returns:
+        The contents of `metrics.json`.
+
+    Raises:
+        ValueError: `out_dir` holds a run of other settings or other data.
+    """
+    folder = run_folder.RunFolder(pathlib.Path(out_dir))
+    header = folder.claim(
+        dataclasses.asdict(config),
+        data_fingerprint=data.manifest["fingerprint"],
+        data_dir=data_dir,
+    )
+    metrics = folder.read_metrics()
+    if "test" in metrics:
+        return metrics
+    started = time.monotonic()
+    examples = splits.training_examples(data)
+    settings = [config.item_cf] if config.method == "item_cf" else []
+    fit = METHODS[config.method]
+    model = fit(examples, data.num_items, *settings)
+    seconds = time.monotonic() - started
+
+    def judged(split, cuts):
+        users = splits.held_out_users(data, split, max_history=1)
+        return judge.judge_cuts(
+            lambda num_results, _: model.recommend_users(users, num_results),
+            users,
+            cuts,
+            scans=True,
+        )
+
+    first = (config.num_results, config.num_results)
+    validation, _ = judged("validation", [first])
+    cuts, table = judged("test", [first, *config.cuts])
+    folder.write_test_users(table)
+    metrics = {
+        **header,
+        "iterations": [
+            {
+                "iteration": 1,
+                "validation": validation[0],
+                "seconds_model": round(seconds, 2),
+                "seconds_tree": 0.0,
+                "moved_items": 0,
+            }
+        ],
+        "best_iteration": 1,
+        "test": cuts[0],
+        "cuts": cuts,
+    }
+    folder.write_metrics(metrics)
+    return metrics

@@ -1,0 +1,151 @@
+"""The settings of a run: the method, a row of Table 1, and all its numbers.
+
+All methods share data, network parts, training and evaluation; what tells
+them apart are the few facts of `Method`.
+"""
+
+import dataclasses
+
+from jtm_tf import training as training_lib
+from jtm_tf import tree_learning as tree_learning_lib
+from jtm_tf.models import layers
+from jtm_tf.models import scorers
+from jtm_tf.models import tree_model
+
+INITIAL_TREES = ("category", "random")
+VISITS = ("auto", "yes", "no")
+
+# Share of the samples whose item the user had before, from which on `visits`
+# are worth their time.
+REPEATS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What makes a row of Table 1.
+
+    Attributes:
+        title: the paper's name.
+        hierarchical: describe users in nodes of the scored level (Sec. 2.3),
+            rather than in leaves on every level.
+        learner: how pi is learned between model steps: "joint" by Algorithm
+            2, "cluster" by TDM's clustering, or not at all.
+        flat: the tree is a root with all items below it: no index, every
+            item is scored.
+        siblings: a node competes with its siblings only, and a path has the
+            product of its branch probabilities.
+        scorer: the only scorer that makes sense, None for any.
+    """
+
+    title: str
+    hierarchical: bool = False
+    learner: str = "none"
+    flat: bool = False
+    siblings: bool = False
+    scorer: str | None = None
+
+
+METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
+    "youtube_dnn": Method("YouTube product-DNN", flat=True, scorer="product"),
+    "hsm": Method("HSM", siblings=True),
+    "tdm": Method("TDM"),
+    "dnn": Method("DNN", flat=True),
+    "jtm_j": Method("JTM-J", learner="joint"),
+    "jtm_h": Method("JTM-H", hierarchical=True),
+    "jtm": Method("JTM", hierarchical=True, learner="joint"),
+    "tdm_cluster": Method("Clustering", hierarchical=True, learner="cluster"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class JointConfig:
+    """Everything that decides the outcome of a run, beside the data.
+
+    Attributes:
+        method: row of Table 1, a key of `METHODS`.
+        seed: of initial tree, initial weights and samples.
+        joint_iterations: rounds of Algorithm 1. A method that leaves the
+            tree alone trains as many epochs and is judged as often.
+        epochs_per_iteration: epochs of a model step.
+        tree_steps: tree steps at most; later rounds only train. A tree is
+            best learned early, by a model that has not memorised its samples.
+        branching: b.
+        initial_tree: how pi_0 seats the items, one of `INITIAL_TREES`.
+        embedding_dim: E.
+        windows: lengths of the history's time windows; T is their sum.
+        hidden: widths of the scorer's hidden layers.
+        loss: one of `tree_model.LOSSES`.
+        scorer: one of `scorers.SCORERS`, unless the method has its own.
+        visits: whether the scorer sees how often the history went through a
+            node: "yes", "no", or "auto": where users do repeat items, in more
+            than `REPEATS` of the training samples.
+        profile: profile columns that describe a user beside the history.
+        path_weight: how much a node's rank leans on its ancestors'.
+        carry_embeddings: whether a leaf's vector moves with its item.
+        cold_start: whether theta is drawn anew after a tree step.
+        cross_fit: whether the tree step weighs samples of users that the
+            round's model step left out: one half of them, the halves in turn.
+        num_results: M of the metrics.
+        beam_width: k of the metrics.
+        cuts: further (M, k) that the test users are judged at.
+        training: how theta is trained.
+        tree_learning: how pi is learned.
+    """
+
+    method: str = "jtm"
+    seed: int = 0
+    joint_iterations: int = 8
+    epochs_per_iteration: int = 1
+    tree_steps: int = 3
+    branching: int = 2
+    initial_tree: str = "category"
+    embedding_dim: int = 24
+    windows: tuple[int, ...] = layers.WINDOWS
+    hidden: tuple[int, ...] = (128, 64, 32)
+    loss: str = "softmax"
+    scorer: str = "mlp"
+    visits: str = "auto"
+    profile: tuple[str, ...] = ()
+    path_weight: float = 0.5
+    carry_embeddings: bool = True
+    cold_start: bool = False
+    cross_fit: bool = False
+    num_results: int = 200
+    beam_width: int = 400
+    cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
+    training: training_lib.TrainingConfig = training_lib.TrainingConfig()
+    tree_learning: tree_learning_lib.TreeLearningConfig = (
+        tree_learning_lib.TreeLearningConfig(
+            kin_strength=5.0, score_leaves=False
+        )
+    )
+
+    def __post_init__(self):
+        for name, allowed in (
+            ("method", METHODS),
+            ("initial_tree", INITIAL_TREES),
+            ("loss", tree_model.LOSSES),
+            ("scorer", scorers.SCORERS),
+            ("visits", VISITS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {sorted(allowed)}; got {value!r}."
+                )
+        if min(self.joint_iterations, self.epochs_per_iteration) < 1:
+            raise ValueError(
+                "joint_iterations and epochs_per_iteration must be >= 1; got "
+                f"{self.joint_iterations} and {self.epochs_per_iteration}."
+            )
+        if self.tree_steps < 0:
+            raise ValueError(f"tree_steps must be >= 0; got {self.tree_steps}.")
+        if not 0 <= self.path_weight <= 1:
+            raise ValueError(
+                f"path_weight must be in [0, 1]; got {self.path_weight}."
+            )
+
+    @property
+    def traits(self) -> Method:
+        """What the method's name stands for."""
+        return METHODS[self.method]

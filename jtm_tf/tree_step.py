@@ -1,0 +1,91 @@
+"""Algorithm 1, line 4: a new pi for the model of the round, and the first pi.
+
+Which learner is asked is the method's: Algorithm 2, or TDM's clustering.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jtm_tf import settings
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_cluster
+from jtm_tf import tree_init
+from jtm_tf import tree_learning
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+
+
+def initial_tree(
+    config: settings.JointConfig, data: interactions.Interactions
+) -> tree_lib.Tree:
+    """Returns pi_0 of a run.
+
+    Raises:
+        ValueError: it is to follow categories and the data have none.
+    """
+    if config.traits.flat:
+        return tree_init.flat(data.num_items)
+    if config.initial_tree == "random":
+        return tree_init.random(
+            data.num_items, branching=config.branching, seed=config.seed
+        )
+    categories = data.categories()
+    if categories is None:
+        raise ValueError(
+            "The data has no categories, which the initial tree needs: name "
+            "their column at experiments.prepare, or use initial_tree=random."
+        )
+    return tree_init.by_category(
+        categories, branching=config.branching, seed=config.seed
+    )
+
+
+def next_tree(
+    config: settings.JointConfig,
+    model: tree_model.TreeModel,
+    examples: splits.Examples,
+    kin: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+) -> tree_lib.Tree:
+    """Learns pi for a fixed model.
+
+    Args:
+        config: the run's settings; its method has a learner.
+        model: theta, and the old pi.
+        examples: the samples that Algorithm 2 weighs.
+        kin: see `kin_groups`.
+        progress: see `tree_learning.learn`.
+    """
+    if config.traits.learner == "cluster":
+        vectors = model.embedding.table.numpy()[model.tree.pi]
+        return tree_cluster.cluster(model.tree, vectors, seed=config.seed)
+    result = tree_learning.learn(
+        model.tree,
+        examples.target_items(),
+        lambda chosen: examples.histories(chosen, model.max_history),
+        tree_model.log_prob_fn(model),
+        config.tree_learning,
+        kin=kin,
+        progress=progress,
+    )
+    return result.tree
+
+
+def kin_groups(categories, num_items: int) -> np.ndarray:
+    """Returns each item's kin for the tree learner: its finest category.
+
+    Args:
+        categories: [N] paths, None where unknown; or None for no categories.
+        num_items: N.
+
+    Returns:
+        [N + 1] int group ids, -1 for items of unknown category and PAD.
+    """
+    groups = np.full(num_items + 1, -1)
+    if categories is not None:
+        known = np.array([c is not None for c in categories])
+        names = np.array([c for c in categories if c is not None], str)
+        groups[1:][known] = np.unique(names, return_inverse=True)[1]
+    return groups
