@@ -2,6 +2,8 @@
 
 import logging as python_logging
 import pathlib
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -40,18 +42,47 @@ def no_arguments(argv: Sequence[str]) -> None:
 
 
 def integers(
-    name: str, values: Sequence[str], *, count: int | None = None
+    name: str,
+    values: Sequence[str],
+    *,
+    allow_zero: bool = False,
+    count: int | None = None,
 ) -> tuple[int, ...]:
-    """Parses a list flag of positive integers, `count` of them if given."""
+    """Parses a list flag of positive integers, or of zeros too.
+
+    `count` is how many there must be, any number from 1 by default.
+    """
     try:
         numbers = tuple(int(value) for value in values)
     except ValueError:
         numbers = ()
-    wrong = len(numbers) != (len(numbers) if count is None else count)
-    if not numbers or min(numbers) < 1 or wrong:
+    wrong = count is not None and len(numbers) != count
+    if not numbers or min(numbers) < (0 if allow_zero else 1) or wrong:
+        kind = "non-negative" if allow_zero else "positive"
         raise ValueError(
-            f"--{name} takes "
-            f"{'' if count is None else f'{count} '}positive integers; got "
-            f"{', '.join(values) or 'none'}."
+            f"--{name} takes {'' if count is None else f'{count} '}{kind} "
+            f"integers; got {', '.join(values) or 'none'}."
         )
     return numbers
+
+
+def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
+    """Parses a list flag of KEY=VALUE; a key may name a folder."""
+    found: dict[str, str] = {}
+    for text in values:
+        key, _, value = text.partition("=")
+        if not re.fullmatch(r"\w[\w.-]*", key) or not value or key in found:
+            raise ValueError(
+                f"--{name} takes NAME=VALUE separated by commas, each name "
+                "once, of letters, digits, '_', '-' and '.'; got "
+                f"{','.join(values)!r}."
+            )
+        found[key] = value
+    return found
+
+
+def command(name: str, arguments: Sequence[str]) -> str:
+    """Returns a program's command line to copy, a flag a line."""
+    return " \\\n    ".join(
+        [f"python -m experiments.{name}", *map(shlex.quote, arguments)]
+    )
