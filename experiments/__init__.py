@@ -1,4 +1,4 @@
-"""Command-line programs: prepare, train, evaluate, demo.
+"""Command-line programs: prepare, train, evaluate, table1, figure2, demo.
 
 Their output is for people, so TensorFlow's start-up notes are left out; set
 TF_CPP_MIN_LOG_LEVEL=0 to see them. What goes wrong in TensorFlow reaches

@@ -1,11 +1,14 @@
 """Pictures of runs: learning curves."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import matplotlib.figure
 import matplotlib.ticker
+import numpy as np
 
 from jtm_tf import files
 
@@ -13,6 +16,29 @@ from jtm_tf import files
 _STYLES = (
     ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"),
 )  # fmt: skip
+_REFERENCE = {"color": "#8a8a8a", "linewidth": 1.0, "zorder": 1}
+
+_TITLES = {
+    "precision": "Precision@{}, %",
+    "recall": "Recall@{}, %",
+    "f_measure": "F-measure@{}, %",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """A method's metrics over its iterations, averaged over runs.
+
+    Attributes:
+        iteration: [I] int.
+        values: mean and spread by metric, [I] float each, fractions; the
+            spread is None of a single run.
+        is_reference: whether to draw it thin and grey.
+    """
+
+    iteration: np.ndarray
+    values: Mapping[str, tuple[np.ndarray, np.ndarray | None]]
+    is_reference: bool = False
 
 
 def learning_curves(
@@ -41,12 +67,87 @@ def learning_curves(
     loss.set_title("Training loss (Eq. 2, sampled), nats")
     for axes in (recall, loss):
         axes.set_xlabel("iteration")
-        axes.xaxis.set_major_locator(
-            matplotlib.ticker.MaxNLocator(integer=True)
-        )
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+        _plain(axes)
         axes.legend(frameon=False)
     figure.suptitle(title)
-    with files.replacing(pathlib.Path(path)) as temporary:
-        figure.savefig(temporary, dpi=150)
+    save(figure, path)
+
+
+def iteration_curves(
+    data: Mapping[str, Mapping[str, Curves]], *, cut: int
+) -> matplotlib.figure.Figure:
+    """Draws the metrics of some methods: a row a data set, as in Figure 2.
+
+    Args:
+        data: curves by data set, then by label.
+        cut: M of the metrics, for their titles.
+
+    Returns:
+        The figure; `save` writes it.
+    """
+    figure = matplotlib.figure.Figure(
+        figsize=(9, 0.7 + 2.4 * len(data)), layout="constrained"
+    )
+    grid = figure.subplots(
+        len(data), len(_TITLES), sharex=True, squeeze=False
+    )
+    styles: dict[str, dict[str, Any]] = {}
+    handles = {}
+    for row, (title, lines) in zip(grid, data.items()):
+        for axes, metric in zip(row, _TITLES):
+            for label, curve in lines.items():
+                style = styles.setdefault(label, _style(curve, len(styles)))
+                handles[label] = _line(axes, curve, metric, style)
+            _plain(axes)
+        row[0].set_ylabel(title, fontsize="large")
+    for axes, name in zip(grid[0], _TITLES.values()):
+        axes.set_title(name.format(cut))
+    for axes in grid[-1]:
+        axes.set_xlabel("iteration")
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center",
+        ncols=len(handles), frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def save(figure: matplotlib.figure.Figure, path: files.Path) -> None:
+    """Writes a figure by its suffix; the same figure gives the same SVG."""
+    path = pathlib.Path(path)
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with (
+        matplotlib.rc_context({"svg.hashsalt": path.name}),
+        files.replacing(path) as temporary,
+    ):
+        figure.savefig(temporary, dpi=150, metadata=metadata)
+
+
+def _style(curve, number):
+    """Returns the style of the `number`-th label."""
+    if curve.is_reference:
+        return _REFERENCE
+    color, marker = _STYLES[number % len(_STYLES)]
+    return {"color": color, "marker": marker, "markersize": 4}
+
+
+def _line(axes, curve, metric, style):
+    """Draws the mean and, around it, the spread; returns the line."""
+    mean, spread = curve.values[metric]
+    (line,) = axes.plot(curve.iteration, 100 * mean, **style)
+    if spread is not None:
+        axes.fill_between(
+            curve.iteration,
+            100 * (mean - spread),
+            100 * (mean + spread),
+            color=style["color"],
+            alpha=0.18,
+            linewidth=0,
+        )
+    return line
+
+
+def _plain(axes):
+    """Takes from the axes what says nothing."""
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ from experiments import program
 from tests import worlds
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROGRAMS = ("prepare", "train", "evaluate", "demo")
+PROGRAMS = ("prepare", "train", "evaluate", "demo", "table1", "figure2")
 
 
 def run(name, *flags):
