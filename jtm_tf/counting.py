@@ -34,14 +34,14 @@ class CountingConfig:
         seed: of no effect; every run has one.
         num_results: M of the metrics.
         cuts: further (M, k) to judge at; k is of no effect.
-        item_cf: settings of Item-CF.
+        neighbours: settings of Item-CF.
     """
 
     method: str
     seed: int = 0
     num_results: int = 200
     cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
-    item_cf: item_cf.ItemCFConfig = item_cf.ItemCFConfig()
+    neighbours: item_cf.ItemCFConfig = item_cf.ItemCFConfig()
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -77,7 +77,7 @@ def run(
         return metrics
     started = time.monotonic()
     examples = splits.training_examples(data)
-    settings = [config.item_cf] if config.method == "item_cf" else []
+    settings = [config.neighbours] if config.method == "item_cf" else []
     fit = METHODS[config.method]
     model = fit(examples, data.num_items, *settings)
     seconds = time.monotonic() - started
