@@ -114,7 +114,9 @@ class TreeModel(keras.Model):
         represent = layers.UserRepresentation(self.windows)
         if self.scorer_name == "product":
             return represent, scorers.ProductScorer(pooled, dim, self.hidden)
-        return represent, scorers.NodeScorer(pooled, dim, self.hidden, pair)
+        return represent, scorers.NodeScorer(
+            pooled, dim, self.hidden, pair, len(self.windows)
+        )
 
     @property
     def max_history(self) -> int:
