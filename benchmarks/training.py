@@ -21,6 +21,7 @@ from benchmarks import worlds
 from jtm_tf import tree_ops
 from jtm_tf.data import samples
 from jtm_tf.models import layers
+from jtm_tf.models import scorers
 from jtm_tf.types import PAD
 
 BATCH = 256
@@ -55,18 +56,21 @@ class PlainUsers(layers.UserRepresentation):
 
 
 @keras.saving.register_keras_serializable("jtm_tf_benchmarks")
-class PlainScorer(layers.NodeScorer):
-    """The same network on [user; node] for every pair."""
+class PlainScorer(scorers.NodeScorer):
+    """The same network on [user; node; products] for every pair."""
 
-    def call(self, users, nodes):
+    def call(self, users, nodes, pairs=None):
         batch, width = tf.shape(nodes)[0], tf.shape(nodes)[1]
-        pairs = tf.concat([tf.repeat(users[:, None], width, 1), nodes], 2)
-        x = tf.reshape(pairs, [-1, self.user_dim + self.node_dim])
-        kernel = tf.concat([self.user_kernel, self.node_kernel], 0)
+        alike = tf.matmul(nodes, self._windows(users), transpose_b=True)
+        x = tf.concat([tf.repeat(users[:, None], width, 1), nodes, alike], 2)
+        x = tf.reshape(x, [batch * width, x.shape[2]])
+        kernel = tf.concat(
+            [self.user_kernel, self.node_kernel, self.product_kernel], 0
+        )
         for kernel, bias in zip([kernel, *self.kernels], self.biases):
             x = tf.nn.bias_add(tf.matmul(x, kernel), bias)
             if kernel.shape[1] > 1:
-                x = tf.nn.leaky_relu(x, layers.SLOPE)
+                x = tf.nn.leaky_relu(x, scorers.SLOPE)
         return tf.reshape(x, [batch, width])
 
 

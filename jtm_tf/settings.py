@@ -94,7 +94,7 @@ class JointConfig:
 
     method: str = "jtm"
     seed: int = 0
-    joint_iterations: int = 8
+    joint_iterations: int = 6
     epochs_per_iteration: int = 1
     tree_steps: int = 3
     branching: int = 2

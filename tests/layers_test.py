@@ -7,15 +7,10 @@ import tensorflow as tf
 
 from jtm_tf import tree_init
 from jtm_tf.models import layers
-from jtm_tf.models import scorers
 from jtm_tf.types import PAD
 
 WINDOWS = (4, 2, 1)
 DIM = 3
-
-
-def leaky(x):
-    return np.where(x > 0, x, scorers.SLOPE * x)
 
 
 def embedding_of(tree):
@@ -125,54 +120,40 @@ def test_the_gradient_of_a_table_counts_repeats():
     np.testing.assert_allclose(gradient, want, atol=1e-6)
 
 
-def plain_scores(scorer, users, nodes):
-    """The network as the paper draws it: [user; node] for every pair."""
-    rows = []
-    for user, candidates in zip(users, nodes):
-        pairs = np.array([np.concatenate([user, n]) for n in candidates])
-        x = pairs @ np.concatenate([scorer.user_kernel, scorer.node_kernel])
-        x += scorer.biases[0].numpy()
-        for kernel, bias in zip(scorer.kernels, scorer.biases[1:]):
-            x = leaky(x) @ kernel.numpy() + bias.numpy()
-        rows.append(x[:, 0])
-    return np.array(rows)
-
-
-@pytest.mark.parametrize("width", [1, 5, scorers._WIDE, 90])
-def test_the_factored_scorer_is_the_plain_network(width):
-    keras.utils.set_random_seed(0)
-    scorer = scorers.NodeScorer(6, DIM, hidden=(8, 5))
-    scorer.build()
-    rng = np.random.default_rng(0)
-    for bias in scorer.biases:
-        bias.assign(rng.normal(size=bias.shape))
-    users = rng.normal(size=(4, 6)).astype(np.float32)
-    nodes = rng.normal(size=(4, width, DIM)).astype(np.float32)
-    want = plain_scores(scorer, users, nodes)
-    np.testing.assert_allclose(scorer(users, nodes), want, atol=1e-5)
-    # Where widths are unknown to the graph, too.
-    any_width = tf.function(
-        scorer,
-        input_signature=[
-            tf.TensorSpec([None, 6]),
-            tf.TensorSpec([None, None, DIM]),
-        ],
+@pytest.mark.parametrize("level", [1, 3, 5])
+def test_a_sequence_has_every_behaviour_of_the_level(level):
+    tree = tree_init.random(30, seed=0)
+    embedding = embedding_of(tree)
+    leaves = histories(tree, [5, 0, 7])
+    (got,) = layers.UserSequence()(
+        leaves, embedding=embedding, tree=tree, levels=[level]
     )
-    np.testing.assert_allclose(any_width(users, nodes), want, atol=1e-5)
+    nodes = leaves >> (tree.max_level - level)
+    want = embedding.table.numpy()[nodes] * (leaves != PAD)[..., None]
+    np.testing.assert_array_equal(got, want)
 
 
-def test_the_rectifier_has_the_gradient_of_leaky_relu():
-    x = tf.constant([-2.0, -0.5, 0.0, 0.5, 2.0])
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(x)
-        ours = tf.reduce_sum(scorers.rectified(x) * [1.0, 2.0, 3.0, 4.0, 5.0])
-        stock = tf.reduce_sum(
-            tf.nn.leaky_relu(x, scorers.SLOPE) * [1.0, 2.0, 3.0, 4.0, 5.0]
-        )
-    assert ours == stock
-    np.testing.assert_array_equal(
-        tape.gradient(ours, x), tape.gradient(stock, x)
+def test_visits_are_counted_by_window():
+    behaviours = np.array([[PAD, 5, 5, 6, 5, 7, 6]], np.int32)
+    got = layers.Visits(WINDOWS)(behaviours, np.array([[5, 6, 9]], np.int32))
+    counts = np.array([[2, 1, 0], [1, 0, 1], [0, 0, 0]])
+    total = counts.sum(axis=1, keepdims=True)
+    want = np.hstack(
+        [np.log1p(counts), np.minimum(counts, 1), np.log1p(total), total / 6]
     )
+    np.testing.assert_allclose(got[0], want, atol=1e-6)
+    nobody = layers.Visits(WINDOWS)(behaviours * 0, np.array([[5]], np.int32))
+    assert not np.any(nobody)
+
+
+def test_profiles_are_looked_up_by_feature():
+    profile = layers.Profile((3, 4), width=2)
+    profile.build()
+    first, second = (table.numpy() for table in profile.tables)
+    got = profile(np.array([[2, 0], [0, 3]]))
+    want = np.hstack([first[[2, 0]], second[[0, 3]]])
+    np.testing.assert_array_equal(got, want)
+    assert layers.Profile()(np.zeros((3, 0), np.int32)).shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +161,9 @@ def test_the_rectifier_has_the_gradient_of_leaky_relu():
     [
         layers.NodeEmbedding(9, 4, stddev=0.5),
         layers.UserRepresentation((3, 1)),
-        scorers.NodeScorer(6, 3, hidden=(5, 4)),
+        layers.UserSequence(),
+        layers.Visits((3, 1)),
+        layers.Profile((3, 4)),
     ],
     ids=lambda layer: type(layer).__name__,
 )

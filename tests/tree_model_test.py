@@ -100,7 +100,9 @@ def test_scores_are_those_of_the_plain_network(hierarchical):
     model = make_model(hierarchical=hierarchical)
     history, tree = make_history(3, seed=3), model.tree
     table, scorer = model.embedding.table.numpy(), model.scorer
-    first = np.concatenate([scorer.user_kernel, scorer.node_kernel])
+    first = np.concatenate(
+        [scorer.user_kernel, scorer.node_kernel, scorer.product_kernel]
+    )
     bounds = np.cumsum([0, *WINDOWS])
     for level in range(1, model.max_level + 1):
         described = tree.ancestors(level if hierarchical else tree.max_level)
@@ -113,7 +115,8 @@ def test_scores_are_those_of_the_plain_network(hierarchical):
                 vectors = table[described[known]] if known else np.zeros((1, 4))
                 windows.append(vectors.mean(axis=0))
             for column, node in enumerate(nodes[user]):
-                x = np.concatenate([*windows, table[node]]) @ first
+                products = [window @ table[node] for window in windows]
+                x = np.concatenate([*windows, table[node], products]) @ first
                 x += scorer.biases[0].numpy()
                 for kernel, bias in zip(scorer.kernels, scorer.biases[1:]):
                     x = leaky(x) @ kernel.numpy() + bias.numpy()

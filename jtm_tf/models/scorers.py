@@ -252,8 +252,10 @@ class AttentionScorer(NodeScorer):
             parts.append(pairs)
             kernel.append(self.pair_kernel)
         x = tf.matmul(tf.concat(parts, 2), tf.concat(kernel, 0))
-        user_part = tf.matmul(profile, self.user_kernel[size:])
-        x += (user_part + self.biases[0])[:, None]
+        user_part = self.biases[0]
+        if self.profile_dim:  # oneDNN aborts on a product over nothing
+            user_part += tf.matmul(profile, self.user_kernel[size:])[:, None]
+        x += user_part
         return self._output(x, tf.shape(nodes))
 
     def _pooled(self, behaviours, nodes):

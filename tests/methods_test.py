@@ -1,0 +1,162 @@
+"""One contract for every method: the checkerboard.
+
+Even users have even items, odd users odd ones, so what is right is known
+without a reference: a user's recommendations are of the user's own kind.
+"""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from jtm_tf import counting
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf import settings
+from jtm_tf import training
+from jtm_tf.data import interactions
+from jtm_tf.data import preparation
+from jtm_tf.data import splits
+from jtm_tf.models import scorers
+from jtm_tf.types import PAD
+
+ITEMS, USERS, ROWS = 16, 240, 8
+CUTS = ((6, 12), (4, 8))
+
+CONFIG = settings.JointConfig(
+    joint_iterations=2,
+    epochs_per_iteration=3,
+    embedding_dim=8,
+    windows=(3, 1),
+    hidden=(16,),
+    visits="no",
+    num_results=6,
+    beam_width=6,
+    cuts=CUTS,
+    training=training.TrainingConfig(
+        batch_size=64, negatives=20, learning_rate=1e-2
+    ),
+    tree_learning=dataclasses.replace(
+        settings.JointConfig().tree_learning, gap=2
+    ),
+)
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    """The prepared checkerboard; `taste` is a profile column."""
+    folder = tmp_path_factory.mktemp("checkerboard")
+    rng = np.random.default_rng(0)
+    with open(folder / "raw.csv", "w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["user", "item", "category", "timestamp", "taste"])
+        for user in range(USERS):
+            items = 2 * rng.permutation(ITEMS // 2)[:ROWS] + user % 2
+            for time, item in enumerate(items):
+                taste = ("even", "odd")[user % 2]
+                rows.writerow([user, item, f"c{item % 3}", time, taste])
+    preparation.run(
+        preparation.Config(
+            dataset="csv",
+            input=str(folder / "raw.csv"),
+            data_dir=str(folder / "data"),
+            profile=("taste",),
+            min_interactions=ROWS,
+        )
+    )
+    return interactions.load(folder / "data")
+
+
+def own_share(data, items, users):
+    """Returns the share of recommendations of the user's own parity."""
+    raw_item = np.append(-1, data.items["raw_id"].to_numpy())
+    raw_user = np.append(-1, data.users["raw_id"].to_numpy())
+    assert np.all(items != PAD)
+    own = raw_item[items] % 2 == raw_user[users.users][:, None] % 2
+    return own.mean()
+
+
+def check_contract(data, metrics, folder, method):
+    """Checks what every method leaves behind."""
+    assert (metrics["method"], metrics["seed"]) == (method, 0)
+    assert metrics["test"] == metrics["cuts"][0]
+    assert folder.read_metrics() == metrics
+    table = pq.read_table(folder.path / "test_users.parquet")
+    for cut in metrics["cuts"]:
+        rows = table.filter(
+            (table["num_results"].to_numpy() == cut["num_results"])
+            & (
+                np.array(table["beam_width"].to_pylist())
+                == np.array(cut["beam_width"])
+            )
+        )
+        assert rows.num_rows == cut["users"] == len(data.split_users("test"))
+        for name in ("precision", "recall", "f_measure"):
+            mean = rows[name].to_numpy().mean()
+            assert mean == pytest.approx(cut[name], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "method, change",
+    [(method, {}) for method in settings.METHODS]
+    + [("jtm", {"scorer": scorer}) for scorer in scorers.SCORERS[1:]]
+    + [
+        ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
+        ("jtm", {"cross_fit": True, "profile": ("taste",)}),
+        ("jtm", {"cold_start": True}),
+        ("dnn", {"profile": ("taste",), "scorer": "attention"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_checkerboard(data, method, change, tmp_path):
+    config = dataclasses.replace(CONFIG, method=method, **change)
+    metrics = joint.run(config, data, tmp_path / "run")
+    folder = run_folder.RunFolder(tmp_path / "run")
+    check_contract(data, metrics, folder, method)
+    scans = config.traits.flat
+    assert len(metrics["cuts"]) == (2 if scans else 3)
+    assert (metrics["test"]["beam_width"] is None) == scans
+
+    model = judge.load_model(folder.model)
+    users = splits.held_out_users(
+        data, "test", model.max_history, config.profile
+    )
+    items = judge.recommend_users(model, users, num_results=4, beam_width=6)
+    assert own_share(data, items, users) > 0.95
+    recommend = judge.retriever(
+        model, num_results=4, beam_width=6
+    ).recommend.get_concrete_function()
+    one_by_one = judge.recommend_all(recommend, users.history, batch_size=1)
+    np.testing.assert_array_equal(items, one_by_one)
+    nobody = np.zeros((1, model.user_width), np.int32)
+    assert np.all(recommend(tf.constant(nobody))[0] != PAD)
+    if config.traits.learner == "none":
+        assert not any(r["moved_items"] for r in metrics["iterations"])
+
+
+@pytest.mark.parametrize("method", counting.METHODS)
+def test_checkerboard_by_counting(data, method, tmp_path):
+    config = counting.CountingConfig(method, num_results=6, cuts=CUTS)
+    metrics = counting.run(config, data, tmp_path / "run")
+    folder = run_folder.RunFolder(tmp_path / "run")
+    check_contract(data, metrics, folder, method)
+    assert counting.run(config, data, tmp_path / "run") == metrics
+    if method == "item_cf":  # what it has not seen is all it can still find
+        assert metrics["test"]["recall"] > 0.4
+    other = "repeat" if method == "popular" else "popular"
+    with pytest.raises(ValueError, match="config.method: "):
+        counting.run(
+            dataclasses.replace(config, method=other), data, tmp_path / "run"
+        )
+
+
+def test_unknown_methods_and_columns(data, tmp_path):
+    with pytest.raises(ValueError, match="must be one of .* got 'svd'"):
+        counting.CountingConfig("svd")
+    config = dataclasses.replace(CONFIG, profile=("shoe_size",))
+    with pytest.raises(ValueError, match="no profile column 'shoe_size'"):
+        joint.run(config, data, tmp_path / "run")

@@ -1,0 +1,170 @@
+"""Tests of `jtm_tf.models.scorers` against loops over pairs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf.models import scorers
+
+DIM, HIDDEN, WINDOWS = 3, (8, 5), (3, 2)
+USERS, LENGTH = 4, sum(WINDOWS)
+
+
+def leaky(x):
+    return np.where(x > 0, x, scorers.SLOPE * x)
+
+
+def built(scorer):
+    """Builds a scorer and draws every weight, also those that start at 0."""
+    keras.utils.set_random_seed(0)
+    scorer.build()
+    rng = np.random.default_rng(0)
+    for weight in scorer.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return scorer
+
+
+def draw(*shape, seed):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def perceptron(scorer, x):
+    """Returns the network's output for one row of the first layer."""
+    x = x + scorer.biases[0].numpy()
+    for kernel, bias in zip(scorer.kernels, scorer.biases[1:]):
+        x = leaky(x) @ kernel.numpy() + bias.numpy()
+    return x[0]
+
+
+def each_pair(users, nodes, score):
+    """Scores pair by pair, [B, W]."""
+    return np.array(
+        [
+            [score(u, w) for w in range(nodes.shape[1])]
+            for u in range(len(users))
+        ]
+    )
+
+
+@pytest.mark.parametrize("width", [1, 5, scorers._WIDE, 90])
+@pytest.mark.parametrize("products", [0, 2])
+@pytest.mark.parametrize("pair_dim", [0, 4])
+def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
+    user_dim = 7
+    scorer = built(
+        scorers.NodeScorer(user_dim, DIM, HIDDEN, pair_dim, products)
+    )
+    users = draw(USERS, user_dim, seed=1)
+    nodes = draw(USERS, width, DIM, seed=2)
+    pairs = draw(USERS, width, pair_dim, seed=3) if pair_dim else None
+
+    def score(u, w):
+        x = users[u] @ scorer.user_kernel.numpy()
+        x += nodes[u, w] @ scorer.node_kernel.numpy()
+        for i in range(products):
+            window = users[u, i * DIM : (i + 1) * DIM]
+            x += window @ nodes[u, w] * scorer.product_kernel.numpy()[i]
+        if pair_dim:
+            x += pairs[u, w] @ scorer.pair_kernel.numpy()
+        return perceptron(scorer, x)
+
+    want = each_pair(users, nodes, score)
+    got = scorer(users, nodes, pairs)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    # Where widths are unknown to the graph, too.
+    if pairs is None:
+        any_width = tf.function(
+            scorer,
+            input_signature=[
+                tf.TensorSpec([None, user_dim]),
+                tf.TensorSpec([None, None, DIM]),
+            ],
+        )
+        np.testing.assert_allclose(
+            any_width(users, nodes), want, rtol=1e-4, atol=1e-4
+        )
+    else:  # No features of pairs are as good as zeros.
+        np.testing.assert_allclose(
+            scorer(users, nodes),
+            scorer(users, nodes, pairs * 0),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("profile_dim", [0, 2])
+def test_attention_weighs_each_behaviour_by_the_node(profile_dim):
+    scorer = built(
+        scorers.AttentionScorer(
+            WINDOWS, DIM, HIDDEN, profile_dim=profile_dim, unit=6
+        )
+    )
+    behaviours = draw(USERS, LENGTH, DIM, seed=1)
+    behaviours[0, :4] = behaviours[1] = 0.0  # padding; nothing known at all
+    profile = draw(USERS, profile_dim, seed=2)
+    nodes = draw(USERS, 7, DIM, seed=3)
+    own, product, of_node = (k.numpy() for k in scorer.unit_kernels)
+
+    def score(u, w):
+        node, pooled, first = nodes[u, w], [], 0
+        for length in WINDOWS:
+            vectors = []
+            for h in behaviours[u, first : first + length]:
+                if np.any(h):
+                    x = h @ own + (h * node) @ product + node @ of_node
+                    x = leaky(x + scorer.unit_bias.numpy())
+                    vectors.append(x @ scorer.unit_output.numpy()[:, 0] * h)
+            pooled.append(np.mean(vectors or [np.zeros(DIM)], axis=0))
+            first += length
+        x = np.concatenate([*pooled, profile[u]]) @ scorer.user_kernel.numpy()
+        return perceptron(scorer, x + node @ scorer.node_kernel.numpy())
+
+    np.testing.assert_allclose(
+        scorer((behaviours, profile), nodes),
+        each_pair(behaviours, nodes, score),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_the_product_is_that_of_tower_and_node():
+    scorer = built(scorers.ProductScorer(7, DIM, HIDDEN))
+    users, nodes = draw(USERS, 7, seed=1), draw(USERS, 6, DIM, seed=2)
+    vectors = users
+    for i, (kernel, bias) in enumerate(zip(scorer.kernels, scorer.biases)):
+        vectors = (leaky(vectors) if i else vectors) @ kernel.numpy()
+        vectors += bias.numpy()
+    want = each_pair(users, nodes, lambda u, w: vectors[u] @ nodes[u, w])
+    np.testing.assert_allclose(scorer(users, nodes), want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rectifier_has_the_gradient_of_leaky_relu():
+    x = tf.constant([-2.0, -0.5, 0.0, 0.5, 2.0])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours = tf.reduce_sum(scorers.rectified(x) * [1.0, 2.0, 3.0, 4.0, 5.0])
+        stock = tf.reduce_sum(
+            tf.nn.leaky_relu(x, scorers.SLOPE) * [1.0, 2.0, 3.0, 4.0, 5.0]
+        )
+    assert ours == stock
+    np.testing.assert_array_equal(
+        tape.gradient(ours, x), tape.gradient(stock, x)
+    )
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        scorers.NodeScorer(6, 3, (5, 4), 2, 1),
+        scorers.AttentionScorer((3, 1), 3, (5, 4), 2, 1, unit=4),
+        scorers.ProductScorer(6, 3, (5, 4)),
+    ],
+    ids=lambda scorer: type(scorer).__name__,
+)
+def test_config_round_trip(scorer):
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(scorer)
+    )
+    assert type(copy) is type(scorer)
+    assert copy.get_config() == scorer.get_config()
