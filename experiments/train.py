@@ -85,6 +85,13 @@ _INITIAL_TREE = flags.DEFINE_enum(
     "How the first tree seats the items: sorted by category path, or at "
     "random (for data without categories).",
 )
+_CATEGORY_PARTS = flags.DEFINE_integer(
+    "category_parts",
+    _DEFAULT.category_parts,
+    "Parts of a category path, from the coarsest, to make use of; all if not "
+    "given.",
+    lower_bound=1,
+)
 _EMBEDDING_DIM = flags.DEFINE_integer(
     "embedding_dim", _DEFAULT.embedding_dim, "Embedding size.", lower_bound=1
 )
@@ -273,6 +280,7 @@ def _config() -> settings.JointConfig:
         tree_steps=_TREE_STEPS.value,
         branching=_BRANCHING.value,
         initial_tree=_INITIAL_TREE.value,
+        category_parts=_CATEGORY_PARTS.value,
         embedding_dim=_EMBEDDING_DIM.value,
         windows=program.integers("windows", _WINDOWS.value),
         hidden=program.integers("hidden", _HIDDEN.value),

@@ -300,7 +300,9 @@ class _State:
                 config,
                 self.model,
                 self._half(other=True),
-                tree_step.kin_groups(self._data.categories(), old.num_items),
+                tree_step.kin_groups(
+                    tree_step.categories(config, self._data), old.num_items
+                ),
                 progress,
             )
         tree.save(self._folder.tree(self.iterations_done + 1))

@@ -71,6 +71,8 @@ class JointConfig:
             best learned early, by a model that has not memorised its samples.
         branching: b.
         initial_tree: how pi_0 seats the items, one of `INITIAL_TREES`.
+        category_parts: how many parts of a category path, from the coarsest,
+            the initial tree and the tree learner know of; None for all.
         embedding_dim: E.
         windows: lengths of the history's time windows; T is their sum.
         hidden: widths of the scorer's hidden layers.
@@ -99,6 +101,7 @@ class JointConfig:
     tree_steps: int = 3
     branching: int = 2
     initial_tree: str = "category"
+    category_parts: int | None = None
     embedding_dim: int = 24
     windows: tuple[int, ...] = layers.WINDOWS
     hidden: tuple[int, ...] = (128, 64, 32)
@@ -140,6 +143,10 @@ class JointConfig:
             )
         if self.tree_steps < 0:
             raise ValueError(f"tree_steps must be >= 0; got {self.tree_steps}.")
+        if self.category_parts is not None and self.category_parts < 1:
+            raise ValueError(
+                f"category_parts must be >= 1; got {self.category_parts}."
+            )
         if not 0 <= self.path_weight <= 1:
             raise ValueError(
                 f"path_weight must be in [0, 1]; got {self.path_weight}."

@@ -31,15 +31,30 @@ def initial_tree(
         return tree_init.random(
             data.num_items, branching=config.branching, seed=config.seed
         )
-    categories = data.categories()
-    if categories is None:
+    paths = categories(config, data)
+    if paths is None:
         raise ValueError(
             "The data has no categories, which the initial tree needs: name "
             "their column at experiments.prepare, or use initial_tree=random."
         )
     return tree_init.by_category(
-        categories, branching=config.branching, seed=config.seed
+        paths, branching=config.branching, seed=config.seed
     )
+
+
+def categories(
+    config: settings.JointConfig, data: interactions.Interactions
+) -> np.ndarray | None:
+    """Returns the items' paths, [N] or None, as coarse as the run wants."""
+    paths = data.categories()
+    if paths is None or config.category_parts is None:
+        return paths
+    separator = tree_init.SEPARATOR
+    coarse = [
+        separator.join((path or "").split(separator)[: config.category_parts])
+        for path in paths
+    ]
+    return np.array([path or None for path in coarse], object)
 
 
 def next_tree(

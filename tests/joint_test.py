@@ -139,6 +139,17 @@ def test_data_without_categories(data, tmp_path):
         joint.run(TINY, bare, tmp_path / "run")
 
 
+def test_coarser_categories(data):
+    paths = data.categories()
+    coarse = tree_step.categories(
+        dataclasses.replace(TINY, category_parts=1), data
+    )
+    assert [path.split("|")[0] for path in paths] == list(coarse)
+    assert list(tree_step.categories(TINY, data)) == list(paths)
+    with pytest.raises(ValueError, match="category_parts must be >= 1"):
+        dataclasses.replace(TINY, category_parts=0)
+
+
 def test_kin_share_the_whole_category():
     categories = np.array(["a|b", "a|c", None, "a|b", "b"], object)
     kin = tree_step.kin_groups(categories, 5)
