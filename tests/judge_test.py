@@ -6,6 +6,7 @@ import pytest
 
 from jtm_tf import judge
 from jtm_tf import tree as tree_lib
+from jtm_tf import tree_init
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD
@@ -104,3 +105,30 @@ def test_numbers_against_loops(model, filter_history):
         "beam_width": 8,
         "users": len(users),
     }
+
+
+@pytest.mark.parametrize("filter_history", [False, True])
+def test_a_flat_tree_is_scanned(filter_history):
+    keras.utils.set_random_seed(0)
+    tree = tree_init.flat(ITEMS)
+    model = tree_model.TreeModel(
+        ITEMS, 1, ITEMS, embedding_dim=4, windows=(3, 1), hidden=(8,)
+    )
+    model.set_tree(tree)
+    users = held_out(2)
+    nodes = np.tile(tree.pi[1:], (len(users), 1))
+    scores = model.score(users.history, nodes, 1).numpy()
+    got = judge.recommend_users(
+        model,
+        users,
+        num_results=10,
+        beam_width=1,
+        filter_history=filter_history,
+    )
+    known = lists(users.full_history, users.full_history_offsets)
+    for row, answers, had in zip(scores, got, known):
+        order = np.argsort(-row, kind="stable") + 1
+        if filter_history:
+            order = [item for item in order if item not in had]
+        want = list(order[:10])
+        assert list(answers) == want + [PAD] * (10 - len(want))

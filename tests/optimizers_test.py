@@ -124,3 +124,23 @@ def test_serialisation_keeps_class_and_settings():
 def test_amsgrad_is_refused():
     with pytest.raises(ValueError, match="amsgrad"):
         optimizers.RowSparseAdam(amsgrad=True)
+
+
+def test_rows_may_learn_faster_than_dense_weights():
+    (gradient,) = dense_gradients(1)
+    rows = [0, 3]
+    before = variable().numpy()
+    plain, fast, dense = (
+        run(optimizers.RowSparseAdam(1e-3, row_rate=rate), [g]) - before
+        for rate, g in (
+            (1.0, sliced(gradient, rows)),
+            (5.0, sliced(gradient, rows)),
+            (5.0, gradient),
+        )
+    )
+    np.testing.assert_allclose(fast, 5 * plain, atol=1e-6)
+    np.testing.assert_allclose(dense[rows], plain[rows], atol=1e-6)
+    copy = optimizers.RowSparseAdam.from_config(
+        optimizers.RowSparseAdam(1e-3, row_rate=5.0).get_config()
+    )
+    assert copy.row_rate == 5.0

@@ -176,3 +176,57 @@ def test_a_beam_too_narrow_for_the_results_is_refused():
         retrieval.TreeRetriever(
             lambda *_: None, tree, beam_width=4, num_results=9, user_width=1
         )
+
+
+@pytest.mark.parametrize("branching,max_level", [(2, 5), (3, 3)])
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_a_rank_leans_on_the_ancestors(branching, max_level, weight):
+    """A beam as wide as the tree ranks leaves by the weighted path sum."""
+    leaves = branching**max_level
+    tree = holey_tree(
+        2 * leaves // 3, branching=branching, max_level=max_level, seed=0
+    )
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(USERS, tree.num_codes)).astype(np.float32)
+    search = retrieval.TreeRetriever(
+        table_score_fn(scores),
+        tree,
+        beam_width=leaves,
+        num_results=tree.num_items,
+        user_width=HISTORY,
+        path_weight=weight,
+    )
+    sums = np.zeros((USERS, tree.num_items))
+    for level in range(1, max_level + 1):
+        sums = weight * sums + scores[:, tree.ancestors(level)[1:]]
+    items, values = search.recommend(users(1, 2, 3))
+    np.testing.assert_array_equal(items, np.argsort(-sums, axis=1) + 1)
+    np.testing.assert_allclose(values, -np.sort(-sums, axis=1), atol=1e-5)
+
+
+def test_a_path_of_log_probabilities_is_best_first():
+    """HSM: with branch probabilities a wide enough beam is exact."""
+    tree = holey_tree(20, branching=2, max_level=5, seed=3)
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(USERS, tree.num_codes))
+    logits[:, ~tree.occupied_codes()] = -np.inf
+    families = logits[:, 2:].reshape(USERS, -1, 2)
+    with np.errstate(invalid="ignore"):
+        branch = families - np.logaddexp.reduce(families, -1, keepdims=True)
+    scores = np.zeros_like(logits)
+    scores[:, 2:] = np.nan_to_num(branch, nan=-1e9, neginf=-1e9).reshape(
+        USERS, -1
+    )
+    search = retrieval.TreeRetriever(
+        table_score_fn(scores.astype(np.float32)),
+        tree,
+        beam_width=20,
+        num_results=20,
+        user_width=HISTORY,
+        path_weight=1.0,
+    )
+    items, values = search.recommend(users(1, 2, 3))
+    assert np.all(np.sort(items, axis=1) == np.arange(1, 21))
+    # Probabilities of all items add up to one.
+    np.testing.assert_allclose(np.exp(values).sum(axis=1), 1.0, atol=1e-4)
+    assert np.all(np.diff(values, axis=1) <= 0)

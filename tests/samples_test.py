@@ -1,5 +1,7 @@
 """Tests of `jtm_tf.data.samples`: distributions, positives, restarts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -80,6 +82,37 @@ def test_positives_are_the_ancestors_of_the_target(branching):
             assert np.isin(nodes, tree.occupied(level)).all()
             assert np.all(nodes[:, 1:] != nodes[:, :1])
     assert sorted(seen) == sorted(examples.target_items())
+
+
+@pytest.mark.parametrize("branching", [2, 3, 8])
+def test_siblings_are_the_other_children_with_items(branching):
+    tree = tree_init.random(30, branching=branching, seed=0)
+    examples = make_examples(30)
+    for batch in stream(tree, examples, siblings=True):
+        for level, nodes in enumerate(batch["nodes"], 1):
+            occupied = set(tree.occupied(level))
+            for first, *others in nodes:
+                family = set(
+                    tree_lib.children(
+                        tree_lib.parent(np.array(first), branching), branching
+                    )
+                )
+                want = sorted(family & occupied - {first})
+                assert sorted(n for n in others if n != PAD) == want
+                assert len(others) == branching - 1
+
+
+def test_profiles_follow_the_history():
+    tree = tree_init.random(20, seed=0)
+    examples = make_examples(20)
+    profile = np.stack([examples.starts, -examples.starts], 1).astype("int32")
+    examples = dataclasses.replace(examples, profile=profile)
+    order = np.arange(len(examples))
+    users = examples.histories(order, T)
+    np.testing.assert_array_equal(users[:, T:], profile)
+    rows = {tuple(row) for row in users}
+    for batch in stream(tree, examples):
+        assert {tuple(row) for row in batch["history"]} <= rows
 
 
 def test_each_sample_comes_once_an_epoch_with_its_history():

@@ -146,3 +146,13 @@ def test_training_users_are_not_held_out():
     data = random_interactions(num_users=5, num_items=4, seed=0)
     with pytest.raises(ValueError, match="validation.*test.*'train'"):
         splits.held_out_users(data, "train", max_history=3)
+
+
+def test_repeats_are_counted_within_a_user():
+    examples = splits.Examples(
+        np.array([1, 1, 2, 2, 1, 1], np.int32),
+        np.array([0, 0, 0, 3, 3, 3]),
+        np.arange(6),
+    )
+    assert splits.repeat_share(examples) == pytest.approx(2 / 6)
+    assert splits.repeat_share(examples.take(np.array([0, 2, 3]))) == 0

@@ -52,6 +52,14 @@ def test_random_is_seeded():
     assert np.any(one != other)
 
 
+@pytest.mark.parametrize("num_items", [1, 2, 7])
+def test_flat_is_a_list_below_the_root(num_items):
+    tree = tree_init.flat(num_items)
+    assert tree.max_level == min(1, num_items - 1)
+    leaves = np.arange(num_items) + tree.first_leaf
+    np.testing.assert_array_equal(tree.pi[1:], leaves)
+
+
 def test_no_items():
     with pytest.raises(ValueError, match="at least one item"):
         tree_init.random(0)

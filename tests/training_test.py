@@ -1,0 +1,113 @@
+"""Tests of `jtm_tf.training`: what becomes of theta when pi changes."""
+
+import keras
+import numpy as np
+import pytest
+
+from jtm_tf import training
+from jtm_tf import tree_init
+from jtm_tf.data import splits
+from jtm_tf.models import hsm
+from jtm_tf.models import tree_model
+
+ITEMS = 21
+
+
+def make_trainer(network=tree_model.TreeModel):
+    """Returns a trainer after an epoch, so that slots are not empty."""
+    keras.utils.set_random_seed(0)
+    tree = tree_init.random(ITEMS, seed=0)
+    model = network(
+        ITEMS, tree.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
+    )
+    model.set_tree(tree)
+    rng = np.random.default_rng(0)
+    examples = splits.Examples(
+        rng.integers(1, ITEMS + 1, 60).astype(np.int32),
+        np.arange(60) // 6 * 6,
+        np.arange(60),
+    )
+    trainer = training.Trainer(
+        model,
+        examples,
+        training.TrainingConfig(batch_size=20, negatives=10),
+        seed=0,
+    )
+    trainer.train_epoch()
+    return trainer
+
+
+def table_and_slots(trainer):
+    return [v.numpy() for v in trainer._table_and_slots()]
+
+
+def test_vectors_and_slots_move_with_their_items():
+    trainer = make_trainer()
+    old, new = trainer.model.tree, tree_init.random(ITEMS, seed=1)
+    before = table_and_slots(trainer)
+    trainer.set_tree(new)
+    inner = np.arange(old.first_leaf)
+    for was, now in zip(before, table_and_slots(trainer)):
+        assert np.any(was)
+        np.testing.assert_array_equal(now[new.pi], was[old.pi])
+        np.testing.assert_array_equal(now[inner], was[inner])
+    np.testing.assert_array_equal(trainer.model.tree.pi, new.pi)
+
+
+def test_vectors_may_stay_with_their_codes():
+    trainer = make_trainer()
+    before = table_and_slots(trainer)
+    trainer.set_tree(tree_init.random(ITEMS, seed=1), carry=False)
+    for was, now in zip(before, table_and_slots(trainer)):
+        np.testing.assert_array_equal(now, was)
+
+
+def test_inner_nodes_may_start_from_the_mean_of_their_items():
+    trainer = make_trainer()
+    new = tree_init.random(ITEMS, seed=1)
+    trainer.set_tree(new, renew_inner=True)
+    table, *slots = table_and_slots(trainer)
+    for level in range(1, new.max_level):
+        for node in new.occupied(level):
+            items = np.flatnonzero(new.ancestors(level) == node)
+            want = table[new.pi[items]].mean(axis=0)
+            np.testing.assert_allclose(table[node], want, atol=1e-6)
+            assert not any(np.any(slot[node]) for slot in slots)
+
+
+@pytest.mark.parametrize("network", [tree_model.TreeModel, hsm.HSM])
+def test_a_cold_start_is_as_good_as_new(network):
+    trainer = make_trainer(network)
+    keras.utils.set_random_seed(0)
+    new = tree_init.random(ITEMS, seed=1)
+    fresh = network(
+        ITEMS, new.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
+    )
+    fresh.set_tree(new)
+    trainer.restart(fresh)
+    for mine, other in zip(trainer.model.variables, fresh.variables):
+        np.testing.assert_array_equal(mine, other)
+    assert not any(np.any(v) for v in trainer.optimizer.variables[2:])
+    assert trainer.optimizer.iterations == 3
+
+
+def test_hsm_is_a_distribution_over_items():
+    trainer = make_trainer(hsm.HSM)
+    model, tree = trainer.model, trainer.model.tree
+    history = np.array([[1, 2, 3], [0, 0, 7]], np.int32)
+    path = np.zeros((2, ITEMS))
+    for level in range(1, tree.max_level + 1):
+        first = 2**level
+        nodes = np.tile(np.arange(first, 2 * first, dtype=np.int32), (2, 1))
+        scores = model.score(history, nodes, level).numpy()
+        path += scores[:, tree.ancestors(level)[1:] - first]
+    np.testing.assert_allclose(np.exp(path).sum(axis=1), 1.0, atol=1e-4)
+
+
+def test_a_diverged_loss_is_named():
+    trainer = make_trainer()
+    trainer.model.embedding.table.assign(
+        trainer.model.embedding.table * np.nan
+    )
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        trainer.train_epoch()
