@@ -254,6 +254,12 @@ _CUTS = flags.DEFINE_list(
     [f"{m}:{k}" for m, k in _DEFAULT.cuts],
     "Further cuts of the test metrics, num_results:beam_width.",
 )
+_MEASURE_LOSS = flags.DEFINE_bool(
+    "measure_loss",
+    joint.RunOptions().measure_loss,
+    "Note Eq. 2 after each model step and each tree step, on samples of "
+    "training and of validation users.",
+)
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds",
     joint.RunOptions().checkpoint_seconds,
@@ -344,6 +350,7 @@ def main(argv: list[str]) -> None:
             joint.RunOptions(
                 data_dir=data_dir,
                 checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+                measure_loss=_MEASURE_LOSS.value,
                 progress=sys.stderr.isatty(),
             ),
         )

@@ -76,7 +76,7 @@ def run(
     if "test" in metrics:
         return metrics
     started = time.monotonic()
-    examples = splits.training_examples(data)
+    examples = splits.examples(data)
     settings = [config.neighbours] if config.method == "item_cf" else []
     fit = METHODS[config.method]
     model = fit(examples, data.num_items, *settings)

@@ -39,6 +39,9 @@ class RunOptions:
         data_dir: where the data came from, noted for `experiments.evaluate`.
         checkpoint_seconds: time between checkpoints inside an epoch.
         progress: whether to draw progress bars.
+        measure_loss: whether each record says, as `half_steps`, what Eq. 2
+            is after the model step and after the tree step, on the same
+            training samples and the same samples of validation users.
         on_record: called with the record of each iteration as it ends, and
             first with those that a continued run has already.
     """
@@ -46,6 +49,7 @@ class RunOptions:
     data_dir: str | None = None
     checkpoint_seconds: float = 120.0
     progress: bool = False
+    measure_loss: bool = False
     on_record: Callable[[dict[str, Any]], None] = lambda record: None
 
 
@@ -104,7 +108,11 @@ def run(
         if records[best] is record:
             with files.replacing(folder.model) as temporary:
                 state.model.save(temporary)
+        half_steps = {"model_step": state.losses()}
         record |= state.tree_step()  # line 4
+        half_steps["tree_step"] = state.losses()
+        if options.measure_loss:
+            record["half_steps"] = half_steps
         metrics = {
             **header,
             "iterations": records,
@@ -154,7 +162,7 @@ class _State:
     def __init__(self, config, data, folder, options):
         self._config, self._data = config, data
         self._folder, self._options = folder, options
-        self._examples = splits.training_examples(data, config.profile)
+        self._examples = splits.examples(data, config.profile)
         self._visits = config.visits == "yes" or (
             config.visits == "auto"
             and splits.repeat_share(self._examples) > settings.REPEATS
@@ -250,6 +258,18 @@ class _State:
                 f"{str(error).splitlines()[0]}. Delete "
                 f"{self._folder.checkpoints} to start the run anew."
             ) from error
+
+    def losses(self):
+        """Returns Eq. 2 as it is now; see `RunOptions.measure_loss`."""
+        if not self._options.measure_loss:
+            return {}
+        unseen = splits.examples(
+            self._data, self._config.profile, split="validation"
+        )
+        return {
+            "train": round(self._trainer.measure(self._examples), 5),
+            "validation": round(self._trainer.measure(unseen), 5),
+        }
 
     def held_out(self, split):
         return splits.held_out_users(

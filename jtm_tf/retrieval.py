@@ -31,6 +31,12 @@ class TreeRetriever(tf.Module):
         user_width: columns of a user, T if it is a mere history.
         path_weight: w, in [0, 1].
 
+    Attributes:
+        recommend: a `RecommendFn`.
+        beams: maps users to the nodes kept on each of `levels`, [B, <= k]
+            each, best first, PAD where there are fewer.
+        levels: the levels that are scored.
+
     Raises:
         ValueError: M items can never come from the leaves that are scored.
     """
@@ -74,37 +80,54 @@ class TreeRetriever(tf.Module):
             for level in levels[self._first_level + (not path_weight) :]
             if len(occupied[level]) < tree.branching**level
         ]
+        self.levels = range(self._first_level, tree.max_level + 1)
         self._first_leaf = tree.first_leaf
         self._leaf_items = tf.constant(tree.leaf_items())
         self._occupied = tf.constant(tree.occupied_codes())
-        self.recommend = tf.function(
-            self._recommend,
-            input_signature=[tf.TensorSpec([None, user_width], tf.int32)],
-        )
+        users = [tf.TensorSpec([None, user_width], tf.int32)]
+        self.recommend = tf.function(self._recommend, input_signature=users)
+        self.beams = tf.function(self._beams, input_signature=users)
 
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
+        nodes, scores = self._walk(history)[-1]
+        return _ranked_items(
+            scores,
+            tf.gather(self._leaf_items, nodes - self._first_leaf),
+            self.num_results,
+        )
+
+    def _beams(self, history):
+        """Maps [B, T] items to the nodes kept on each level, best first."""
+        beams = []
+        for nodes, scores in self._walk(history):
+            kept = min(self.beam_width, nodes.shape[1])
+            found, best = tf.math.top_k(scores, kept)
+            nodes = tf.gather(nodes, best, batch_dims=1)
+            beams.append(tf.where(found > scores.dtype.min, nodes, PAD))
+        return beams
+
+    def _walk(self, history):
+        """Returns the scored nodes and their ranks, [B, W] each, by level."""
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
         above = None  # ranks of the parents, [B, W / b]
-        for level in range(self._first_level, self._max_level + 1):
+        walked = []
+        for level in self.levels:
             scores = self._score_fn(history, nodes, level)
-            if self.path_weight and level > self._first_level:
+            if self.path_weight and above is not None:
                 scores += self.path_weight * tf.repeat(
                     above, self._branching, axis=1
                 )
             if level in self._with_holes:
                 live = tf.gather(self._occupied, nodes)
                 scores = tf.where(live, scores, scores.dtype.min)
+            walked.append((nodes, scores))
             if level < self._max_level:
                 kept = min(self.beam_width, nodes.shape[1])
                 above, best = tf.math.top_k(scores, kept, sorted=False)
                 nodes = tf.gather(nodes, best, batch_dims=1)
                 nodes = tree_ops.children(nodes, self._branching)
-        return _ranked_items(
-            scores,
-            tf.gather(self._leaf_items, nodes - self._first_leaf),
-            self.num_results,
-        )
+        return walked
 
 
 class ScanRetriever(tf.Module):

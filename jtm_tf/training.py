@@ -19,6 +19,10 @@ from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 
 
+# The epoch whose draws `Trainer.measure` uses; no run gets there.
+_MEASURING = 2**30
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How theta is trained.
@@ -82,6 +86,7 @@ class Trainer(tf.Module):
         self.loss_count = tf.Variable(0, dtype=tf.int64)
         self.examples, self._seed = examples, seed
         self._step = tf.function(self._counted_step, reduce_retracing=True)
+        self._losses = tf.function(model.level_losses, reduce_retracing=True)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -103,17 +108,11 @@ class Trainer(tf.Module):
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
-        stream = samples.dataset(
+        stream = self._stream(
             self.examples,
-            self.model.tree,
-            max_history=self.model.max_history,
-            negatives=self.config.negatives,
-            batch_size=self.config.batch_size,
-            seed=self._seed,
             epoch=int(self.epoch.numpy()),
             start_batch=int(self.batch.numpy()),
             max_samples=self.config.samples_per_epoch,
-            siblings=self.model.siblings,
         )
         for inputs in stream:
             losses = self._step(inputs)
@@ -127,6 +126,38 @@ class Trainer(tf.Module):
             )
         self.epoch.assign_add(1)
         self.batch.assign(0)
+
+    def measure(
+        self, examples: splits.Examples, *, max_samples: int = 20_000
+    ) -> float:
+        """Returns Eq. 2 of some samples, with the same draws at every call.
+
+        Args:
+            examples: of any users.
+            max_samples: that many are drawn if there are more.
+        """
+        stream = self._stream(
+            examples, epoch=_MEASURING, start_batch=0, max_samples=max_samples
+        )
+        total, count = 0.0, 0
+        for inputs in stream:
+            size = len(inputs["history"])
+            total += size * float(tf.reduce_sum(self._losses(inputs)))
+            count += size
+        return total / count
+
+    def _stream(self, examples, **position):
+        """Returns a `samples.dataset` for the model as it is now."""
+        return samples.dataset(
+            examples,
+            self.model.tree,
+            max_history=self.model.max_history,
+            negatives=self.config.negatives,
+            batch_size=self.config.batch_size,
+            seed=self._seed,
+            siblings=self.model.siblings,
+            **position,
+        )
 
     def _counted_step(self, inputs):
         losses = self.model.step(inputs)

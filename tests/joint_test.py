@@ -109,6 +109,19 @@ def test_another_run_is_refused(data, finished):
         joint.run(other, data, finished[0].path)
 
 
+def test_eq_2_after_each_half_step(data, tmp_path):
+    options = joint.RunOptions(measure_loss=True)
+    metrics = joint.run(TINY, data, tmp_path / "run", options)
+    first, last = (r["half_steps"] for r in metrics["iterations"])
+    for losses in (*first.values(), *last.values()):
+        assert set(losses) == {"train", "validation"}
+        assert min(losses.values()) > 0
+    # Both half-steps lower it; after the last model step nothing moves.
+    assert first["tree_step"]["train"] < first["model_step"]["train"]
+    assert last["model_step"]["train"] < first["tree_step"]["train"]
+    assert last["tree_step"] == last["model_step"]
+
+
 @pytest.mark.parametrize("method", ["tdm", "jtm_h"])
 def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
     config = dataclasses.replace(TINY, method=method)

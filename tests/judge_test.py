@@ -14,16 +14,26 @@ from jtm_tf.types import PAD
 ITEMS, HISTORY = 40, 4
 
 
-@pytest.fixture(name="model", scope="module")
-def _model():
+def make_model(**settings):
+    """Returns an untrained model of ITEMS items."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
     model = tree_model.TreeModel(
-        ITEMS, tree.max_level, embedding_dim=4, windows=(3, 1), hidden=(8,)
+        ITEMS,
+        tree.max_level,
+        embedding_dim=4,
+        windows=(3, 1),
+        hidden=(8,),
+        **settings,
     )
     model.set_tree(tree)
     return model
+
+
+@pytest.fixture(name="model", scope="module")
+def _model():
+    return make_model()
 
 
 def held_out(seed, users=7):

@@ -21,7 +21,7 @@ ROWS = [
     ["data.samples", "models.layers", "models.scorers", "retrieval"],
     ["models.tree_model"],
     ["models.hsm", "training", "judge"],
-    ["settings", "counting"],
+    ["settings", "counting", "diagnosis"],
     ["tree_step"],
     ["joint"],
 ]

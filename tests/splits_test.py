@@ -90,7 +90,7 @@ def test_examples_against_loops(seed, max_history):
         for _, items in sorted(items_by_user(data, "train").items())
         for at, item in enumerate(items)
     ]
-    got = splits.training_examples(data)
+    got = splits.examples(data)
     assert len(got) == len(want)
     samples = np.random.default_rng(seed).permutation(len(want))
     histories = got.histories(samples, max_history)
@@ -139,7 +139,7 @@ def test_a_golden_user():
     assert got.history.tolist() == [[2, 3]]
     assert got.full_history.tolist() == [5, 2, 3]
     assert got.truth.tolist() == [1, 2, 4]
-    assert len(splits.training_examples(data)) == 0
+    assert len(splits.examples(data)) == 0
 
 
 def test_training_users_are_not_held_out():

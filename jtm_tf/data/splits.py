@@ -153,18 +153,21 @@ class HeldOutUsers:
         return len(self.users)
 
 
-def training_examples(
+def examples(
     interactions: interactions_lib.Interactions,
     profile: Sequence[str] = (),
+    *,
+    split: str = SPLITS[0],
 ) -> Examples:
-    """Returns every interaction of every training user as a sample.
+    """Returns every interaction of every user of a split as a sample.
 
     Args:
         interactions: the prepared data.
         profile: names of the profile columns to go with the history.
+        split: whose; the training users' to train on.
     """
     offsets = interactions.user_rows()
-    users = interactions.split_users(SPLITS[0])
+    users = interactions.split_users(split)
     rows, lengths = _rows_of(offsets, users)
     ends = np.cumsum(lengths)
     starts = np.repeat(ends - lengths, lengths)

@@ -1,0 +1,58 @@
+"""Where recall is lost: level by level, under the beam of the search."""
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import judge
+from jtm_tf import retrieval
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+
+
+def level_recall(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    beam_width: int,
+    batch_size: int = 64,
+) -> dict[int, float]:
+    """Returns how much of the ground truth is still below the beam.
+
+    Args:
+        model: with its tree, which is not flat.
+        users: the held-out users.
+        beam_width: k.
+        batch_size: users a call.
+
+    Returns:
+        For each level that the search scores, the share of a user's ground
+        truth whose ancestor is among the k nodes kept, averaged over users.
+        It falls from level to level; on the last it is Recall@k.
+    """
+    search = judge.retriever(
+        model, num_results=beam_width, beam_width=beam_width
+    )
+    if not isinstance(search, retrieval.TreeRetriever):
+        raise ValueError("A flat tree has no levels to lose recall on.")
+    beams = search.beams.get_concrete_function()
+    tree = model.tree
+    owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
+    sizes = np.diff(users.truth_offsets)
+    batches = [
+        [kept.numpy() for kept in beams(tf.constant(users.history[i:j]))]
+        for i, j in _batches(len(users), batch_size)
+    ]
+    recall = {}
+    for place, level in enumerate(search.levels):
+        kept = np.concatenate([batch[place] for batch in batches])
+        width = tree_lib.num_codes(tree.max_level, tree.branching)
+        pairs = np.arange(len(users))[:, None] * width + kept
+        wanted = owner * width + tree.ancestors(level)[users.truth]
+        hits = np.bincount(owner[np.isin(wanted, pairs)], minlength=len(sizes))
+        recall[level] = float(np.mean(hits / sizes))
+    return recall
+
+
+def _batches(size, batch_size):
+    return [(i, i + batch_size) for i in range(0, size, batch_size)]
