@@ -11,7 +11,9 @@ from experiments import program
 from tests import worlds
 
 ROOT = pathlib.Path(__file__).parents[1]
-PROGRAMS = ("prepare", "train", "evaluate", "demo", "table1", "figure2")
+PROGRAMS = (
+    "prepare", "train", "evaluate", "table1", "figure2", "ablations", "demo"
+)  # fmt: skip
 
 
 def run(name, *flags):

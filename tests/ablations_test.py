@@ -1,0 +1,66 @@
+"""The ablation report, from runs of a tiny world."""
+
+import pytest
+
+from experiments import ablations
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from tests import joint_test
+from tests import worlds
+
+
+@pytest.fixture(name="judged", scope="module")
+def _judged(tmp_path_factory):
+    """The data, a finished run's folder and what the report says of it."""
+    folder = tmp_path_factory.mktemp("ablations")
+    data = interactions.load(worlds.prepare(folder))
+    joint.run(
+        joint_test.TINY,
+        data,
+        folder / "jtm",
+        joint.RunOptions(measure_loss=True),
+    )
+    run = run_folder.RunFolder(folder / "jtm")
+    return data, run, ablations.judge_run(run, data)
+
+
+def test_figures_are_of_the_validation_users(judged):
+    data, folder, found = judged
+    model = judge.load_model(folder.model)
+    users = splits.held_out_users(data, "validation", model.max_history)
+    for cut, (num_results, beam_width) in zip(found["cuts"], ablations.CUTS):
+        want = judge.judge_model(
+            model, users, num_results=num_results, beam_width=beam_width
+        )
+        assert cut == want
+    records = folder.read_metrics()["iterations"]
+    assert found["recall_by_iteration"] == [
+        record["validation"]["recall"] for record in records
+    ]
+    assert found["half_steps"][0]["tree_step"]["train"] > 0
+    last = max(found["level_recall"], key=int)
+    narrow = {c["beam_width"]: c for c in found["cuts"]}[ablations.NARROW]
+    assert found["level_recall"][last] == pytest.approx(
+        narrow["recall"], abs=1e-4
+    )
+
+
+def test_the_report_has_every_run_and_no_other(judged):
+    text = ablations.markdown(
+        {"jtm": judged[2], "no_kin": judged[2]}, "python -m x \\\n    --y"
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| no_kin")]
+    assert len(rows) == 2 + 2  # recalls, levels, Eq. 2 in two rounds
+    assert "`--kin_strength=0`" in rows[0]
+    assert "margin" not in text
+    assert text.endswith("    python -m x \\\n        --y")
+
+
+def test_variants_have_names_of_their_own():
+    names = [variant.name for variant in ablations.VARIANTS]
+    assert len(set(names)) == len(names)
+    changes = [(v.method, v.flags) for v in ablations.VARIANTS]
+    assert len(set(changes)) == len(changes)
