@@ -93,8 +93,9 @@ def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
         )
 
 
+@pytest.mark.parametrize("width", [7, scorers._WIDE])
 @pytest.mark.parametrize("profile_dim", [0, 2])
-def test_attention_weighs_each_behaviour_by_the_node(profile_dim):
+def test_attention_weighs_each_behaviour_by_the_node(profile_dim, width):
     scorer = built(
         scorers.AttentionScorer(
             WINDOWS, DIM, HIDDEN, profile_dim=profile_dim, unit=6
@@ -103,7 +104,7 @@ def test_attention_weighs_each_behaviour_by_the_node(profile_dim):
     behaviours = draw(USERS, LENGTH, DIM, seed=1)
     behaviours[0, :4] = behaviours[1] = 0.0  # padding; nothing known at all
     profile = draw(USERS, profile_dim, seed=2)
-    nodes = draw(USERS, 7, DIM, seed=3)
+    nodes = draw(USERS, width, DIM, seed=3)
     own, product, of_node = (k.numpy() for k in scorer.unit_kernels)
 
     def score(u, w):

@@ -274,16 +274,27 @@ class AttentionScorer(NodeScorer):
     def _attention(self, behaviours, nodes):
         """Returns the weight of every behaviour for every node, [B, W, T]."""
         own, product, node = self.unit_kernels
-        batch, length = tf.shape(behaviours)[0], behaviours.shape[1]
-        # (h * n) W = n (diag(h) W): one product a user, no [B, W, T, E].
-        kernel = behaviours[..., None] * product  # [B, T, E, unit]
-        kernel = tf.transpose(kernel, [0, 2, 1, 3])
-        kernel = tf.reshape(kernel, [batch, self.node_dim, length * self.unit])
-        x = tf.matmul(nodes, kernel)
-        x = tf.reshape(x, [batch, tf.shape(nodes)[1], length, self.unit])
+        if (nodes.shape[1] or 0) >= _WIDE:
+            x = self._folded_products(behaviours, nodes, product)
+        else:
+            products = nodes[:, :, None] * behaviours[:, None]
+            x = tf.tensordot(products, product, 1)  # [B, W, T, unit]
         x += tf.matmul(behaviours, own)[:, None] + self.unit_bias
         x += tf.matmul(nodes, node)[:, :, None]
         return tf.tensordot(rectified(x), self.unit_output[:, 0], 1)
+
+    def _folded_products(self, behaviours, nodes, kernel):
+        """Returns (h * n) W, [B, W, T, unit], as n (diag(h) W).
+
+        One product a user without a tensor of [B, W, T, E]; it pays where
+        each user has many candidates.
+        """
+        batch, length = tf.shape(behaviours)[0], behaviours.shape[1]
+        kernels = behaviours[..., None] * kernel  # [B, T, E, unit]
+        kernels = tf.transpose(kernels, [0, 2, 1, 3])
+        shape = [batch, self.node_dim, length * self.unit]
+        x = tf.matmul(nodes, tf.reshape(kernels, shape))
+        return tf.reshape(x, [batch, tf.shape(nodes)[1], length, self.unit])
 
     def get_config(self):
         config = super().get_config()
