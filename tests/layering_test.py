@@ -19,6 +19,7 @@ ROWS = [
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],
     ["data.samples", "models.layers", "models.scorers", "retrieval"],
+    ["models.attention"],
     ["models.tree_model"],
     ["models.hsm", "training", "judge"],
     ["settings", "counting", "diagnosis"],

@@ -1,10 +1,11 @@
-"""Tests of `jtm_tf.models.scorers` against loops over pairs."""
+"""Tests of `models.scorers` and `models.attention` against loops over pairs."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from jtm_tf.models import attention
 from jtm_tf.models import scorers
 
 DIM, HIDDEN, WINDOWS = 3, (8, 5), (3, 2)
@@ -47,7 +48,7 @@ def each_pair(users, nodes, score):
     )
 
 
-@pytest.mark.parametrize("width", [1, 5, scorers._WIDE, 90])
+@pytest.mark.parametrize("width", [1, 5, scorers.WIDE, 90])
 @pytest.mark.parametrize("products", [0, 2])
 @pytest.mark.parametrize("pair_dim", [0, 4])
 def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
@@ -93,11 +94,11 @@ def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
         )
 
 
-@pytest.mark.parametrize("width", [7, scorers._WIDE])
+@pytest.mark.parametrize("width", [7, scorers.WIDE])
 @pytest.mark.parametrize("profile_dim", [0, 2])
 def test_attention_weighs_each_behaviour_by_the_node(profile_dim, width):
     scorer = built(
-        scorers.AttentionScorer(
+        attention.AttentionScorer(
             WINDOWS, DIM, HIDDEN, profile_dim=profile_dim, unit=6
         )
     )
@@ -158,7 +159,7 @@ def test_the_rectifier_has_the_gradient_of_leaky_relu():
     "scorer",
     [
         scorers.NodeScorer(6, 3, (5, 4), 2, 1),
-        scorers.AttentionScorer((3, 1), 3, (5, 4), 2, 1, unit=4),
+        attention.AttentionScorer((3, 1), 3, (5, 4), 2, 1, unit=4),
         scorers.ProductScorer(6, 3, (5, 4)),
     ],
     ids=lambda scorer: type(scorer).__name__,

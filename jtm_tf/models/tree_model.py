@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
+from jtm_tf.models import attention
 from jtm_tf.models import layers
 from jtm_tf.models import scorers
 from jtm_tf.types import PAD
@@ -107,7 +108,7 @@ class TreeModel(keras.Model):
         dim, profile = self.embedding_dim, self.profile.dim
         pair = self.visits.features if self.visits else 0
         if self.scorer_name == "attention":
-            return layers.UserSequence(), scorers.AttentionScorer(
+            return layers.UserSequence(), attention.AttentionScorer(
                 self.windows, dim, self.hidden, pair, profile
             )
         pooled = len(self.windows) * dim + profile
