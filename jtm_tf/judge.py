@@ -13,8 +13,13 @@ from jtm_tf import evaluation
 from jtm_tf import files
 from jtm_tf import retrieval
 from jtm_tf.data import splits
+from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD, RecommendFn
+
+
+# What a saved model may be. Keras knows a class by name once it is imported.
+MODELS = (tree_model.TreeModel, hsm.HSM)
 
 
 def load_model(path: files.Path) -> tree_model.TreeModel:
