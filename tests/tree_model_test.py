@@ -216,3 +216,24 @@ def test_a_step_touches_only_the_batch_s_rows():
         int(tree.ancestors(level)[5]) for level in range(1, tree.max_level + 1)
     }
     assert set(np.flatnonzero(changed)) == used
+
+
+@pytest.mark.parametrize("hierarchical", [True, False])
+def test_vectors_give_the_scores_of_items(hierarchical):
+    model = make_model(
+        scorer="product", hierarchical=hierarchical, profile_sizes=(3,)
+    )
+    users = np.column_stack([make_history(5), np.arange(5) % 3])
+    products = model.user_vectors(users) @ tf.transpose(model.item_vectors())
+    leaves = np.tile(model.tree.pi[1:], (5, 1))
+    np.testing.assert_allclose(
+        products[:, 1:],
+        model.score(users, leaves, model.max_level),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_a_network_has_no_vectors_of_users():
+    with pytest.raises(ValueError, match="scorer='product'.* 'mlp'"):
+        make_model().user_vectors(make_history(2))

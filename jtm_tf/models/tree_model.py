@@ -177,12 +177,8 @@ class TreeModel(keras.Model):
 
     def _logits(self, users, nodes, levels):
         """Returns one [B, W_l] tensor for each level of `levels`."""
-        leaves = tf.gather(self.pi.value, users[:, : self.max_history])
-        profile = self.profile(users[:, self.max_history :])
         spoken = levels if self.hierarchical else [self.max_level]
-        described = self.user_representation(
-            leaves, embedding=self.embedding, tree=self, levels=spoken
-        )
+        leaves, described, profile = self._described(users, spoken)
         logits = []
         for level, candidates in zip(levels, nodes):
             at = spoken.index(level) if self.hierarchical else 0
@@ -198,6 +194,41 @@ class TreeModel(keras.Model):
                 )
             )
         return logits
+
+    def user_vectors(self, history):
+        """Returns users as vectors; what they like has the largest product.
+
+        The score of an item is the inner product with its row of
+        `item_vectors`, so that any nearest-neighbour search may find the best.
+
+        Args:
+            history: [B, user_width] int32 users.
+
+        Returns:
+            [B, E] float32.
+
+        Raises:
+            ValueError: the model's scorer is no inner product.
+        """
+        if self.scorer_name != "product":
+            raise ValueError(
+                "Only scorer='product' has vectors of users; the model's "
+                f"scorer is {self.scorer_name!r}."
+            )
+        _, (described,), profile = self._described(history, [self.max_level])
+        return self.scorer.vector(self._user(described, profile))
+
+    def item_vectors(self):
+        """Returns the items' leaf embeddings, [N + 1, E]; row PAD is void."""
+        return self.embedding(self.pi.value)
+
+    def _described(self, users, levels):
+        """Returns leaves [B, T], a description a level, and the profile."""
+        leaves = tf.gather(self.pi.value, users[:, : self.max_history])
+        described = self.user_representation(
+            leaves, embedding=self.embedding, tree=self, levels=levels
+        )
+        return leaves, described, self.profile(users[:, self.max_history :])
 
     def _user(self, described, profile):
         """Returns what the scorer takes for a user on one level."""
