@@ -1,4 +1,4 @@
-"""Pictures of runs: learning curves."""
+"""Pictures of runs: learning curves, and accuracy against cost."""
 
 import dataclasses
 import pathlib
@@ -17,6 +17,24 @@ _STYLES = (
     ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"),
 )  # fmt: skip
 _REFERENCE = {"color": "#8a8a8a", "linewidth": 1.0, "zorder": 1}
+
+# A colour a method and, since colours alone do not tell eleven lines apart, a
+# marker a line; the indexes of one model share its colour.
+_PRODUCT = "#cc79a7"
+_COST_STYLES = {
+    "item_cf": ("#000000", "P", ":"),
+    "youtube_dnn/flat": (_PRODUCT, "D", "-"),
+    "youtube_dnn/ivf": (_PRODUCT, "v", "--"),
+    "youtube_dnn/hnsw": (_PRODUCT, "X", ":"),
+    "hsm": ("#8a8a8a", "h", "-"),
+    "tdm": ("#009e73", "^", "-"),
+    "dnn": ("#000000", "*", ":"),
+    "jtm_j": ("#56b4e9", ">", "-"),
+    "jtm_h": ("#0072b2", "s", "-"),
+    "jtm": ("#d55e00", "o", "-"),
+    "tdm_cluster": ("#e69f00", "<", "-"),
+}
+_KNOBS = {"beam_width": "beam"}
 
 _TITLES = {
     "precision": "Precision@{}, %",
@@ -108,6 +126,57 @@ def iteration_curves(
         handles.values(), handles.keys(), loc="outside upper center",
         ncols=len(handles), frameon=False,
     )  # fmt: skip
+    return figure
+
+
+def cost_curves(
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    cut: int,
+    batch_size: int,
+    threads: int,
+) -> matplotlib.figure.Figure:
+    """Draws recall over time, each method a line from fast to accurate.
+
+    Args:
+        lines: records of `searches.measure`.
+        cut: M.
+        batch_size: users a search, for the label.
+        threads: of each method, for the label.
+
+    Returns:
+        The figure; `save` writes it.
+    """
+    figure = matplotlib.figure.Figure(figsize=(9, 5.4), layout="constrained")
+    axes = figure.subplots()
+    for line in lines:
+        color, marker, dashes = _COST_STYLES[line["name"]]
+        points = line["points"]
+        label = line["title"]
+        if line["knob"] is not None:
+            first, last = (points[i]["setting"] for i in (0, -1))
+            knob = _KNOBS.get(line["knob"], line["knob"])
+            label += f", {knob} {first}–{last}"
+        axes.plot(
+            [point["milliseconds"] for point in points],
+            [100 * point["recall"] for point in points],
+            label=label, color=color, marker=marker,
+            linestyle=dashes if len(points) > 1 else "none",
+            markersize=9 if marker == "*" else 6,
+        )  # fmt: skip
+    _plain(axes)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_title(_TITLES["recall"].format(cut))
+    users = "user" if batch_size == 1 else "users"
+    plural = "s" * (threads > 1)
+    axes.set_xlabel(
+        f"milliseconds a user, {batch_size} {users} a search, "
+        f"{threads} thread{plural}"
+    )
+    figure.legend(
+        loc="outside lower center", ncols=3, frameon=False, fontsize="small"
+    )
     return figure
 
 

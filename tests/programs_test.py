@@ -12,7 +12,8 @@ from tests import worlds
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = (
-    "prepare", "train", "evaluate", "table1", "figure2", "ablations", "demo"
+    "prepare", "train", "evaluate", "table1", "figure2", "cost",
+    "ablations", "demo",
 )  # fmt: skip
 
 

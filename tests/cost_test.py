@@ -1,0 +1,172 @@
+"""Accuracy against cost: indexes against the scan, and the whole program."""
+
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import nearest
+from experiments import searches
+from jtm_tf import counting
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf import settings
+from jtm_tf import training
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from tests import worlds
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = 6
+TRAINED = ("youtube_dnn", "hsm", "tdm", "dnn", "jtm_h", "jtm")
+
+pytest.importorskip("faiss", reason="needs faiss-cpu, of the extra `bench`")
+needs_hnswlib = pytest.mark.skipif(
+    importlib.util.find_spec("hnswlib") is None,
+    reason="needs hnswlib, of the extra `bench`",
+)
+
+
+@pytest.fixture(name="runs", scope="module")
+def _runs(tmp_path_factory):
+    """Tiny runs of seed 3; that of jtm_j has not ended."""
+    folder = tmp_path_factory.mktemp("cost")
+    data_dir = worlds.prepare(folder)
+    data = interactions.load(data_dir)
+    config = settings.JointConfig(
+        seed=3,
+        joint_iterations=1,
+        embedding_dim=8,
+        windows=(3, 1),
+        hidden=(16,),
+        visits="no",
+        num_results=RESULTS,
+        beam_width=RESULTS,
+        cuts=(),
+        training=training.TrainingConfig(batch_size=64, negatives=10),
+    )
+    for method in TRAINED:
+        joint.run(
+            dataclasses.replace(config, method=method),
+            data,
+            folder / "runs" / f"{method}-3",
+            joint.RunOptions(data_dir=str(data_dir)),
+        )
+    counting.run(
+        counting.CountingConfig(
+            "item_cf", seed=3, num_results=RESULTS, cuts=()
+        ),
+        data,
+        folder / "runs" / "item_cf-3",
+        data_dir=str(data_dir),
+    )
+    (folder / "runs" / "jtm_j-3").mkdir()
+    return folder / "runs"
+
+
+@pytest.fixture(name="product")
+def _product(runs):
+    """The product model, the test users and what its own scan gives them."""
+    folder = run_folder.RunFolder(runs / "youtube_dnn-3")
+    data = interactions.load(folder.read_config()["data_dir"])
+    model = judge.load_model(folder.model)
+    users = splits.held_out_users(data, "test", model.max_history)
+    items = judge.recommend_users(
+        model, users, num_results=RESULTS, beam_width=RESULTS
+    )
+    return folder, data, users, items
+
+
+def test_the_exact_index_is_the_scan_item_for_item(product):
+    folder, data, users, want = product
+    lines, _ = searches.lines(folder, data, num_results=RESULTS, threads=1)
+    exact = {line.name: line for line in lines}["youtube_dnn/flat"]
+    np.testing.assert_array_equal(exact.searches[None](users), want)
+    assert exact.knob is None and exact.build_seconds > 0
+
+
+@pytest.mark.parametrize(
+    "key", ["flat", "ivf", pytest.param("hnsw", marks=needs_hnswlib)]
+)
+def test_an_index_is_exact_at_its_last_setting(key):
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(101, 8)).astype(np.float32)
+    users = rng.normal(size=(40, 8)).astype(np.float32)
+    want = 1 + np.argsort(-users @ vectors[1:].T, axis=1)[:, :20]
+    index = nearest.INDEXES[key](vectors, threads=1)
+    found = [index.search(users, 20, x) for x in index.settings(20)]
+    right = [
+        np.mean([len(set(a) & set(b)) for a, b in zip(items, want)])
+        for items in found
+    ]
+    assert right == sorted(right)
+    if key == "ivf":  # eight of ten lists at last, one at first
+        assert np.any(found[0] == 0) and right[-1] > 17
+    else:
+        np.testing.assert_array_equal(found[-1], want)
+
+
+def run(*flags):
+    """Runs the program; returns its exit status, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cost", "--seed=3", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_program(runs, tmp_path):
+    out = tmp_path / "results" / "cost"
+    status, stdout, stderr = run(
+        f"--runs={runs}", f"--num_results={RESULTS}", f"--out={out}",
+        "--batch_size=4", "--timed_batches=1", "--rounds=1",
+    )  # fmt: skip
+    assert status == 0, stderr
+    assert stdout.splitlines() == [f"{out}.json", f"{out}.svg"]
+    report = json.loads(out.with_suffix(".json").read_text())
+    lines = {line["name"]: line for line in report["lines"]}
+    indexes = {f"youtube_dnn/{key}" for key in nearest.INDEXES}
+    absent = {"jtm_j": "unfinished", "tdm_cluster": "not trained"}
+    if importlib.util.find_spec("hnswlib") is None:
+        indexes.remove("youtube_dnn/hnsw")
+        absent["youtube_dnn/hnsw"] = "hnswlib is not installed"
+    assert set(lines) == {"item_cf", *TRAINED[1:]} | indexes
+    assert report["missing"] == absent
+    for name, why in absent.items():
+        assert f"{name} is left out: {why}." in stderr
+    assert (report["batch_size"], report["threads"]) == (4, 1)
+    assert report["num_items"] == 50
+
+    # A run's own test recall is found again, at its own beam.
+    for name, line in lines.items():
+        at = {point["setting"]: point for point in line["points"]}
+        method, _, index = name.partition("/")
+        metrics = run_folder.RunFolder(runs / f"{method}-3").read_metrics()
+        if index in ("", "flat"):
+            beam = metrics["test"]["beam_width"]
+            want = metrics["test"]["recall"]
+            assert at[beam]["recall"] == pytest.approx(want, abs=1e-6), name
+        assert all(p["milliseconds"] > 0 for p in line["points"])
+    assert [p["setting"] for p in lines["jtm"]["points"]] == [3, 6, 12, 24]
+    (scan,) = lines["dnn"]["points"]
+    assert scan["relative_to_dnn"] == 1
+    for point in lines["jtm"]["points"]:
+        ratio = point["milliseconds"] / scan["milliseconds"]
+        assert point["relative_to_dnn"] == pytest.approx(ratio, rel=1e-2)
+    assert "<svg" in out.with_suffix(".svg").read_text()
+
+
+def test_without_runs(runs, tmp_path):
+    status, _, stderr = run(f"--runs={tmp_path}", f"--out={tmp_path}/cost")
+    assert status == 1
+    assert "has no finished run METHOD-3" in stderr
+    assert not list(tmp_path.iterdir())
