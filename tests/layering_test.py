@@ -13,8 +13,10 @@ ROWS = [
     ["tree", "assignment", "evaluation", "run_folder"]
     + ["data.interactions", "data.sources"],
     ["tree_init", "tree_cluster", "edge_weights"]
-    + ["data.splits", "data.synthetic", "data.amazon", "data.reading"],
-    ["tree_learning", "models.rules", "data.published", "data.tables"],
+    + ["data.splits", "data.synthetic", "data.market"]
+    + ["data.amazon", "data.reading"],
+    ["tree_learning", "models.rules"]
+    + ["data.published", "data.tables", "data.planted"],
     ["models.item_cf", "data.preparation"],
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],

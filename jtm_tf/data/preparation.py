@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from jtm_tf import files
 from jtm_tf.data import encoding
 from jtm_tf.data import interactions
+from jtm_tf.data import planted
 from jtm_tf.data import published
 from jtm_tf.data import reading
 from jtm_tf.data import skipping
@@ -35,6 +36,7 @@ READERS: dict[str, type[reading.Reader]] = {
     "complete_journey": published.CompleteJourney,
     "csv": tables.Csv,
     "parquet": tables.Parquet,
+    "planted": planted.Planted,
 }
 
 
@@ -45,12 +47,15 @@ class Config:
     Attributes:
         dataset: a name of `READERS`.
         data_dir: the folder to write.
-        input: the raw file; None for a data set that comes as a package.
+        input: the raw file; None for a data set that comes as a package or
+            is drawn.
         metadata: a second file that describes the items.
         columns: the source's column for each role, for csv and parquet.
         profile: further columns, properties of the user.
+        num_items: items of a planted market; by default its own number.
+        num_rows: rows of a planted market, likewise.
         min_interactions: users with fewer rows are dropped.
-        seed: decides the split of the users.
+        seed: decides the split of the users, and what is planted.
         validation_share: share of the users to validate on.
         test_share: share of the users to test on.
         max_bad_share: fail above this share of malformed rows.
@@ -63,6 +68,8 @@ class Config:
     metadata: str | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     profile: tuple[str, ...] = ()
+    num_items: int | None = None
+    num_rows: int | None = None
     min_interactions: int = 10
     seed: int = 0
     validation_share: float = 0.1
@@ -86,7 +93,7 @@ class Config:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the content, as it stands in the manifest."""
+        """Returns what decides the content; a reader may add to it."""
         return {
             "dataset": self.dataset,
             "columns": dict(self.columns),
@@ -118,14 +125,21 @@ def run(
     """
     began = time.monotonic()
     options = reading.Options(
-        config.input, config.metadata, config.columns, config.profile
+        config.input,
+        config.metadata,
+        config.columns,
+        config.profile,
+        config.num_items,
+        config.num_rows,
+        config.seed,
     )
     reader = READERS[config.dataset](options)
+    settings = config.settings() | reader.settings()
     source = [sources.fingerprint(path) for path in reader.paths]
     if not config.overwrite:
         standing = interactions.read_manifest(config.data_dir)
         if standing is not None:
-            _refuse_difference(config, standing, source)
+            _refuse_difference(config, settings, standing, source)
             interactions.check(config.data_dir, standing)
             return standing, False
 
@@ -155,7 +169,7 @@ def run(
             "skipped": skipped.counts,
             **counts,
         },
-        "settings": config.settings(),
+        "settings": settings,
         "source": source,
         "skipped": skipped.examples,
         "timings": {
@@ -309,10 +323,13 @@ def _refuse_bad(
 
 
 def _refuse_difference(
-    config: Config, standing: Mapping[str, Any], source: list[dict[str, Any]]
+    config: Config,
+    settings: Mapping[str, Any],
+    standing: Mapping[str, Any],
+    source: list[dict[str, Any]],
 ) -> None:
     """Raises where a finished folder is not what this run would write."""
-    old, new = standing["settings"], config.settings()
+    old, new = standing["settings"], settings
     differences = [
         f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())

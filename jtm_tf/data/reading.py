@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,12 +33,18 @@ class Options:
         metadata: a second file that describes the items.
         columns: the source's column for a role of `ROLES`.
         profile: further columns, properties of the user.
+        num_items: of a source that is drawn.
+        num_rows: of a source that is drawn.
+        seed: of a source that is drawn.
     """
 
     input: str | None = None
     metadata: str | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     profile: tuple[str, ...] = ()
+    num_items: int | None = None
+    num_rows: int | None = None
+    seed: int = 0
 
 
 class Reader(abc.ABC):
@@ -56,8 +63,11 @@ class Reader(abc.ABC):
     infer_integers = True
 
     def __init__(self, options: Options):
-        for name in ("metadata", "columns", "profile"):
-            if getattr(options, name) and name not in self.takes:
+        for name in (
+            "metadata", "columns", "profile", "num_items", "num_rows",
+        ):  # fmt: skip
+            given = getattr(options, name) not in (None, "", {}, ())
+            if given and name not in self.takes:
                 raise ValueError(
                     f"--{name} means nothing to this dataset; it takes "
                     f"{['--input', *('--' + t for t in self.takes)]}. For "
@@ -74,6 +84,10 @@ class Reader(abc.ABC):
         if self.options.input is None:
             raise ValueError(f"--input is missing. {self.home}".strip())
         return [pathlib.Path(self.options.input)]
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides the rows beside the files and the options."""
+        return {}
 
     @abc.abstractmethod
     def rows(self, skipped: skipping.SkipLog) -> Iterator[pa.RecordBatch]:
