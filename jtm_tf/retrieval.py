@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_ops
-from jtm_tf.types import PAD, ScoreFn
+from jtm_tf.types import PAD, LiveFn, ScoreFn
 
 
 class TreeRetriever(tf.Module):
@@ -88,9 +88,23 @@ class TreeRetriever(tf.Module):
         self.recommend = tf.function(self._recommend, input_signature=users)
         self.beams = tf.function(self._beams, input_signature=users)
 
-    def _recommend(self, history):
-        """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
-        nodes, scores = self._walk(history)[-1]
+    def search(
+        self, history: tf.Tensor, live: LiveFn | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Recommends within a graph of the caller's, under a filter or none.
+
+        With k >= M a row gets M items whenever M are allowed: every node that
+        is entered has one below it, so that no place in the beam is wasted.
+
+        Args:
+            history: [B, T] items.
+            live: tells which nodes may be entered, all by default.
+
+        Returns:
+            ([B, M] items, [B, M] scores), best first; PAD, with the least
+            finite score, fills rows that have fewer.
+        """
+        nodes, scores = self._walk(history, live)[-1]
         return _ranked_items(
             scores,
             tf.gather(self._leaf_items, nodes - self._first_leaf),
@@ -107,7 +121,11 @@ class TreeRetriever(tf.Module):
             beams.append(tf.where(found > scores.dtype.min, nodes, PAD))
         return beams
 
-    def _walk(self, history):
+    def _recommend(self, history):
+        """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
+        return self.search(history)
+
+    def _walk(self, history, live=None):
         """Returns the scored nodes and their ranks, [B, W] each, by level."""
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
         above = None  # ranks of the parents, [B, W / b]
@@ -118,9 +136,11 @@ class TreeRetriever(tf.Module):
                 scores += self.path_weight * tf.repeat(
                     above, self._branching, axis=1
                 )
-            if level in self._with_holes:
-                live = tf.gather(self._occupied, nodes)
-                scores = tf.where(live, scores, scores.dtype.min)
+            if live is not None:
+                scores = tf.where(live(nodes, level), scores, scores.dtype.min)
+            elif level in self._with_holes:
+                occupied = tf.gather(self._occupied, nodes)
+                scores = tf.where(occupied, scores, scores.dtype.min)
             walked.append((nodes, scores))
             if level < self._max_level:
                 kept = min(self.beam_width, nodes.shape[1])
@@ -164,12 +184,21 @@ class ScanRetriever(tf.Module):
 
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
+        return self.search(history)
+
+    def search(
+        self, history: tf.Tensor, live: LiveFn | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Recommends as `TreeRetriever.search` does; `live` sees leaves."""
         batch, kept = tf.shape(history)[0], self.num_results
 
         def scan_chunk(first, best_items, best_scores):
             leaves = self._leaves[first : first + self._chunk]
             nodes = tf.repeat(leaves[None], batch, 0)
             scores = self._score_fn(history, nodes, self._level)
+            if live is not None:
+                allowed = live(nodes, self._level)
+                scores = tf.where(allowed, scores, scores.dtype.min)
             items = tf.gather(self._leaf_items, nodes - self._first_leaf)
             return first + self._chunk, *_ranked_items(
                 tf.concat([best_scores, scores], 1),

@@ -26,3 +26,7 @@ LogProbFn = Callable[[Array, Array, int], Array]
 # Recommends: [B, T] history items -> ([B, M] items, [B, M] scores), best first;
 # PAD items fill rows that have fewer than M answers.
 RecommendFn = Callable[[Array], tuple[Array, Array]]
+
+# Tells which nodes a search may enter, row by row: ([B, W] nodes, level) ->
+# [B, W] bool. A node may be entered if an item below it may be returned.
+LiveFn = Callable[[Array, int], Array]

@@ -91,6 +91,38 @@ def test_beam_search_is_exact_on_a_max_heap(
     )
 
 
+@pytest.mark.parametrize("path_weight", [0.0, 0.5])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_filter_wastes_no_place(path_weight, flat):
+    """A beam of M finds M items, if so many are allowed, and no others."""
+    tree = holey_tree(20, branching=2, max_level=5, seed=3)
+    allowed = np.random.default_rng(4).random((USERS, 21)) < 0.3
+    allowed[0], allowed[:, PAD] = False, False
+    live_nodes = np.zeros((USERS, tree.num_codes), bool)
+    for level in range(tree.max_level + 1):
+        for row in range(USERS):
+            live_nodes[row, tree.ancestors(level)[allowed[row]]] = True
+
+    def live(nodes, level):
+        del level
+        return tf.gather(live_nodes, nodes, batch_dims=1)
+
+    score_fn = table_score_fn(max_heap(tree, seed=1))
+    shared = {"num_results": 4, "user_width": HISTORY}
+    search = (
+        retrieval.ScanRetriever(score_fn, tree, chunk=7, **shared)
+        if flat
+        else retrieval.TreeRetriever(
+            score_fn, tree, beam_width=4, path_weight=path_weight, **shared
+        )
+    )
+    items = search.search(users(*range(1, USERS + 1)), live)[0].numpy()
+    for row, found in enumerate(items):
+        found = found[found != PAD]
+        assert np.all(allowed[row, found])
+        assert len(set(found)) == min(4, np.count_nonzero(allowed[row]))
+
+
 @pytest.mark.parametrize("num_items", [1, 5, 100])
 @pytest.mark.parametrize("num_results", [1, 150])
 def test_scan_sorts_all_items(num_items, num_results):

@@ -50,5 +50,5 @@ class HSM(tree_model.TreeModel):
         logits = super().score(history, nodes, level)
         live = tf.gather(self.occupied.value, nodes)
         logits = tf.where(live, logits, tree_model.NEVER)
-        families = tf.reshape(logits, [tf.shape(nodes)[0], -1, self.branching])
+        families = tf.reshape(logits, [-1, self.branching])
         return tf.reshape(tf.nn.log_softmax(families), tf.shape(nodes))
