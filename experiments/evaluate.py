@@ -9,9 +9,8 @@ import json
 from absl import flags
 
 from experiments import program
+from experiments import trained
 from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf.data import interactions
 from jtm_tf.data import splits
 
 _RUN_DIR = flags.DEFINE_string(
@@ -40,28 +39,14 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
-    folder = run_folder.RunFolder(_RUN_DIR.value)
-    config = folder.read_config()
-    if not folder.model.exists():
-        raise FileNotFoundError(
-            f"{folder.path} has no model yet: its first iteration has not "
-            "ended. Start experiments.train again with the same command."
-        )
-    data = interactions.load(_DATA_DIR.value or config["data_dir"])
-    if data.manifest["fingerprint"] != config["data"]:
-        raise ValueError(
-            "The prepared data differ from those of the run: fingerprint "
-            f"{data.manifest['fingerprint']} against {config['data']}. Give "
-            "the right folder as --data_dir, or train again."
-        )
-    model = judge.load_model(folder.model)
+    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
     result = judge.judge_model(
-        model,
+        run.model,
         splits.held_out_users(
-            data,
+            run.data,
             _SPLIT.value,
-            model.max_history,
-            config["config"]["profile"],
+            run.model.max_history,
+            run.settings["profile"],
         ),
         num_results=_NUM_RESULTS.value,
         beam_width=_BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,

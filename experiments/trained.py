@@ -1,0 +1,69 @@
+"""A finished run as other programs need it: model, data and how it was made."""
+
+import dataclasses
+from typing import Any
+
+from jtm_tf import counting
+from jtm_tf import files
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.models import tree_model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """The best model of a run, with its data.
+
+    Attributes:
+        model: with its tree.
+        data: what it was trained on.
+        config: config.json of the run.
+        metrics: metrics.json of the run.
+    """
+
+    model: tree_model.TreeModel
+    data: interactions.Interactions
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The `settings.JointConfig` of the run, as JSON values."""
+        return self.config["config"]
+
+
+def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
+    """Loads a run's best model and its data.
+
+    Args:
+        run_dir: the --out_dir of experiments.train.
+        data_dir: the prepared data, where they were in training by default.
+
+    Raises:
+        FileNotFoundError: there is no run, or no model or data yet.
+        ValueError: the run never has a model, or the data are others.
+    """
+    folder = run_folder.RunFolder(run_dir)
+    config = folder.read_config()
+    method = config["config"]["method"]
+    if method in counting.METHODS:
+        raise ValueError(
+            f"{folder.path} has no model: {method} only counts, and its "
+            "metrics.json is all there is."
+        )
+    if not folder.model.exists():
+        raise FileNotFoundError(
+            f"{folder.path} has no model yet: its first iteration has not "
+            "ended. Start experiments.train again with the same command."
+        )
+    data = interactions.load(data_dir or config["data_dir"])
+    if data.manifest["fingerprint"] != config["data"]:
+        raise ValueError(
+            "The prepared data differ from those of the run: fingerprint "
+            f"{data.manifest['fingerprint']} against {config['data']}. Give "
+            "the right folder as --data_dir, or train again."
+        )
+    return TrainedRun(
+        judge.load_model(folder.model), data, config, folder.read_metrics()
+    )
