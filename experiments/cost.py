@@ -9,7 +9,7 @@ at all items; YouTube product-DNN computes the users' vectors and asks faiss,
 exactly and by inverted lists, and hnswlib. All run in turns in one process,
 with --threads threads each, so the ratios hold where the times do not. --runs
 has METHOD-SEED as experiments.table1 makes them; what is not there or
-unfinished is left out and noted. Needs the extra `bench`.
+unfinished is left out and noted. Needs the extra `cost`.
 """
 
 import logging as python_logging

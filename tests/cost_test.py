@@ -26,10 +26,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = 6
 TRAINED = ("youtube_dnn", "hsm", "tdm", "dnn", "jtm_h", "jtm")
 
-pytest.importorskip("faiss", reason="needs faiss-cpu, of the extra `bench`")
+pytest.importorskip("faiss", reason="needs faiss-cpu, of the extra `cost`")
 needs_hnswlib = pytest.mark.skipif(
     importlib.util.find_spec("hnswlib") is None,
-    reason="needs hnswlib, of the extra `bench`",
+    reason="needs hnswlib, of the extra `cost`",
 )
 
 

@@ -1,0 +1,127 @@
+"""Exports the best model of a run as a SavedModel of stock TensorFlow ops.
+
+    python -m export.export_model --run_dir=RUN --export_dir=BASE
+
+Writes BASE/<version>, for TensorFlow Serving or `tf.saved_model.load`; the
+version appears by one rename when all of it is written and has been read
+back. BASE/<version>/model_card.md says how to speak to it. Prints JSON last.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+from absl import flags
+
+from experiments import program
+from experiments import trained
+from export import model_card
+from export import saved_model
+from export import versions
+from export import warmup
+
+_DEFAULT = saved_model.ServingConfig()
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "The --out_dir of experiments.train.", required=True
+)
+_EXPORT_DIR = flags.DEFINE_string(
+    "export_dir",
+    None,
+    "Where versions are written; its name is the served model's.",
+    required=True,
+)
+_VERSION = flags.DEFINE_integer(
+    "version",
+    None,
+    "Number of the version, one that does not exist; the next one if not "
+    "given.",
+    lower_bound=1,
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "The prepared data, if it has moved since training."
+)
+_BEAM_WIDTH = flags.DEFINE_integer(
+    "beam_width",
+    _DEFAULT.beam_width,
+    "Nodes that the search keeps on each level; fewer are faster and find "
+    "less.",
+    lower_bound=1,
+)
+_NUM_RESULTS = flags.DEFINE_integer(
+    "num_results",
+    _DEFAULT.num_results,
+    "M, the items returned to a user.",
+    lower_bound=1,
+)
+_WARMUP = flags.DEFINE_bool(
+    "warmup", True, "Write requests that warm a server up."
+)
+_MAX_HISTORY = flags.DEFINE_integer(
+    "max_history",
+    None,
+    "The longest history that clients will send, to warm up with; what the "
+    "model sees of it if not given.",
+    lower_bound=1,
+)
+_MAX_EXCLUSIONS = flags.DEFINE_integer(
+    "max_exclusions",
+    100,
+    "The most items that clients will exclude, to warm up with.",
+    lower_bound=0,
+)
+
+# How much of the answer to an empty history is shown on the card.
+_SHOWN = 10
+
+
+def _answer_to_nobody(
+    folder: pathlib.Path, served: saved_model.ServedModel
+) -> dict[str, list[Any]]:
+    """Returns what a written SavedModel recommends on an empty history."""
+    recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
+    profile = {name: tf.constant([""]) for name in served.profile.inputs}
+    nothing = tf.zeros([1, 0], served.items.dtype)
+    answer = recommend(history=nothing, **profile)
+    items, scores = (
+        answer[name][0, :_SHOWN].numpy().tolist()
+        for name in ("item_ids", "scores")
+    )
+    if served.items.dtype is tf.string:
+        items = [item.decode() for item in items]
+    return {"item_ids": items, "scores": scores}
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    tf.get_logger().setLevel("WARNING")  # else it names every file it writes
+    base = pathlib.Path(_EXPORT_DIR.value).resolve()
+    version = versions.choose(base, _VERSION.value)
+    config = saved_model.ServingConfig(_BEAM_WIDTH.value, _NUM_RESULTS.value)
+    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+    served = saved_model.ServedModel(
+        run.model, run.data, profile=run.settings["profile"], config=config
+    )
+    with versions.publishing(base, version) as folder:
+        served.save(folder)
+        if _WARMUP.value:
+            made = warmup.requests(
+                served,
+                max_history=_MAX_HISTORY.value or served.max_history,
+                max_exclusions=_MAX_EXCLUSIONS.value,
+            )
+            warmup.write(folder, made, model_name=base.name)
+        card = model_card.describe(
+            run,
+            served,
+            name=base.name,
+            version=version,
+            nobody=_answer_to_nobody(folder, served),
+        )
+        model_card.write(folder, card)
+    print(json.dumps({"version": version, "path": str(base / str(version))}))
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,213 @@
+"""The signatures of an exported model, built from stock TensorFlow ops.
+
+Inputs share dimension 0, the batch, so that a server can join requests; all
+are named and all outputs are named. A client speaks in raw ids, as
+items.parquet has them.
+
+recommend, also serving_default: the best M items of each user.
+recommend_filtered: the same without some items and within some categories;
+    the filter acts inside the search, so M items come whenever M are allowed.
+score: the rank of given items.
+explain: the best items with the nodes of their paths and those nodes' scores.
+
+What is missing, be it an item, a place in a short answer or a candidate that
+nobody knows, has the pad id and the least finite float32 as its score.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from export import filters
+from export import paths
+from export import vocabulary
+from jtm_tf import files
+from jtm_tf import judge
+from jtm_tf.data import interactions
+from jtm_tf.models import tree_model
+from jtm_tf.types import PAD
+
+MISSING = float(tf.float32.min)
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingConfig:
+    """How an exported model searches.
+
+    Attributes:
+        beam_width: k, nodes kept on each level; of no effect on a flat tree.
+        num_results: M, at most `beam_width`: with fewer nodes than results a
+            filter might leave an answer short.
+    """
+
+    beam_width: int = 400
+    num_results: int = 200
+
+    def __post_init__(self):
+        if not 1 <= self.num_results <= self.beam_width:
+            raise ValueError(
+                "num_results must be in [1, beam_width]; got num_results="
+                f"{self.num_results} and beam_width={self.beam_width}."
+            )
+
+
+class ServedModel:
+    """A trained model with all it needs to answer clients.
+
+    Args:
+        model: with its tree.
+        data: the prepared data it was trained on.
+        profile: the profile columns it was trained on, in order.
+        config: how to search.
+
+    Attributes:
+        model: the trained model.
+        config: how it searches.
+        items: the items' vocabulary.
+        profile: the profile's vocabulary.
+        categories: the categories' vocabulary.
+        max_history: T; of a longer history the newest T known items count.
+        signatures: name to concrete function.
+
+    Raises:
+        ValueError: model and data do not fit.
+    """
+
+    def __init__(
+        self,
+        model: tree_model.TreeModel,
+        data: interactions.Interactions,
+        *,
+        profile: Sequence[str] = (),
+        config: ServingConfig = ServingConfig(),
+    ):
+        have = (data.num_items, len(profile))
+        want = (model.num_items, len(model.profile_sizes))
+        if have != want:
+            raise ValueError(
+                "The model was trained on (items, profile columns) "
+                f"{want}; the data have {have}."
+            )
+        self.config, self.max_history = config, model.max_history
+        self.items = vocabulary.ItemVocabulary(data.items["raw_id"])
+        self.profile = vocabulary.ProfileVocabulary(data, profile)
+        self.categories = vocabulary.CategoryVocabulary(
+            data.categories(), data.num_items
+        )
+        self._filter = filters.ItemFilter(model.tree, self.categories)
+        self.model = model
+        self._search = judge.retriever(
+            model,
+            num_results=config.num_results,
+            beam_width=config.beam_width,
+        )
+        ids = tf.TensorSpec([None, None], self.items.dtype)
+        names = tf.TensorSpec([None, None], tf.string)
+        user = {"history": ids}
+        for name in self.profile.inputs:
+            user[name] = tf.TensorSpec([None], tf.string)
+        recommend = _concrete(self._recommend, user)
+        self.signatures = {
+            "serving_default": recommend,
+            "recommend": recommend,
+            "recommend_filtered": _concrete(
+                self._recommend_filtered,
+                {**user, "exclude": ids, "allow_categories": names},
+            ),
+            "score": _concrete(self._score, {**user, "candidates": ids}),
+            "explain": _concrete(self._explain, user),
+        }
+
+    def save(self, folder: files.Path) -> None:
+        """Writes the SavedModel into a folder."""
+        # What the signatures read, and nothing else: TensorFlow would save
+        # the functions of model and search too.
+        module = tf.Module()
+        module.theta = [variable.value for variable in self.model.variables]
+        module.vocabularies = [self.items, self.profile, self.categories]
+        module.filter = self._filter
+        tf.saved_model.save(module, str(folder), signatures=self.signatures)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns inputs and outputs of each signature, with dtype, shape."""
+        return {
+            name: {
+                "inputs": _described(function.structured_input_signature[1]),
+                "outputs": _described(function.structured_outputs),
+            }
+            for name, function in self.signatures.items()
+        }
+
+    def _recommend(self, inputs):
+        """Maps users to `item_ids` and `scores`, [B, M] each."""
+        return self._answer(*self._search.search(self._users(inputs)))
+
+    def _recommend_filtered(self, inputs):
+        """Does the same among the items that are allowed and not excluded."""
+        live = self._filter.live_fn(
+            self.items.items(inputs["exclude"]), inputs["allow_categories"]
+        )
+        return self._answer(*self._search.search(self._users(inputs), live))
+
+    def _score(self, inputs):
+        """Maps users and `candidates`, [B, W] ids, to `scores`, [B, W]."""
+        items = self.items.items(inputs["candidates"])
+        scores = self._path_scores(self._users(inputs), items)[1]
+        scores = paths.rank(self.model, scores)
+        return {"scores": tf.where(items != PAD, scores, MISSING)}
+
+    def _explain(self, inputs):
+        """Adds `path_nodes` and `path_scores`, [B, M, L], to `recommend`."""
+        users = self._users(inputs)
+        items, ranks = self._search.search(users)
+        nodes, scores = self._path_scores(users, items)
+        found = (items != PAD)[..., None]
+        return {
+            **self._answer(items, ranks),
+            "path_nodes": tf.where(found, nodes, PAD),
+            "path_scores": tf.where(found, scores, MISSING),
+        }
+
+    def _users(self, inputs):
+        """Returns users as the model sees them, [B, user_width] int32."""
+        history = self.items.history(inputs["history"], self.max_history)
+        if not self.profile.inputs:
+            return history
+        codes = self.profile.codes(
+            [inputs[name] for name in self.profile.inputs]
+        )
+        return tf.concat([history, codes], 1)
+
+    def _path_scores(self, users, items):
+        """Returns path nodes and their scores; those of PAD mean nothing."""
+        # There is no path to score for PAD: any item stands in for it.
+        nodes = paths.path_nodes(self.model, tf.maximum(items, 1))
+        return nodes, paths.path_scores(self.model, users, nodes)
+
+    def _answer(self, items, scores):
+        """Names a search's results, items as raw ids."""
+        scores = tf.where(items != PAD, scores, MISSING)
+        return {"item_ids": self.items.raw_ids(items), "scores": scores}
+
+
+def _concrete(graph, inputs: Mapping[str, tf.TensorSpec]):
+    """Traces a graph of named tensors with inputs of these kinds."""
+
+    def call(**tensors):
+        return graph(tensors)
+
+    specs = {
+        name: tf.TensorSpec(spec.shape, spec.dtype, name)
+        for name, spec in inputs.items()
+    }
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
+
+
+def _described(specs):
+    """Returns dtype and shape of each named tensor, for people and JSON."""
+    return {
+        name: {"dtype": spec.dtype.name, "shape": list(spec.shape)}
+        for name, spec in specs.items()
+    }

@@ -1,0 +1,273 @@
+"""Tests of `export`: what is evaluated is what is exported."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import op_def_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+from tensorflow_serving.apis import prediction_log_pb2
+
+from experiments import trained
+from export import saved_model
+from export import versions
+from export import warmup
+from jtm_tf import counting
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+from tests import joint_test
+from tests import served_models
+from tests import worlds
+from tests.programs_test import ROOT, the_error
+
+HISTORY = served_models.HISTORY
+
+# Runs where no module of this project can be imported.
+STRANGER = """
+import sys
+import numpy as np
+
+class Nothing:
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("jtm_tf", "export", "experiments"):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Nothing())
+import tensorflow as tf
+try:
+    import jtm_tf
+except ImportError:
+    pass
+else:
+    raise AssertionError("jtm_tf can be imported")
+for folder in sys.argv[1:]:
+    inputs = dict(np.load(folder + "/../in.npz", allow_pickle=False))
+    inputs = {
+        name: tf.constant(x.astype(object) if x.dtype.kind == "U" else x)
+        for name, x in inputs.items()
+    }
+    recommend = tf.saved_model.load(folder).signatures["serving_default"]
+    np.save(folder + "/../out.npy", recommend(**inputs)["item_ids"].numpy())
+"""
+
+
+def export(*flags):
+    """Runs the program; returns its exit status, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "export.export_model", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def named(data):
+    """Returns the data with strings as ids and a profile of users."""
+    ids = pa.array([f"item-{i}" for i in range(1, data.num_items + 1)])
+    tastes = pa.array([("sweet", "sour", None)[i % 3] for i in
+                       range(data.num_users)])  # fmt: skip
+    return dataclasses.replace(
+        data,
+        items=data.items.set_column(1, "raw_id", ids),
+        users=data.users.append_column("taste", tastes),
+    )
+
+
+@pytest.fixture(name="data_dir", scope="module")
+def _data_dir(tmp_path_factory):
+    return worlds.prepare(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(data_dir):
+    return interactions.load(data_dir)
+
+
+@pytest.fixture(name="run_dir", scope="module")
+def _run_dir(data, data_dir, tmp_path_factory):
+    """A run of JTM."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    config = dataclasses.replace(joint_test.TINY, joint_iterations=1)
+    joint.run(config, data, folder, joint.RunOptions(data_dir=str(data_dir)))
+    return folder
+
+
+@pytest.fixture(name="exported", scope="module")
+def _exported(run_dir, tmp_path_factory):
+    """What the program makes of it: BASE, of one version."""
+    base = tmp_path_factory.mktemp("served") / "jtm"
+    status, stdout, stderr = export(
+        f"--run_dir={run_dir}", f"--export_dir={base}", "--beam_width=8",
+        "--num_results=5",
+    )  # fmt: skip
+    assert (status, stderr) == (0, "")
+    assert json.loads(stdout) == {"version": 1, "path": str(base / "1")}
+    return base
+
+
+def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
+    model = judge.load_model(run_folder.RunFolder(run_dir).model)
+    users = splits.held_out_users(data, "test", model.max_history)
+    raw_ids = np.append(0, data.items["raw_id"].to_numpy())
+    with_names = named(data)
+    styled = served_models.untrained(path_weight=0.5, profile_sizes=(3,))
+    styled_users = splits.held_out_users(
+        with_names, "test", HISTORY, ("taste",)
+    )
+    names = np.array(["", *with_names.items["raw_id"].to_pylist()])
+    tastes = np.array(["", *with_names.profile_values("taste")])
+    second = tmp_path / "names" / "1"
+    config = saved_model.ServingConfig(beam_width=8, num_results=5)
+    saved_model.ServedModel(
+        styled, with_names, profile=("taste",), config=config
+    ).save(second)
+
+    np.savez(exported / "in.npz", history=raw_ids[users.history])
+    np.savez(
+        tmp_path / "names" / "in.npz",
+        history=names[styled_users.history[:, :HISTORY]],
+        profile_taste=tastes[styled_users.history[:, HISTORY]],
+    )
+    subprocess.run(
+        [sys.executable, "-c", STRANGER, str(exported / "1"), str(second)],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        check=True,
+    )
+    for vocabulary, folder, judged, known in (
+        (raw_ids, exported, model, users),
+        (names.astype(object), tmp_path / "names", styled, styled_users),
+    ):
+        want = judge.recommend_users(
+            judged, known, num_results=5, beam_width=8
+        )
+        assert np.all(want != PAD)
+        got = np.load(folder / "out.npy", allow_pickle=True)
+        if got.dtype == object:
+            got = np.vectorize(bytes.decode, otypes=[object])(got)
+        np.testing.assert_array_equal(got, vocabulary[want])
+
+
+def test_only_stock_ops(exported):
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((exported / "1" / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    own = {function.signature.name for function in graph.library.function}
+    nodes = list(graph.node)
+    for function in graph.library.function:
+        nodes.extend(function.node_def)
+    ops = {node.op for node in nodes} - own
+    assert {"TopKV2", "LookupTableFindV2", "LowerBound"} <= ops
+    for op in ops:
+        assert not op.endswith("PyFunc") and "PyFunc" not in op, op
+        assert isinstance(op_def_registry.get(op), op_def_pb2.OpDef), op
+
+
+def test_a_version_describes_itself(data, exported, run_dir):
+    folder = exported / "1"
+    assert {path.name for path in folder.iterdir()} >= {
+        "saved_model.pb", "variables", "assets.extra", "model_card.json",
+        "model_card.md",
+    }  # fmt: skip
+    card = json.loads((folder / "model_card.json").read_text())
+    assert card["data"]["fingerprint"] == data.manifest["fingerprint"]
+    metrics = run_folder.RunFolder(run_dir).read_metrics()
+    assert card["metrics"]["test"] == metrics["test"]
+    loaded = tf.saved_model.load(str(folder)).signatures
+    assert set(card["signatures"]) == set(loaded)
+    for name, sides in card["signatures"].items():
+        for key, spec in sides["outputs"].items():
+            want = loaded[name].structured_outputs[key]
+            assert spec["dtype"] == want.dtype.name
+            assert spec["shape"] == want.shape.as_list()
+    markdown = (folder / "model_card.md").read_text()
+    for text in ("# jtm, version 1", "`exclude`", "Empty history", "recall"):
+        assert text in markdown
+    nobody = loaded["recommend"](history=tf.zeros([1, 0], tf.int64))
+    ids = nobody["item_ids"][0].numpy().tolist()
+    assert card["empty_history"]["item_ids"] == ids
+
+    asked = set()
+    for record in tf.data.TFRecordDataset(str(folder / warmup.PATH)):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        request = log.predict_log.request
+        inputs = {
+            name: tf.constant(tf.make_ndarray(proto))
+            for name, proto in request.inputs.items()
+        }
+        assert request.model_spec.name == "jtm"
+        loaded[request.model_spec.signature_name](**inputs)
+        asked.add(request.model_spec.signature_name)
+    assert asked == set(loaded)
+
+
+def test_versions(tmp_path):
+    assert versions.choose(tmp_path / "new") == 1
+    for name in ("2", "10", ".3.11", "draft"):
+        (tmp_path / name).mkdir()
+    assert versions.existing(tmp_path) == [2, 10]
+    assert versions.choose(tmp_path) == 11
+    assert versions.choose(tmp_path, 5) == 5
+    with pytest.raises(ValueError, match="version 10 already.* write 11"):
+        versions.choose(tmp_path, 10)
+
+
+def test_a_crash_leaves_no_version(tmp_path):
+    with pytest.raises(RuntimeError):
+        with versions.publishing(tmp_path, 3) as folder:
+            (folder / "saved_model.pb").write_bytes(b"half")
+            assert not versions.existing(tmp_path)
+            raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+    with versions.publishing(tmp_path, 3) as folder:
+        (folder / "whole").touch()
+    with pytest.raises(OSError):  # somebody else was faster
+        with versions.publishing(tmp_path, 3) as folder:
+            (folder / "late").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["3", "whole"]
+
+    killed = (
+        "import os, sys\nfrom export import versions\n"
+        "with versions.publishing(sys.argv[1], 4) as folder:\n"
+        "    (folder / 'saved_model.pb').write_bytes(b'half')\n"
+        "    os._exit(9)\n"
+    )
+    command = [sys.executable, "-c", killed, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 9
+    assert versions.existing(tmp_path) == [3]
+
+
+def test_refusals(data, exported, run_dir, data_dir, tmp_path):
+    there = f"--export_dir={exported}"
+    error = the_error(export(f"--run_dir={run_dir}", there, "--version=1"))
+    assert "has a version 1 already; leave --version out" in error
+
+    other = worlds.prepare(tmp_path / "other", seed=1)
+    with pytest.raises(ValueError, match="prepared data differ"):
+        trained.load(run_dir, other)
+
+    folder = run_folder.RunFolder(tmp_path / "run")
+    config = run_folder.RunFolder(run_dir).read_config()["config"]
+    folder.claim(config, data_fingerprint="x", data_dir=str(data_dir))
+    with pytest.raises(FileNotFoundError, match="has no model yet"):
+        trained.load(folder.path)
+
+    counted = tmp_path / "counted"
+    counting.run(counting.CountingConfig("popular"), data, counted)
+    with pytest.raises(ValueError, match="has no model: popular only counts"):
+        trained.load(counted)
+    assert versions.existing(exported) == [1]

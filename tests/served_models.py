@@ -1,0 +1,54 @@
+"""Models as they are served, without a folder, for tests of `export`."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import tree as tree_lib
+from jtm_tf.models import hsm
+from jtm_tf.models import tree_model
+
+ITEMS, HISTORY = 50, 4
+
+# Every kind of model that an export must serve: arguments of `untrained`.
+KINDS = {
+    "tdm": {"hierarchical": False, "branching": 3},
+    "jtm": {"path_weight": 0.5, "visits": True},
+    "attention": {"scorer": "attention"},
+    "hsm": {"model_type": hsm.HSM, "branching": 3},
+    "flat": {"branching": ITEMS, "scorer": "product"},
+}
+
+
+def untrained(*, model_type=tree_model.TreeModel, branching=2, **settings):
+    """Returns a model drawn at random, on a tree in random order."""
+    order = np.random.default_rng(0).permutation(ITEMS) + 1
+    tree = tree_lib.Tree.from_order(order, branching=branching)
+    keras.utils.set_random_seed(0)
+    model = model_type(
+        ITEMS,
+        tree.max_level,
+        branching,
+        embedding_dim=4,
+        windows=(HISTORY - 1, 1),
+        hidden=(8,),
+        **settings,
+    )
+    for variable in model.trainable_variables:  # set scores well apart
+        noise = keras.random.normal(variable.shape, seed=len(variable.path))
+        variable.assign(variable + noise)
+    model.set_tree(tree)
+    return model
+
+
+def call(served, signature, **inputs):
+    """Calls a signature with nested lists; returns NumPy arrays."""
+    function = served.signatures[signature]
+    specs = function.structured_input_signature[1]
+    answer = function(
+        **{
+            name: tf.constant(value, specs[name].dtype)
+            for name, value in inputs.items()
+        }
+    )
+    return {name: value.numpy() for name, value in answer.items()}

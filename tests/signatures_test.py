@@ -1,0 +1,263 @@
+"""Tests of the signatures: `export.saved_model`, and filters and paths in it.
+
+Here raw ids are the items themselves.
+"""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from export import saved_model
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import interactions
+from tests import worlds
+from tests.served_models import ITEMS, KINDS, call, untrained
+
+# As wide as any tree here: the search is exact.
+EXACT = saved_model.ServingConfig(ITEMS, 6)
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    """A world whose category paths are of any depth, across the trees."""
+    folder = worlds.prepare(tmp_path_factory.mktemp("world"))
+    paths = []
+    for i in range(ITEMS):
+        coarse, fine = f"c{i % 3}", f"c{i % 3}|f{i % 2}"
+        paths.append((fine, f"{fine}|x", coarse, None, fine)[i % 5])
+    data = interactions.load(folder)
+    items = data.items.set_column(
+        data.items.column_names.index("category"), "category", pa.array(paths)
+    )
+    return dataclasses.replace(data, items=items)
+
+
+@pytest.fixture(name="served", scope="module")
+def _served(data):
+    """A model of every kind."""
+    return {
+        name: saved_model.ServedModel(
+            untrained(**kind), data, config=EXACT
+        )
+        for name, kind in KINDS.items()
+    }
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_signatures_agree(served, data, name):
+    """A rank is the same however it is asked for, and rows are apart."""
+    one = served[name]
+    history = [[3, 9, 0, 4, 41, 12], [0] * 6, [999, 0, 0, 0, 0, 8]]
+    best = call(one, "recommend", history=history)
+    assert np.all(np.diff(best["scores"]) <= 0)
+    assert np.all(best["item_ids"] != 0)
+    for key, value in call(one, "serving_default", history=history).items():
+        np.testing.assert_array_equal(value, best[key])
+    everything = data.items["raw_id"].to_numpy()
+    scores = call(
+        one, "score", history=history, candidates=[[*everything, -7]] * 3
+    )["scores"]
+    assert np.all(scores[:, -1] == saved_model.MISSING)
+    np.testing.assert_allclose(
+        -np.sort(-scores)[:, : EXACT.num_results], best["scores"], atol=1e-4
+    )
+    why = call(one, "explain", history=history)
+    np.testing.assert_array_equal(why["item_ids"], best["item_ids"])
+    weight = 0.0 if name == "flat" else one.model.path_weight
+    levels = np.arange(why["path_scores"].shape[-1])
+    decay = np.power(weight, levels[::-1])
+    np.testing.assert_allclose(
+        why["path_scores"] @ decay, best["scores"], atol=1e-4
+    )
+    tree = one.model.tree
+    for below, above in zip(levels[1:], levels[:-1]):
+        np.testing.assert_array_equal(
+            tree_lib.parent(why["path_nodes"][..., below], tree.branching),
+            why["path_nodes"][..., above],
+        )
+    assert not np.any(tree.pi[best["item_ids"]] - why["path_nodes"][..., -1])
+    for row in range(len(history)):
+        alone = call(one, "recommend", history=history[row : row + 1])
+        np.testing.assert_array_equal(
+            alone["item_ids"][0], best["item_ids"][row]
+        )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_rows(served, name):
+    for signature, sides in served[name].describe().items():
+        inputs = {
+            key: np.zeros([0] * len(spec["shape"]))
+            for key, spec in sides["inputs"].items()
+        }
+        for value in inputs:
+            if value == "allow_categories":
+                inputs[value] = np.zeros([0, 0], str)
+        for key, value in call(served[name], signature, **inputs).items():
+            shape = [n or 0 for n in sides["outputs"][key]["shape"]]
+            assert list(value.shape) == shape
+
+
+def test_pads_stand_anywhere(served):
+    def best(*history):
+        answer = call(served["jtm"], "recommend", history=[history])
+        return [part.tolist() for part in answer.values()]
+
+    want = best(7, 1, 30, 2)
+    assert best(0, 7, 0, 0, 1, 30, 0, 2, 0) == want
+    assert best(7, 999, 1, 30, -1, 2) == want
+    assert best(5, 5, 7, 1, 30, 2) == want  # the newest four
+    assert best(7, 2, 30, 1) != want
+    assert best(30, 2) == best(0, 0, 30, 2)
+    assert best() == best(0) == best(999, 0)
+
+
+def allowed_items(data, exclude, allow):
+    """The oracle: raw ids, since here they are the items."""
+    asked = {name for name in allow if name}
+    return [
+        item
+        for item, path in enumerate(data.categories(), 1)
+        if item not in exclude
+        and (
+            not asked
+            or any(f"{path or ''}|".startswith(f"{name}|") for name in asked)
+        )
+    ]
+
+
+def filter_cases(data):
+    """Returns pairs of excluded items and allowed categories."""
+    inside = allowed_items(data, [], ["c1|f1"])
+    assert 1 < len(inside) < len(allowed_items(data, [], ["c1"]))
+    return [
+        ([], []),
+        ([0, 0, 777], [""]),
+        ([9] * ITEMS, []),
+        (range(1, ITEMS + 1, 2), []),
+        (range(1, ITEMS - 1), []),  # two are left
+        (range(1, ITEMS + 1), []),
+        ([], ["c0"]),
+        ([], ["f1"]),  # no prefix
+        ([4, 4, 9], ["c2|f1", "", "c0|f0"]),
+        (inside, ["c1|f1"]),
+        (inside, ["c1|f1", "c1", "c1|f1"]),
+        (inside[1:], ["nowhere", "c1|f1"]),
+        ([1], ["nowhere"]),
+        ([], ["c1|f1|x"]),
+    ]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_filters_against_brute_force(served, data, name):
+    cases = filter_cases(data)
+    rows = len(cases)
+    exclude = np.zeros([rows, ITEMS], np.int64)
+    allow = np.full([rows, 3], "", object)
+    for row, (items, categories) in enumerate(cases):
+        exclude[row, ITEMS - len(items) :] = items
+        allow[row, : len(categories)] = categories
+    history = np.random.default_rng(1).integers(0, ITEMS, [rows, 3])
+    got = call(
+        served[name], "recommend_filtered", history=history, exclude=exclude,
+        allow_categories=allow,
+    )  # fmt: skip
+    scores = call(
+        served[name], "score", history=history,
+        candidates=[range(1, ITEMS + 1)] * rows,
+    )["scores"]  # fmt: skip
+    for row, case in enumerate(cases):
+        want = allowed_items(data, *case)
+        found = got["item_ids"][row]
+        kept = min(EXACT.num_results, len(want))
+        assert set(found[:kept]) <= set(want) and len(set(found[:kept])) == kept
+        assert np.all(found[kept:] == 0)
+        assert np.all(got["scores"][row, kept:] == saved_model.MISSING)
+        best = -np.sort(-scores[row][np.array(want, int) - 1])[:kept]
+        np.testing.assert_allclose(got["scores"][row, :kept], best, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["tdm", "jtm", "hsm", "flat"])
+def test_as_many_results_as_are_allowed(data, name):
+    """Whatever is excluded, a narrow beam never runs dry."""
+    narrow = saved_model.ServedModel(
+        untrained(**KINDS[name]), data, config=saved_model.ServingConfig(5, 5)
+    )
+    rng = np.random.default_rng(2)
+    rows = 24
+    exclude = np.zeros([rows, ITEMS], np.int64)
+    allow = np.full([rows, 1], "", object)
+    for row, count in enumerate(rng.integers(0, ITEMS + 1, rows)):
+        exclude[row, :count] = rng.permutation(ITEMS)[:count] + 1
+        allow[row] = ["", "c0", "c1|f1"][row % 3]
+    got = call(
+        narrow, "recommend_filtered", history=rng.integers(0, ITEMS, [rows, 3]),
+        exclude=exclude, allow_categories=allow,
+    )["item_ids"]  # fmt: skip
+    for found, gone, names in zip(got, exclude, allow):
+        want = allowed_items(data, gone, names)
+        found = found[found != 0]
+        assert set(found) <= set(want)
+        assert len(set(found)) == len(found) == min(5, len(want))
+
+
+def test_awkward_ids(data):
+    """Zero may be an item; the empty string may not; no id repeats."""
+
+    def with_ids(ids):
+        items = data.items.set_column(1, "raw_id", pa.array(ids))
+        return dataclasses.replace(data, items=items)
+
+    zero = saved_model.ServedModel(
+        untrained(), with_ids(range(ITEMS)), config=EXACT
+    )
+    assert zero.items.pad == -1
+    answer = call(
+        zero, "recommend_filtered", history=[[0, -1]],
+        exclude=[range(1, ITEMS)], allow_categories=[[""]],
+    )["item_ids"]  # fmt: skip
+    assert answer.tolist() == [[0] + [-1] * 5]
+    letters = [f"i{i}" for i in range(ITEMS)]
+    with pytest.raises(ValueError, match="empty string as raw_id"):
+        saved_model.ServedModel(untrained(), with_ids(["", *letters[1:]]))
+    with pytest.raises(ValueError, match="must not repeat"):
+        saved_model.ServedModel(untrained(), with_ids(["i1", *letters[1:]]))
+
+
+def test_awkward_columns(data, tmp_path):
+    """No categories, names and values of any kind, a column of nothing."""
+    columns = {
+        "home size": pa.array([float(i % 3) for i in range(data.num_users)]),
+        "home-size": pa.nulls(data.num_users, pa.string()),
+    }
+    users = data.users
+    for name, column in columns.items():
+        users = users.append_column(name, column)
+    bare = dataclasses.replace(
+        data, items=data.items.drop_columns(["category"]), users=users
+    )
+    saved_model.ServedModel(
+        untrained(profile_sizes=(4, 1)), bare, profile=list(columns),
+        config=EXACT,
+    ).save(tmp_path)  # fmt: skip
+    loaded = tf.saved_model.load(str(tmp_path))
+    inputs = {
+        "history": tf.constant([[1], [1]], tf.int64),
+        "exclude": tf.zeros([2, 0], tf.int64),
+        "allow_categories": tf.constant([[""], ["c0"]]),
+        "profile_home_size": tf.constant(["1.0", "7"]),
+        "profile_home_size_": tf.constant(["", "x"]),
+    }
+    items = loaded.signatures["recommend_filtered"](**inputs)["item_ids"]
+    found = np.count_nonzero(items.numpy(), axis=1)
+    assert found.tolist() == [EXACT.num_results, 0]
+
+
+def test_settings_that_cannot_be(data):
+    with pytest.raises(ValueError, match="num_results=9 and beam_width=8"):
+        saved_model.ServingConfig(8, 9)
+    with pytest.raises(ValueError, match=r"trained on .* \(50, 0\)"):
+        saved_model.ServedModel(untrained(), data, profile=("taste",))
