@@ -2,9 +2,15 @@
 
 import pytest
 
+from jtm_tf import files
 from jtm_tf import run_folder
 
-CONFIG = {"method": "jtm", "windows": (2, 1), "training": {"rate": 0.1}}
+CONFIG = {
+    "method": "jtm",
+    "seed": 0,
+    "windows": (2, 1),
+    "training": {"rate": 0.1},
+}
 
 
 @pytest.fixture(name="folder")
@@ -16,7 +22,10 @@ def _folder(tmp_path):
 
 def test_the_same_run_may_come_back(folder):
     before = (folder.path / "config.json").read_bytes()
-    folder.claim(CONFIG, data_fingerprint="abc", data_dir="moved")
+    header = folder.claim(CONFIG, data_fingerprint="abc", data_dir="moved")
+    assert (header["method"], header["seed"]) == ("jtm", 0)
+    assert header["config"] == files.as_json(CONFIG)
+    assert header["data_fingerprint"] == "abc" and header["code"]
     assert (folder.path / "config.json").read_bytes() == before
 
 
