@@ -39,7 +39,7 @@ _DATA_DIR = flags.DEFINE_string(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of trees, weights and samples.")
 _JOINT_ITERATIONS = flags.DEFINE_integer(
-    "joint_iterations", 4, "Rounds of Algorithm 1.", lower_bound=1
+    "joint_iterations", 3, "Rounds of Algorithm 1.", lower_bound=1
 )
 _SAMPLES = flags.DEFINE_integer(
     "samples_per_iteration",
