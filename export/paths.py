@@ -7,7 +7,7 @@ search would come by them.
 
 import tensorflow as tf
 
-from jtm_tf import tree_ops
+from jtm_tf.models import layers
 from jtm_tf.models import tree_model
 
 
@@ -19,15 +19,7 @@ def levels(model: tree_model.TreeModel) -> range:
 def path_nodes(model: tree_model.TreeModel, items: tf.Tensor) -> tf.Tensor:
     """Maps [B, W] items to the nodes above them, [B, W, L] int32."""
     leaves = tf.gather(model.pi.value, items)
-    lifted = [
-        tree_ops.ancestor(
-            leaves,
-            from_level=model.max_level,
-            to_level=level,
-            branching=model.branching,
-        )
-        for level in levels(model)
-    ]
+    lifted = [layers.lift(leaves, level, model) for level in levels(model)]
     return tf.stack(lifted, -1)
 
 

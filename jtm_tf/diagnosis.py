@@ -39,20 +39,17 @@ def level_recall(
     tree = model.tree
     owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
     sizes = np.diff(users.truth_offsets)
+    starts = np.arange(0, len(users), batch_size)
     batches = [
         [kept.numpy() for kept in beams(tf.constant(users.history[i:j]))]
-        for i, j in _batches(len(users), batch_size)
+        for i, j in zip(starts, starts + batch_size)
     ]
+    width = tree_lib.num_codes(tree.max_level, tree.branching)
     recall = {}
     for place, level in enumerate(search.levels):
         kept = np.concatenate([batch[place] for batch in batches])
-        width = tree_lib.num_codes(tree.max_level, tree.branching)
         pairs = np.arange(len(users))[:, None] * width + kept
         wanted = owner * width + tree.ancestors(level)[users.truth]
         hits = np.bincount(owner[np.isin(wanted, pairs)], minlength=len(sizes))
         recall[level] = float(np.mean(hits / sizes))
     return recall
-
-
-def _batches(size, batch_size):
-    return [(i, i + batch_size) for i in range(0, size, batch_size)]

@@ -5,6 +5,9 @@ top k nodes of a level lie below the top k of the level above, so the search
 is exact after scoring O(k b log_b N) nodes; the scan scores all N leaves.
 """
 
+import itertools
+
+import numpy as np
 import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
@@ -62,7 +65,15 @@ class TreeRetriever(tf.Module):
         self._score_fn = score_fn
         self._max_level, self._branching = tree.max_level, tree.branching
         levels = range(tree.max_level + 1)
-        occupied = [tree.occupied(level) for level in levels]
+        codes = tree.occupied_codes()
+        firsts = [
+            tree_lib.first_code(level, tree.branching)
+            for level in range(tree.max_level + 2)
+        ]
+        occupied = [
+            (np.flatnonzero(codes[i:j]) + i).astype(np.int32)
+            for i, j in itertools.pairwise(firsts)
+        ]
         self._first_level = next(
             level
             for level in levels
@@ -83,7 +94,7 @@ class TreeRetriever(tf.Module):
         self.levels = range(self._first_level, tree.max_level + 1)
         self._first_leaf = tree.first_leaf
         self._leaf_items = tf.constant(tree.leaf_items())
-        self._occupied = tf.constant(tree.occupied_codes())
+        self._occupied = tf.constant(codes)
         users = [tf.TensorSpec([None, user_width], tf.int32)]
         self.recommend = tf.function(self._recommend, input_signature=users)
         self.beams = tf.function(self._beams, input_signature=users)

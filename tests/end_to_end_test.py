@@ -2,9 +2,6 @@
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,9 +9,10 @@ import pytest
 from jtm_tf import judge
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from tests import shell
 
-ROOT = pathlib.Path(__file__).parents[1]
-RAW = ROOT.parent / "shared" / "data" / "userbehavior" / "UserBehavior.csv"
+DATA = shell.ROOT.parent / "shared" / "data"
+RAW = DATA / "userbehavior" / "UserBehavior.csv"
 
 pytestmark = pytest.mark.skipif(
     not RAW.is_file(),
@@ -24,15 +22,9 @@ pytestmark = pytest.mark.skipif(
 
 def run(program, *flags):
     """Runs a program; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"experiments.{program}", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    status, stdout, stderr = shell.run(f"experiments.{program}", *flags)
+    assert status == 0, stderr
+    return stdout
 
 
 @pytest.fixture(name="run_dir", scope="module")

@@ -28,8 +28,9 @@ from jtm_tf.data import splits
 from jtm_tf.types import PAD
 from tests import joint_test
 from tests import served_models
+from tests import shell
 from tests import worlds
-from tests.programs_test import ROOT, the_error
+from tests.programs_test import the_error
 
 HISTORY = served_models.HISTORY
 
@@ -64,14 +65,7 @@ for folder in sys.argv[1:]:
 
 def export(*flags):
     """Runs the program; returns its exit status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "export.export_model", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return shell.run("export.export_model", *flags)
 
 
 def named(data):
@@ -247,7 +241,7 @@ def test_a_crash_leaves_no_version(tmp_path):
         "    os._exit(9)\n"
     )
     command = [sys.executable, "-c", killed, str(tmp_path)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 9
+    assert subprocess.run(command, cwd=shell.ROOT, check=False).returncode == 9
     assert versions.existing(tmp_path) == [3]
 
 

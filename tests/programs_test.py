@@ -1,16 +1,13 @@
 """The programs as people meet them: help, mistakes, refusals."""
 
 import ast
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from experiments import program
+from tests import shell
 from tests import worlds
 
-ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = (
     "prepare", "train", "evaluate", "table1", "figure2", "cost",
     "ablations", "demo",
@@ -19,14 +16,7 @@ PROGRAMS = (
 
 def run(name, *flags):
     """Runs a program; returns its exit status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return shell.run(f"experiments.{name}", *flags)
 
 
 def the_error(result):
@@ -45,7 +35,7 @@ def _data_dir(tmp_path_factory):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_docstrings_show_a_command_to_copy(name):
-    source = (ROOT / "experiments" / f"{name}.py").read_text()
+    source = (shell.ROOT / "experiments" / f"{name}.py").read_text()
     shown = ast.get_docstring(ast.parse(source), clean=False)
     assert f"    python -m experiments.{name} --" in shown
 

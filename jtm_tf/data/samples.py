@@ -149,7 +149,7 @@ def dataset(
     targets = tf.constant(examples.targets)
     profile = tf.constant(examples.profile)
     pi = tf.constant(tree.pi)
-    taken = tf.constant(tree.occupied_codes())
+    taken = tf.constant(tree.occupied_codes()) if siblings else None
     size = len(examples)
     length = size if max_samples is None else min(size, max_samples)
     fold_in = tf.random.experimental.stateless_fold_in

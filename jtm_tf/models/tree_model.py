@@ -254,7 +254,8 @@ class TreeModel(keras.Model):
         """Returns the sampled Eq. 2 by level, [l_max], averaged over users."""
         losses = []
         for logits, nodes in zip(self(inputs), inputs["nodes"]):
-            logits = tf.where(nodes != PAD, logits, NEVER)
+            if self.siblings:  # an empty one stands as PAD
+                logits = tf.where(nodes != PAD, logits, NEVER)
             if self.loss_name == "softmax":
                 loss = tf.reduce_logsumexp(logits, axis=1) - logits[:, 0]
             else:

@@ -1,0 +1,19 @@
+"""Runs programs as a shell would."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(module: str, *flags: str) -> tuple[int, str, str]:
+    """Runs a module with flags; returns exit status, stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
