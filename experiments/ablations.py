@@ -6,19 +6,22 @@
 Runs are RUNS_DIR/VARIANT; finished ones are kept, so the program may be
 stopped and started again. OUT.json and OUT.md have Recall@M of the validation
 users at three beams, Eq. 2 after each half-step and, level by level, how much
-of the ground truth is left below a narrow beam.
+of the ground truth is left below a narrow beam; OUT.svg draws Eq. 2. A report
+of the same data and seed that is there already keeps its other variants.
 """
 
 import dataclasses
 import pathlib
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 from absl import logging
 
 from experiments import launch
+from experiments import plots
 from experiments import program
 from jtm_tf import diagnosis
 from jtm_tf import files
@@ -49,6 +52,15 @@ _JOBS = flags.DEFINE_integer(
 
 CUTS = ((200, 400), (20, 40), (20, 20))
 NARROW = 20
+# Beams of the reference runs' recall against beam width, at M = NARROW.
+BEAMS = (20, 40, 80, 160, 320)
+# Variants whose Eq. 2 is drawn.
+DRAWN = {
+    "jtm": "Algorithm 2",
+    "jtm_renewed": "Algorithm 2, inner nodes renewed",
+    "clustering": "clustering",
+    "jtm_h": "fixed tree",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Variant:
     method: str = "jtm"
 
 
+_REFERENCE = "Reference"
 _WEIGHTS = "Which weights does the tree learner get?"
 _START = "What becomes of the model when the tree changes?"
 _SEATS = "Who sits where?"
@@ -76,10 +89,10 @@ _TREE = "From which tree?"
 _MODEL = "Which model?"
 
 VARIANTS = (
-    Variant("Reference", "jtm"),
-    Variant("Reference", "jtm_h", method="jtm_h"),
-    Variant("Reference", "jtm_j", method="jtm_j"),
-    Variant("Reference", "clustering", method="tdm_cluster"),
+    Variant(_REFERENCE, "jtm"),
+    Variant(_REFERENCE, "jtm_h", method="jtm_h"),
+    Variant(_REFERENCE, "jtm_j", method="jtm_j"),
+    Variant(_REFERENCE, "clustering", method="tdm_cluster"),
     Variant(_WEIGHTS, "no_kin", "--kin_strength=0"),
     Variant(_WEIGHTS, "kin_30", "--kin_strength=30"),
     Variant(_WEIGHTS, "held_out_samples", "--cross_fit"),
@@ -87,6 +100,7 @@ VARIANTS = (
     Variant(_WEIGHTS, "margin", "--margin=0.3"),
     Variant(_START, "vectors_stay", "--nocarry_embeddings"),
     Variant(_START, "cold_start", "--cold_start"),
+    Variant(_START, "jtm_renewed", "--renew_inner=yes"),
     Variant(_SEATS, "paper_capacity", "--slack=inf"),
     Variant(_SEATS, "gap_3", "--gap=3"),
     Variant(_SEATS, "priced", "--solver=priced"),
@@ -111,26 +125,38 @@ VARIANTS = (
 
 
 def judge_run(
-    folder: run_folder.RunFolder, data: interactions.Interactions
+    folder: run_folder.RunFolder,
+    data: interactions.Interactions,
+    beams: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Returns a finished run's figures on the validation users."""
+    """Returns a finished run's figures on the validation users.
+
+    Args:
+        folder: of the run.
+        data: what it was trained on.
+        beams: widths to judge at as well, with M = NARROW.
+    """
     metrics = folder.read_metrics()
     model = judge.load_model(folder.model)
     users = splits.held_out_users(
         data, "validation", model.max_history, metrics["config"]["profile"]
     )
-    cuts, _ = judge.judge_cuts(
+    wide = [(NARROW, beam_width) for beam_width in beams]
+    judged, _ = judge.judge_cuts(
         lambda num_results, beam_width: judge.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width
         ),
         users,
-        CUTS,
+        [*CUTS, *wide],
         scans=model.flat,
     )
+    by_cut = {(c["num_results"], c["beam_width"]): c for c in judged}
     by_level = diagnosis.level_recall(model, users, beam_width=NARROW)
     records = metrics["iterations"]
     return {
-        "cuts": cuts,
+        "seed": metrics["seed"],
+        "cuts": [by_cut[cut] for cut in CUTS],
+        "beams": [by_cut[cut] for cut in wide],
         "level_recall": {level: round(x, 5) for level, x in by_level.items()},
         "best_iteration": metrics["best_iteration"],
         "recall_by_iteration": [r["validation"]["recall"] for r in records],
@@ -148,8 +174,10 @@ def markdown(found: dict[str, dict[str, Any]], command: str) -> str:
     """Returns the report: a table of recalls, one of levels."""
     lines = ["Recall of the validation users, %, and seconds of training.", ""]
     heads = [f"recall@{m}, beam {k}" for m, k in CUTS]
-    lines.append(f"| | change | {' | '.join(heads)} | best of | seconds |")
-    lines.append("|---" * (len(heads) + 4) + "|")
+    lines.append(
+        f"| | change | {' | '.join(heads)} | best of | seconds | code |"
+    )
+    lines.append("|---" * (len(heads) + 5) + "|")
     for variant in VARIANTS:
         if variant.name not in found:
             continue
@@ -160,7 +188,7 @@ def markdown(found: dict[str, dict[str, Any]], command: str) -> str:
         best = f"{run['best_iteration']} / {len(run['half_steps'])}"
         lines.append(
             f"| {variant.name} | {change} | {' | '.join(recalls)} | {best} | "
-            f"{run['seconds']:.0f} |"
+            f"{run['seconds']:.0f} | {run['code']} |"
         )
     lines += ["", f"Ground truth still below a beam of {NARROW}, %, by level:"]
     levels = sorted({int(x) for r in found.values() for x in r["level_recall"]})
@@ -173,6 +201,7 @@ def markdown(found: dict[str, dict[str, Any]], command: str) -> str:
             for level in levels
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", *_beam_table(found)]
     lines += ["", "Eq. 2 after each half-step, training / validation users:"]
     lines += ["", "| | round | model step | tree step |", "|---|---|---|---|"]
     for name, run in found.items():
@@ -188,6 +217,41 @@ def markdown(found: dict[str, dict[str, Any]], command: str) -> str:
                 f"| {name} | {number} | {model} | {tree if moved else ''} |"
             )
     return "\n".join([*lines, "", "    " + command.replace("\n", "\n    ")])
+
+
+def _beam_table(found):
+    """Returns lines: recall of the reference runs at wider beams."""
+    runs = {name: run for name, run in found.items() if run.get("beams")}
+    if not runs:
+        return []
+    lines = [f"Recall@{NARROW} of validation users, %, by beam width:", ""]
+    lines.append(f"| | {' | '.join(map(str, BEAMS))} |")
+    lines.append("|---" * (len(BEAMS) + 1) + "|")
+    for name, run in runs.items():
+        cells = [f"{100 * cut['recall']:.2f}" for cut in run["beams"]]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def earlier(
+    path: pathlib.Path, fingerprint: str, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Returns a report's figures by variant; none if there is no report.
+
+    Raises:
+        ValueError: it is of other data or of another seed.
+    """
+    if not path.is_file():
+        return {}
+    found = files.read_json(path)
+    for name, run in found.items():
+        have = run["data_fingerprint"], run.get("seed", 0)
+        if have != (fingerprint, seed):
+            raise ValueError(
+                f"{path} is of other data or of another seed: {name} has "
+                f"{have}, wanted {(fingerprint, seed)}. Choose another --out."
+            )
+    return found
 
 
 def main(argv: list[str]) -> None:
@@ -219,17 +283,30 @@ def main(argv: list[str]) -> None:
         jobs, workers=_JOBS.value, progress=sys.stderr.isatty()
     )
     data = interactions.load(_DATA_DIR.value)
-    found = {
+    out = pathlib.Path(_OUT.value)
+    kept = earlier(
+        out.with_suffix(".json"), data.manifest["fingerprint"], _SEED.value
+    )
+    fresh = {
         variant.name: {
             "method": variant.method,
             "flags": variant.flags,
-            **judge_run(run_folder.RunFolder(job.out_dir), data),
+            **judge_run(
+                run_folder.RunFolder(job.out_dir),
+                data,
+                BEAMS if variant.question == _REFERENCE else (),
+            ),
         }
         for variant, job in zip(chosen, jobs)
         if job not in failed
     }
-    out = pathlib.Path(_OUT.value)
+    found = {
+        name: fresh.get(name) or kept[name]
+        for name in names
+        if name in fresh or name in kept
+    }
     files.write_json(out.with_suffix(".json"), found)
+    plots.save(plots.half_steps(found, DRAWN), out.with_suffix(".svg"))
     command = program.command("ablations", sys.argv[1:])
     with files.replacing(out.with_suffix(".md")) as temporary:
         temporary.write_text(markdown(found, command) + "\n")

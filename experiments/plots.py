@@ -129,6 +129,46 @@ def iteration_curves(
     return figure
 
 
+def half_steps(
+    found: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
+) -> matplotlib.figure.Figure:
+    """Draws Eq. 2 after each half-step of Algorithm 1.
+
+    Args:
+        found: figures of runs, as `experiments.ablations` writes them.
+        titles: the runs to draw, those that there are, and how to call them.
+
+    Returns:
+        The figure; `save` writes it.
+    """
+    figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+    grid = figure.subplots(1, 2, sharey=True)
+    handles = {}
+    for (name, title), (color, marker) in zip(titles.items(), _STYLES):
+        records = found.get(name, {}).get("half_steps", [])
+        if not records or not all(records):
+            continue
+        at = np.arange(2 * len(records) - 1) / 2 + 1  # the last has no tree
+        for axes, users in zip(grid, ("train", "validation")):
+            steps = [
+                half[step][users]
+                for half in records
+                for step in ("model_step", "tree_step")
+            ]
+            (handles[title],) = axes.plot(
+                at, steps[: len(at)], color=color, marker=marker, markersize=4
+            )
+    for axes, users in zip(grid, ("training", "validation")):
+        axes.set_title(f"Eq. 2 of {users} users, sampled, nats")
+        axes.set_xlabel("round: model step, then (half-way) tree step")
+        _plain(axes)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center",
+        ncols=len(handles), frameon=False,
+    )  # fmt: skip
+    return figure
+
+
 def cost_curves(
     lines: Sequence[Mapping[str, Any]],
     *,

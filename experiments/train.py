@@ -123,7 +123,7 @@ _SCORER = flags.DEFINE_enum(
 _VISITS = flags.DEFINE_enum(
     "visits",
     _DEFAULT.visits,
-    settings.VISITS,
+    settings.WHETHER,
     "Whether the scorer sees how often the history went through the node. "
     "auto: where users do repeat items.",
 )
@@ -229,6 +229,13 @@ _CARRY = flags.DEFINE_bool(
     _DEFAULT.carry_embeddings,
     "Whether a leaf's vector moves with its item when the tree changes.",
 )
+_RENEW_INNER = flags.DEFINE_enum(
+    "renew_inner",
+    _DEFAULT.renew_inner,
+    settings.WHETHER,
+    "Whether inner nodes start anew from the mean of their items' vectors when "
+    "the tree changes; auto: after clustering only.",
+)
 _COLD_START = flags.DEFINE_bool(
     "cold_start",
     _DEFAULT.cold_start,
@@ -295,6 +302,7 @@ def _config() -> settings.JointConfig:
         visits=_VISITS.value,
         profile=tuple(_PROFILE.value),
         path_weight=_PATH_WEIGHT.value,
+        renew_inner=_RENEW_INNER.value,
         cold_start=_COLD_START.value,
         cross_fit=_CROSS_FIT.value,
         carry_embeddings=_CARRY.value,

@@ -332,8 +332,9 @@ class _State:
             self._trainer.set_tree(
                 tree,
                 carry=config.carry_embeddings,
-                # After a clustering a code no longer means what it did.
-                renew_inner=config.traits.learner == "cluster",
+                renew_inner=config.renew_inner == "yes"
+                or config.renew_inner == "auto"
+                and config.traits.learner == "cluster",
             )
         return {
             "seconds_tree": round(time.monotonic() - started, 2),

@@ -13,7 +13,7 @@ from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
 
 INITIAL_TREES = ("category", "random")
-VISITS = ("auto", "yes", "no")
+WHETHER = ("auto", "yes", "no")
 
 # Share of the samples whose item the user had before, from which on `visits`
 # are worth their time.
@@ -84,6 +84,9 @@ class JointConfig:
         profile: profile columns that describe a user beside the history.
         path_weight: how much a node's rank leans on its ancestors'.
         carry_embeddings: whether a leaf's vector moves with its item.
+        renew_inner: whether inner nodes start anew, from the mean of their
+            items' vectors, when the tree changes: "yes", "no", or "auto":
+            after clustering only, where a code no longer means what it did.
         cold_start: whether theta is drawn anew after a tree step.
         cross_fit: whether the tree step weighs samples of users that the
             round's model step left out: one half of them, the halves in turn.
@@ -111,6 +114,7 @@ class JointConfig:
     profile: tuple[str, ...] = ()
     path_weight: float = 0.5
     carry_embeddings: bool = True
+    renew_inner: str = "auto"
     cold_start: bool = False
     cross_fit: bool = False
     num_results: int = 200
@@ -129,7 +133,8 @@ class JointConfig:
             ("initial_tree", INITIAL_TREES),
             ("loss", tree_model.LOSSES),
             ("scorer", scorers.SCORERS),
-            ("visits", VISITS),
+            ("visits", WHETHER),
+            ("renew_inner", WHETHER),
         ):
             value = getattr(self, name)
             if value not in allowed:

@@ -1,8 +1,11 @@
 """The ablation report, from runs of a tiny world."""
 
+import json
+
 import pytest
 
 from experiments import ablations
+from experiments import plots
 from jtm_tf import joint
 from jtm_tf import judge
 from jtm_tf import run_folder
@@ -24,7 +27,7 @@ def _judged(tmp_path_factory):
         joint.RunOptions(measure_loss=True),
     )
     run = run_folder.RunFolder(folder / "jtm")
-    return data, run, ablations.judge_run(run, data)
+    return data, run, ablations.judge_run(run, data, beams=[20, 40])
 
 
 def test_figures_are_of_the_validation_users(judged):
@@ -53,10 +56,41 @@ def test_the_report_has_every_run_and_no_other(judged):
         {"jtm": judged[2], "no_kin": judged[2]}, "python -m x \\\n    --y"
     )
     rows = [line for line in text.splitlines() if line.startswith("| no_kin")]
-    assert len(rows) == 2 + 2  # recalls, levels, Eq. 2 in two rounds
+    assert len(rows) == 3 + 2  # recalls, levels, beams, Eq. 2 in two rounds
     assert "`--kin_strength=0`" in rows[0]
     assert "margin" not in text
     assert text.endswith("    python -m x \\\n        --y")
+
+
+def test_wider_beams_are_judged_too(judged):
+    _, _, found = judged
+    narrow = {c["beam_width"]: c for c in found["cuts"]}
+    assert found["beams"] == [narrow[20], narrow[40]]
+
+
+def test_an_earlier_report_keeps_its_variants(judged, tmp_path):
+    _, _, found = judged
+    path = tmp_path / "report.json"
+    fingerprint = found["data_fingerprint"]
+    assert ablations.earlier(path, fingerprint, 0) == {}
+    path.write_text(json.dumps({"no_kin": found}))
+    kept = ablations.earlier(path, fingerprint, found["seed"])
+    assert kept["no_kin"]["cuts"] == found["cuts"]
+    for other in (("another", found["seed"]), (fingerprint, 7)):
+        with pytest.raises(ValueError, match="no_kin.*another --out"):
+            ablations.earlier(path, *other)
+
+
+def test_half_steps_are_drawn_where_they_were_measured(judged):
+    _, _, found = judged
+    blind = {**found, "half_steps": [{} for _ in found["half_steps"]]}
+    figure = plots.half_steps({"a": found, "b": blind}, {"a": "A", "b": "B"})
+    for axes, users in zip(figure.axes, ("train", "validation")):
+        (line,) = axes.lines
+        drawn = line.get_ydata()
+        assert drawn[0] == found["half_steps"][0]["model_step"][users]
+        assert drawn[1] == found["half_steps"][0]["tree_step"][users]
+        assert len(drawn) == 2 * len(found["half_steps"]) - 1
 
 
 def test_variants_have_names_of_their_own():

@@ -108,6 +108,7 @@ def check_contract(data, metrics, folder, method):
         ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
         ("jtm", {"cross_fit": True, "profile": ("taste",)}),
         ("jtm", {"cold_start": True}),
+        ("jtm", {"renew_inner": "yes"}),
         ("dnn", {"profile": ("taste",), "scorer": "attention"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
