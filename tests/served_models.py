@@ -1,9 +1,13 @@
-"""Models as they are served, without a folder, for tests of `export`."""
+"""Models as they are served, for tests of `export`."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from export import saved_model
+from export import versions
+from export import warmup
+from jtm_tf import files
 from jtm_tf import tree as tree_lib
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
@@ -20,11 +24,13 @@ KINDS = {
 }
 
 
-def untrained(*, model_type=tree_model.TreeModel, branching=2, **settings):
+def untrained(
+    *, model_type=tree_model.TreeModel, branching=2, seed=0, **settings
+):
     """Returns a model drawn at random, on a tree in random order."""
-    order = np.random.default_rng(0).permutation(ITEMS) + 1
+    order = np.random.default_rng(seed).permutation(ITEMS) + 1
     tree = tree_lib.Tree.from_order(order, branching=branching)
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     model = model_type(
         ITEMS,
         tree.max_level,
@@ -35,7 +41,7 @@ def untrained(*, model_type=tree_model.TreeModel, branching=2, **settings):
         **settings,
     )
     for variable in model.trainable_variables:  # set scores well apart
-        noise = keras.random.normal(variable.shape, seed=len(variable.path))
+        noise = keras.random.normal(variable.shape, seed=seed + len(variable.path))
         variable.assign(variable + noise)
     model.set_tree(tree)
     return model
@@ -52,3 +58,21 @@ def call(served, signature, **inputs):
         }
     )
     return {name: value.numpy() for name, value in answer.items()}
+
+
+def publish(base, data, version, *, seed=0, warm=True):
+    """Exports a small random model of a data set as BASE/`version`."""
+    served = saved_model.ServedModel(
+        untrained(seed=seed, path_weight=0.5),
+        data,
+        config=saved_model.ServingConfig(beam_width=8, num_results=5),
+    )
+    with versions.publishing(base, version) as folder:
+        served.save(folder)
+        files.write_json(
+            folder / "model_card.json", {"ids": {"pad": served.items.pad}}
+        )
+        if warm:
+            made = warmup.requests(served, max_history=4, max_exclusions=4)
+            warmup.write(folder, made, model_name=base.name)
+    return base / str(version)

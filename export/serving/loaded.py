@@ -1,0 +1,125 @@
+"""A version in memory: loaded, warmed up, and released when it is idle."""
+
+import json
+import pathlib
+import threading
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from export.serving import signature as signature_lib
+
+# Inside a version, as TensorFlow Serving has it.
+WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
+
+
+class LoadedVersion:
+    """One version of the model, counted by those who use it.
+
+    Args:
+        number: of the version.
+        folder: with its SavedModel. Its model card, if there is one, tells
+            the pad of its ids.
+
+    Attributes:
+        number: of the version.
+        signatures: by name; none after the version was released.
+    """
+
+    def __init__(self, number: int, folder: pathlib.Path):
+        self.number = number
+        self._model = tf.saved_model.load(str(folder))
+        self.signatures = {
+            name: signature_lib.Signature(name, function)
+            for name, function in self._model.signatures.items()
+        }
+        if not self.signatures:
+            raise ValueError(f"{folder} has no signatures.")
+        self._pads = _pads(folder)
+        self._lock = threading.Lock()
+        self._users = 0
+        self._idle = None
+
+    def pad(self, inputs: signature_lib.Arrays) -> signature_lib.Arrays:
+        """Fills ids up to a power of two, so that requests of many lengths
+        can share a batch.
+
+        Pads count for nothing wherever they stand; they go to the left.
+        """
+        padded = dict(inputs)
+        for name, pad in self._pads.items():
+            value = inputs.get(name)
+            if value is None or value.ndim != 2:
+                continue
+            rows, length = value.shape
+            full = 1 << max(length - 1, 0).bit_length()
+            padded[name] = np.full([rows, full], pad, value.dtype)
+            padded[name][:, full - length :] = value
+        return padded
+
+    def warm_up(self, folder: pathlib.Path) -> int:
+        """Runs the recorded requests of a version; returns their number.
+
+        Raises:
+            Exception: whatever fails, in the records or in the graph.
+        """
+        if not (folder / WARMUP).exists():
+            return 0
+        count = 0
+        for record in tf.data.TFRecordDataset(str(folder / WARMUP)):
+            log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+            if not log.HasField("predict_log"):
+                continue
+            request = log.predict_log.request
+            name = request.model_spec.signature_name or "serving_default"
+            if name not in self.signatures:
+                raise ValueError(f"a warm-up request asks for {name!r}")
+            inputs = {
+                key: tf.make_ndarray(value)
+                for key, value in request.inputs.items()
+            }
+            self.signatures[name].check_names(inputs)
+            self.signatures[name].run(self.pad(inputs))
+            count += 1
+        return count
+
+    def acquire(self) -> None:
+        """Counts one more user."""
+        with self._lock:
+            self._users += 1
+
+    def release(self) -> None:
+        """Counts one user less; the last one of a retired version frees it."""
+        with self._lock:
+            self._users -= 1
+        self._free_if_idle()
+
+    def retire(self, on_idle) -> None:
+        """Frees the version when its last user is done, then calls back.
+
+        Nobody may acquire it from now on.
+        """
+        with self._lock:
+            self._idle = on_idle
+        self._free_if_idle()
+
+    def _free_if_idle(self):
+        with self._lock:
+            if self._users or self._idle is None:
+                return
+            on_idle, self._idle = self._idle, None
+            self.signatures, self._model = {}, None
+        on_idle()
+
+
+def _pads(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns inputs that may be padded, and by what; none without a card."""
+    try:
+        pad = json.loads((folder / "model_card.json").read_text())["ids"]["pad"]
+    except FileNotFoundError:
+        return {}
+    if isinstance(pad, str):
+        pad = pad.encode()
+    return {"history": pad, "exclude": pad, "allow_categories": b""}

@@ -1,0 +1,320 @@
+"""TensorFlow Serving's REST API, health and metrics over HTTP.
+
+GET  /v1/models/NAME[/versions/N]            state of the versions
+GET  /v1/models/NAME[/versions/N]/metadata   signatures
+POST /v1/models/NAME[/versions/N]:predict    answers
+GET  /healthz                                200, or 503 while stopping
+GET  /monitoring/prometheus/metrics
+
+Statuses are those of that API: 400 for what can never succeed, unknown
+signatures, labels and malformed paths among it, 404 for unknown models and
+versions. An answer's header Model-Version tells the version, since the body
+has no place for it.
+"""
+
+import asyncio
+import concurrent.futures
+import json
+import re
+import time
+import urllib.parse
+
+import tornado.httpserver
+import tornado.iostream
+import tornado.netutil
+import tornado.web
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from export.serving import engine as engine_lib
+from export.serving import errors
+from export.serving import grpc_api
+from export.serving import metrics as metrics_lib
+from export.serving import rest_json
+
+_MODEL = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)"
+    r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<method>:predict|:classify|:regress|/metadata)?"
+)
+_MAX_VERSION = 2**63 - 1
+_MAX_HEADER = 16 * 1024
+
+# Threads that read and write JSON.
+_THREADS = 4
+
+
+class RestServer:
+    """The HTTP side of a server, on the event loop that runs.
+
+    Args:
+        engine: answers the requests.
+        metrics: counts them.
+
+    Attributes:
+        engine, metrics: the same.
+        threads: read and write JSON.
+        port: where it listens, once started.
+        busy: requests under way.
+    """
+
+    def __init__(
+        self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics
+    ):
+        self.engine, self.metrics = engine, metrics
+        self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
+        self.port, self.busy = 0, 0
+        config = engine.config
+        self._server = tornado.httpserver.HTTPServer(
+            tornado.web.Application(
+                [
+                    (r"/healthz", _Health, {"server": self}),
+                    (
+                        r"/monitoring/prometheus/metrics",
+                        _Metrics,
+                        {"server": self},
+                    ),
+                    (r".*", _Models, {"server": self}),
+                ],
+                log_function=lambda handler: None,
+            ),
+            idle_connection_timeout=config.client_seconds,
+            body_timeout=config.client_seconds,
+            max_body_size=config.max_request_bytes,
+            max_header_size=_MAX_HEADER,
+        )
+
+    async def start(self) -> None:
+        """Listens.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        config = self.engine.config
+        try:
+            sockets = tornado.netutil.bind_sockets(
+                config.rest_port, config.host
+            )
+        except OSError as error:
+            raise OSError(
+                f"Cannot listen on {config.host}:{config.rest_port}: {error}"
+            ) from error
+        self.port = sockets[0].getsockname()[1]
+        self._server.add_sockets(sockets)
+
+    async def stop(self, seconds: float) -> None:
+        """Takes no connections; requests under way have `seconds`."""
+        self._server.stop()
+        until = time.monotonic() + seconds
+        while self.busy and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        await self._server.close_all_connections()
+        self.threads.shutdown(wait=False)
+
+
+class _Handler(tornado.web.RequestHandler):
+    """What all paths share: JSON errors, and a limit on slow readers."""
+
+    def initialize(self, server: RestServer):
+        self.rest = server
+
+    def set_default_headers(self):
+        self.clear_header("Server")
+
+    def data_received(self, chunk):
+        pass
+
+    async def send(self, status, body, content_type="application/json"):
+        """Sends a whole answer; who does not read it in time is cut off."""
+        self.set_status(status)
+        self.set_header("Content-Type", content_type)
+        try:
+            await asyncio.wait_for(
+                self.finish(body), self.rest.engine.config.client_seconds
+            )
+        except TimeoutError:
+            self.request.connection.stream.close()
+        except tornado.iostream.StreamClosedError:
+            pass
+
+    async def send_error_body(self, error):
+        body = json.dumps({"error": error.message})
+        await self.send(errors.HTTP_STATUS[error.code], body)
+
+    def write_error(self, status_code, **kwargs):
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"error": self._reason}))
+
+
+class _Health(_Handler):
+    async def get(self):
+        serving = self.rest.engine.serving
+        body = json.dumps({"status": "serving" if serving else "stopping"})
+        await self.send(200 if serving else 503, body)
+
+
+class _Metrics(_Handler):
+    async def get(self):
+        text = self.rest.metrics.text()
+        await self.send(200, text, metrics_lib.CONTENT_TYPE)
+
+
+@tornado.web.stream_request_body
+class _Models(_Handler):
+    """Everything about models.
+
+    The body comes in parts, so that what is too large, or too much at a time,
+    is refused before it is read.
+    """
+
+    def initialize(self, server):
+        super().initialize(server)
+        self._chunks, self._counted = [], False
+
+    async def prepare(self):
+        config = self.rest.engine.config
+        length = self.request.headers.get("Content-Length", "0")
+        if length.isdecimal() and int(length) > config.max_request_bytes:
+            self.set_header("Connection", "close")
+            await self.send(413, json.dumps({"error": (
+                f"The body has {length} bytes; at most "
+                f"{config.max_request_bytes} are served in one request."
+            )}))  # fmt: skip
+        elif self.rest.busy >= config.max_queue:
+            self.set_header("Connection", "close")
+            await self.send_error_body(
+                errors.ServingError(
+                    errors.Code.UNAVAILABLE,
+                    f"{self.rest.busy} requests are under way already; try "
+                    "again later.",
+                )
+            )
+        else:
+            self.rest.busy += 1
+            self._counted = True
+
+    def data_received(self, chunk):
+        self._chunks.append(chunk)
+
+    def on_finish(self):
+        self._uncount()
+
+    def on_connection_close(self):
+        self._uncount()
+
+    def _uncount(self):
+        if self._counted:
+            self.rest.busy -= 1
+            self._counted = False
+
+    async def get(self):
+        await self._respond()
+
+    async def post(self):
+        await self._respond()
+
+    async def _respond(self):
+        started, code, method = time.monotonic(), errors.Code.CANCELLED, "none"
+        try:
+            target, method = _target(self.request.method, self.request.path)
+            body = await self._answer(target, method)
+            code = errors.Code.OK
+            await self.send(200, body)
+        except Exception as error:  # pylint: disable=broad-except
+            told = errors.from_exception(error)
+            code = told.code
+            await self.send_error_body(told)
+        finally:
+            seconds = time.monotonic() - started
+            self.rest.metrics.request("rest", method, code.name, seconds)
+
+    async def _answer(self, target, method):
+        """Returns the body of an answer."""
+        engine = self.rest.engine
+        if method == "GetModelStatus":
+            return _json(grpc_api.status(engine, target))
+        if method == "GetModelMetadata":
+            return _metadata(engine, target)
+        loop = asyncio.get_running_loop()
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        ticket, rows = await loop.run_in_executor(
+            self.rest.threads, _submit, engine, target, body
+        )
+        outputs = await engine.answer(ticket)
+        self.set_header("Model-Version", str(ticket.version))
+        return await loop.run_in_executor(
+            self.rest.threads,
+            lambda: rest_json.encode(outputs, rows=rows),
+        )
+
+
+def _submit(engine, target, body):
+    """Reads and queues a request; returns its ticket, and if in rows."""
+    value = rest_json.parse(body)
+    ticket = engine.submit(
+        engine_lib.Target(
+            target.name, target.version, target.label,
+            value.get("signature_name", ""),
+        ),  # fmt: skip
+        lambda signature: rest_json.decode(value, signature, engine.config),
+    )
+    return ticket, "instances" in value
+
+
+def _target(verb, path):
+    """Returns what a request is for, and the method of the gRPC services.
+
+    Raises:
+        ServingError: there is nothing at this path.
+    """
+    found = _MODEL.fullmatch(path)
+    method = None
+    if found is not None:
+        method = {
+            ("GET", None): "GetModelStatus",
+            ("GET", "/metadata"): "GetModelMetadata",
+            ("POST", ":predict"): "Predict",
+        }.get((verb, found["method"]))
+    if found is None or method is None:
+        if not path.startswith("/v1/"):
+            raise errors.ServingError(errors.Code.NOT_FOUND, "Not found.")
+        if found is not None and found["method"] in (":classify", ":regress"):
+            raise errors.ServingError(
+                errors.Code.UNIMPLEMENTED, "Only :predict is served."
+            )
+        raise errors.invalid(f"Malformed request: {verb} {path}")
+    version = found["version"]
+    if version is not None and int(version[:20]) > _MAX_VERSION:
+        raise errors.invalid(f"Failed to convert version: {version[:30]}.")
+    return (
+        engine_lib.Target(
+            urllib.parse.unquote(found["name"]),
+            None if version is None else int(version),
+            urllib.parse.unquote(found["label"] or ""),
+        ),
+        method,
+    )
+
+
+def _metadata(engine, target):
+    """Returns a version's signatures as JSON."""
+    response = grpc_api.metadata(engine, target, ["signature_def"])
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    spec = json.loads(_json(response.model_spec))
+    return json.dumps(
+        {
+            "model_spec": spec,
+            "metadata": {"signature_def": json.loads(_json(signatures))},
+        }
+    )
+
+
+def _json(message):
+    """Returns a message as TensorFlow Serving writes it."""
+    return json_format.MessageToJson(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
