@@ -38,6 +38,9 @@ class TreeRetriever(tf.Module):
         recommend: a `RecommendFn`.
         beams: maps users to the nodes kept on each of `levels`, [B, <= k]
             each, best first, PAD where there are fewer.
+        walk: maps users to the nodes scored on each of `levels` and their
+            ranks, a pair of [B, W] each, the children of a node side by side;
+            what has no item below it has the least finite rank.
         levels: the levels that are scored.
 
     Raises:
@@ -98,6 +101,7 @@ class TreeRetriever(tf.Module):
         users = [tf.TensorSpec([None, user_width], tf.int32)]
         self.recommend = tf.function(self._recommend, input_signature=users)
         self.beams = tf.function(self._beams, input_signature=users)
+        self.walk = tf.function(self._walk, input_signature=users)
 
     def search(
         self, history: tf.Tensor, live: LiveFn | None = None

@@ -15,7 +15,7 @@ ROWS = [
     ["tree_init", "tree_cluster", "edge_weights"]
     + ["data.splits", "data.synthetic", "data.market"]
     + ["data.amazon", "data.reading"],
-    ["tree_learning", "models.rules"]
+    ["tree_learning", "tree_statistics", "models.rules"]
     + ["data.published", "data.tables", "data.planted"],
     ["models.item_cf", "data.preparation"],
     # TensorFlow begins here.
@@ -25,7 +25,7 @@ ROWS = [
     ["models.tree_model"],
     ["models.hsm", "training"],
     ["judge"],
-    ["settings", "counting", "diagnosis"],
+    ["settings", "counting", "diagnosis", "beam_trace"],
     ["tree_step"],
     ["joint"],
 ]

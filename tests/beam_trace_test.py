@@ -1,0 +1,46 @@
+"""Tests of `jtm_tf.beam_trace`: against sorted Python lists."""
+
+import pytest
+
+from jtm_tf import beam_trace
+from jtm_tf import judge
+from tests import judge_test
+from tests import served_models
+
+
+@pytest.mark.parametrize("kind", ["tdm", "jtm", "hsm"])
+def test_a_search_is_followed(kind):
+    model = served_models.untrained(**served_models.KINDS[kind])
+    tree, users = model.tree, judge_test.held_out(1)
+    search = judge.retriever(model, num_results=3, beam_width=5)
+    beams = [kept.numpy() for kept in search.beams(users.history)]
+    walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]
+    found = search.recommend(users.history)[0].numpy()
+    for row, user in enumerate(users.history[:3]):
+        trace = beam_trace.trace(search, tree, user)
+        for level, kept in zip(trace.levels[:-1], beams):
+            assert set(trace.kept(level)) == set(kept[row]) - {0}
+        lost = []
+        for item in range(1, tree.num_items + 1):
+            steps = trace.steps(item)
+            for step, (nodes, ranks) in zip(steps, walked):
+                assert step.node == tree.ancestors(step.level)[item]
+                scored = dict(zip(nodes[row], ranks[row]))
+                best = sorted(scored.values(), reverse=True)
+                assert step.last_kept == pytest.approx(best[step.kept - 1])
+                if step.node not in scored:
+                    assert step.rank is step.place is step.short_by is None
+                    continue
+                rank = scored[step.node]
+                assert best[step.place - 1] == rank == step.rank
+                assert step.stays == (step.short_by <= 0)
+            fell = beam_trace.first_loss(steps)
+            if fell is None:
+                assert item in found[row]
+                continue
+            lost.append(item)
+            index = steps.index(fell)
+            assert all(step.stays for step in steps[:index])
+            assert not any(step.stays for step in steps[index:])
+            assert fell.place is not None, "the search scored where it fell"
+        assert sorted([*lost, *found[row]]) == list(range(1, 51))
