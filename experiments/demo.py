@@ -209,7 +209,7 @@ def show_households(
         f"{count} test households, from low to high recall. Known products "
         "are not filtered out:\ngroceries are bought again."
     )
-    names = product_names(data)
+    names = data.item_names()
     raw_ids = data.users["raw_id"].to_pylist()
     rows = data.user_rows()
     for row in chosen:
@@ -234,36 +234,6 @@ def show_households(
             print(f"  {title}")
             for item in list(dict.fromkeys(listed))[:_LINES]:
                 print(f"    {'*' if item in marked else ' '} {names[item]}")
-
-
-def product_names(
-    data: interactions.Interactions, width: int = 72
-) -> list[str]:
-    """Returns a readable name of each item, [N + 1].
-
-    Args:
-        data: the prepared data.
-        width: longer names are cut.
-    """
-    table = data.items
-    ids = [str(raw_id) for raw_id in table["raw_id"].to_pylist()]
-    parts: dict[str, list] = {
-        column: table[column].to_pylist()
-        if column in table.column_names
-        else [None] * len(ids)
-        for column in ("category", "name")
-    }
-    names = [""]
-    for raw_id, category, name in zip(ids, parts["category"], parts["name"]):
-        group = category.split("|")[-2:][0] if category else ""
-        words = name or raw_id
-        if group and group not in words:
-            words = f"{group}: {words}"
-        words = words.capitalize() if name else words
-        names.append(
-            words if len(words) <= width else words[: width - 1] + "…"
-        )
-    return names
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import json
 from absl import flags
 
 from experiments import program
-from experiments import trained
 from jtm_tf import judge
+from jtm_tf import trained
 from jtm_tf.data import splits
 
 _RUN_DIR = flags.DEFINE_string(

@@ -15,11 +15,11 @@ import tensorflow as tf
 from absl import flags
 
 from experiments import program
-from experiments import trained
 from export import model_card
 from export import saved_model
 from export import versions
 from export import warmup
+from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()
 

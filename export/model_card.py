@@ -3,10 +3,10 @@
 import pathlib
 from typing import Any
 
-from experiments import trained
 from export import saved_model
 from jtm_tf import files
 from jtm_tf import run_folder
+from jtm_tf import trained
 
 FORMAT_VERSION = 1
 

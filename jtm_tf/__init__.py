@@ -1,0 +1,51 @@
+"""JTM: recommends from millions of items by a learned tree.
+
+    data = jtm_tf.prepare("log.csv", "data")
+    model = jtm_tf.fit(data, "run", rounds=3)
+    model.recommend(["B0002", "B0017"], num_results=5)
+
+Names are loaded when they are first used, so that `import jtm_tf` is quick and
+preparing data needs no TensorFlow.
+"""
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from jtm_tf.data.frames import prepare
+    from jtm_tf.data.interactions import Interactions, load
+    from jtm_tf.recommender import Recommendations, Recommender, fit
+    from jtm_tf.tree import Tree
+
+_HOMES = {
+    "prepare": "data.frames",
+    "load": "data.interactions",
+    "fit": "recommender",
+    "Interactions": "data.interactions",
+    "Recommendations": "recommender",
+    "Recommender": "recommender",
+    "Tree": "tree",
+}
+
+__all__ = [
+    "Interactions",
+    "Recommendations",
+    "Recommender",
+    "Tree",
+    "fit",
+    "load",
+    "prepare",
+]
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Loads a public name from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"jtm_tf.{_HOMES[name]}")
+    globals()[name] = value = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

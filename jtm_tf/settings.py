@@ -5,6 +5,8 @@ them apart are the few facts of `Method`.
 """
 
 import dataclasses
+import difflib
+from typing import Any
 
 from jtm_tf import training as training_lib
 from jtm_tf import tree_learning as tree_learning_lib
@@ -161,3 +163,51 @@ class JointConfig:
     def traits(self) -> Method:
         """What the method's name stands for."""
         return METHODS[self.method]
+
+
+_PARTS = {
+    "training": training_lib.TrainingConfig,
+    "tree_learning": tree_learning_lib.TreeLearningConfig,
+}
+
+
+def names() -> list[str]:
+    """Returns the names that `from_flat` takes."""
+    own = [field.name for field in dataclasses.fields(JointConfig)]
+    parts = [
+        field.name
+        for part in _PARTS.values()
+        for field in dataclasses.fields(part)
+    ]
+    return list(dict.fromkeys(n for n in own + parts if n not in _PARTS))
+
+
+def from_flat(**values: Any) -> JointConfig:
+    """Returns settings whose parts are not told apart.
+
+    Args:
+        **values: by the names of `JointConfig`, `training.TrainingConfig` and
+            `tree_learning.TreeLearningConfig`: the flags of
+            `experiments.train`. What is missing has its default; `seed` is
+            that of all parts.
+
+    Raises:
+        ValueError: an unknown name, or a value out of range.
+    """
+    for name in values:
+        if name not in names():
+            close = difflib.get_close_matches(name, names(), 3, 0.5)
+            raise ValueError(
+                f"There is no setting {name!r}; "
+                + (f"did you mean {' or '.join(close)}?" if close else
+                   f"expected one of {names()}.")
+            )  # fmt: skip
+    default = JointConfig()
+
+    def chosen(part):
+        fields = {field.name for field in dataclasses.fields(part)}
+        picked = {n: v for n, v in values.items() if n in fields}
+        return dataclasses.replace(part, **picked)
+
+    parts = {name: chosen(getattr(default, name)) for name in _PARTS}
+    return chosen(dataclasses.replace(default, **parts))

@@ -15,7 +15,6 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 from tensorflow_serving.apis import prediction_log_pb2
 
-from experiments import trained
 from export import saved_model
 from export import versions
 from export import warmup
@@ -23,6 +22,7 @@ from jtm_tf import counting
 from jtm_tf import joint
 from jtm_tf import judge
 from jtm_tf import run_folder
+from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.types import PAD

@@ -18,6 +18,7 @@ ROWS = [
     ["tree_learning", "tree_statistics", "models.rules"]
     + ["data.published", "data.tables", "data.planted"],
     ["models.item_cf", "data.preparation"],
+    ["data.frames"],
     # TensorFlow begins here.
     ["tree_ops", "optimizers"],
     ["data.samples", "models.layers", "models.scorers", "retrieval"],
@@ -26,10 +27,11 @@ ROWS = [
     ["models.hsm", "training"],
     ["judge"],
     ["settings", "counting", "diagnosis", "beam_trace"],
-    ["tree_step"],
+    ["tree_step", "trained"],
     ["joint"],
+    ["recommender"],
 ]
-FIRST_TF_ROW = 5
+FIRST_TF_ROW = 6
 ROW_OF = {
     f"jtm_tf.{name}": row for row, names in enumerate(ROWS) for name in names
 }
@@ -52,17 +54,20 @@ def modules():
 
 def imports_of(path):
     """Returns every name that a file imports, `from a import b` as a.b."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                # `from jtm_tf.types import PAD` imports the module.
-                names.add(node.module if node.module in ROW_OF else name)
-    return names
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {name for node in nodes for name in imports_of_node(node)}
+
+
+def imports_of_node(node):
+    """Yields what one statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"relative import of {node.module}"
+        for alias in node.names:
+            name = f"{node.module}.{alias.name}"
+            # `from jtm_tf.types import PAD` imports the module.
+            yield node.module if node.module in ROW_OF else name
 
 
 @pytest.mark.parametrize("module", modules())
@@ -93,4 +98,8 @@ def test_the_library_prints_nothing(module):
 
 def test_packages_import_nothing():
     for path in (ROOT / "jtm_tf").rglob("__init__.py"):
-        assert not imports_of(path), path
+        tree = ast.parse(path.read_text())
+        names = {
+            name for node in tree.body for name in imports_of_node(node)
+        }
+        assert names <= {"importlib", "typing"}, path

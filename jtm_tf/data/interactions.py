@@ -54,6 +54,7 @@ class Interactions:
         items: items.parquet, [N] rows.
         users: users.parquet, [U] rows.
         manifest: manifest.json.
+        folder: where all this was read from; None if it never was a folder.
     """
 
     user: np.ndarray
@@ -62,6 +63,7 @@ class Interactions:
     items: pa.Table
     users: pa.Table
     manifest: dict[str, Any]
+    folder: pathlib.Path | None = None
 
     def __repr__(self) -> str:
         return (
@@ -89,6 +91,54 @@ class Interactions:
         if "category" not in self.items.column_names:
             return None
         return np.array(self.items["category"].to_pylist(), object)
+
+    def item_names(self, width: int = 72) -> list[str]:
+        """Returns a readable name of each item, [N + 1], of PAD "".
+
+        It is the item's name, else its raw id, behind the part of its
+        category that says most in a word.
+
+        Args:
+            width: longer names are cut.
+        """
+        ids = [str(raw_id) for raw_id in self.items["raw_id"].to_pylist()]
+        parts: dict[str, list] = {
+            column: self.items[column].to_pylist()
+            if column in self.items.column_names
+            else [None] * len(ids)
+            for column in ("category", "name")
+        }
+        names = [""]
+        for raw_id, category, name in zip(
+            ids, parts["category"], parts["name"]
+        ):
+            group = category.split("|")[-2:][0] if category else ""
+            words = name or raw_id
+            if group and group not in words:
+                words = f"{group}: {words}"
+            words = words.capitalize() if name else words
+            names.append(
+                words if len(words) <= width else words[: width - 1] + "…"
+            )
+        return names
+
+    def history(self, raw_id: int | str) -> list[int | str]:
+        """Returns the raw ids of all of a user's items, oldest first.
+
+        Raises:
+            ValueError: there is no such user.
+        """
+        known = self.users["raw_id"].to_pylist()
+        if raw_id not in known:
+            raise ValueError(
+                f"There is no user {raw_id!r}; there are {self.num_users}, "
+                f"such as {known[0]!r}. Users with few rows were dropped when "
+                "the data were prepared."
+            )
+        user = known.index(raw_id) + 1
+        first, last = np.searchsorted(self.user, [user, user + 1])
+        items = self.item[first:last] - 1
+        return self.items["raw_id"].take(pa.array(items)).to_pylist()
 
     def split_users(self, split: str) -> np.ndarray:
         """Returns the ids of the users in `split`, ascending int32."""
@@ -230,6 +280,7 @@ def load(data_dir: files.Path) -> Interactions:
         items,
         users,
         manifest,
+        data_dir.resolve(),
     )
 
 

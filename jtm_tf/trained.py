@@ -1,6 +1,7 @@
 """A finished run as other programs need it: model, data and how it was made."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 from jtm_tf import counting
@@ -20,12 +21,14 @@ class TrainedRun:
         data: what it was trained on.
         config: config.json of the run.
         metrics: metrics.json of the run.
+        folder: where it lies.
     """
 
     model: tree_model.TreeModel
     data: interactions.Interactions
     config: dict[str, Any]
     metrics: dict[str, Any]
+    folder: run_folder.RunFolder
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
         FileNotFoundError: there is no run, or no model or data yet.
         ValueError: the run never has a model, or the data are others.
     """
-    folder = run_folder.RunFolder(run_dir)
+    folder = run_folder.RunFolder(pathlib.Path(run_dir))
     config = folder.read_config()
     method = config["config"]["method"]
     if method in counting.METHODS:
@@ -57,7 +60,12 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
             f"{folder.path} has no model yet: its first iteration has not "
             "ended. Start experiments.train again with the same command."
         )
-    data = interactions.load(data_dir or config["data_dir"])
+    data_dir = data_dir or config["data_dir"]
+    if data_dir is None:
+        raise ValueError(
+            f"{folder.path} does not say where its data lie; name the folder."
+        )
+    data = interactions.load(data_dir)
     if data.manifest["fingerprint"] != config["data"]:
         raise ValueError(
             "The prepared data differ from those of the run: fingerprint "
@@ -65,5 +73,9 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
             "the right folder as --data_dir, or train again."
         )
     return TrainedRun(
-        judge.load_model(folder.model), data, config, folder.read_metrics()
+        judge.load_model(folder.model),
+        data,
+        config,
+        folder.read_metrics(),
+        folder,
     )

@@ -1,0 +1,325 @@
+"""A finished run by raw ids: fit, recommend, evaluate. The public face.
+
+    data = jtm_tf.prepare("log.csv", "data")
+    model = jtm_tf.fit(data, "run", rounds=3)
+    model.recommend(["B0002", "B0017"], num_results=5)
+
+Only names and defaults are decided here: `joint` trains, `judge` searches.
+"""
+
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import files
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import settings as settings_lib
+from jtm_tf import trained
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+RawId = int | str
+
+
+class Recommendation(NamedTuple):
+    """An item that is recommended; scores rank items of one user."""
+
+    raw_id: RawId
+    name: str
+    score: float
+
+
+class Recommendations(Sequence[Recommendation]):
+    """What a user is recommended, best first.
+
+    Attributes:
+        known: how many ids of the history the model knows.
+        unknown: how many it does not, and has passed over.
+    """
+
+    def __init__(
+        self, items: Sequence[Recommendation], *, known: int, unknown: int
+    ):
+        self._items = tuple(items)
+        self.known, self.unknown = known, unknown
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index):
+        return self._items[index]
+
+    def __repr__(self) -> str:
+        total = self.known + self.unknown
+        head = f"{len(self)} items for a history of {total}"
+        if self.unknown:
+            head += f", {self.unknown} of them unknown"
+        width = max([len(str(x.raw_id)) for x in self], default=0)
+        return "\n".join(
+            [head]
+            + [
+                f"{rank:>4}  {x.score:>8.3f}  {x.raw_id!s:<{width}}  {x.name}"
+                for rank, x in enumerate(self, 1)
+            ]
+        )
+
+
+class Recommender:
+    """The best model of a run, its tree and its data.
+
+    Args:
+        run: what `trained.load` returns; `Recommender.load` takes a folder.
+
+    Attributes:
+        run: the same.
+    """
+
+    def __init__(self, run: trained.TrainedRun):
+        self.run = run
+        raw_ids = run.data.items["raw_id"].to_pylist()
+        self._raw_ids: list[RawId] = ["", *raw_ids]
+        self._items = {raw_id: i for i, raw_id in enumerate(raw_ids, 1)}
+        self._id_type = type(raw_ids[0])
+        self._names = run.data.item_names()
+        self._searches: dict[int, Callable] = {}
+
+    @classmethod
+    def load(
+        cls, run_dir: files.Path, data_dir: files.Path | None = None
+    ) -> "Recommender":
+        """Loads a run folder; see `trained.load`."""
+        return cls(trained.load(run_dir, data_dir))
+
+    def __repr__(self) -> str:
+        test = self.run.metrics.get("test")
+        found = (
+            f", test recall@{test['num_results']} {100 * test['recall']:.2f} %"
+            if test
+            else ", not finished"
+        )
+        return (
+            f"Recommender({self.run.settings['method']!r}, {self.data!r}, "
+            f"{self.tree!r}{found})"
+        )
+
+    @property
+    def data(self) -> interactions.Interactions:
+        """What it was trained on."""
+        return self.run.data
+
+    @property
+    def tree(self) -> tree_lib.Tree:
+        """The index; its items are numbers 1..N of items.parquet."""
+        return self.run.model.tree
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json of the run; WORKSPACE.md says what is in it."""
+        return self.run.metrics
+
+    def trees(self) -> list[tree_lib.Tree]:
+        """Returns the initial tree and that of each tree step, in order."""
+        steps = range(1 + self.run.settings["joint_iterations"])
+        paths = map(self.run.folder.tree, steps)
+        return [tree_lib.Tree.load(path) for path in paths if path.exists()]
+
+    def recommend(
+        self,
+        history: Sequence[RawId],
+        *,
+        num_results: int = 10,
+        beam_width: int | None = None,
+        exclude: Sequence[RawId] = (),
+        profile: Mapping[str, Any] | None = None,
+    ) -> Recommendations:
+        """Recommends to one user.
+
+        Unknown ids are passed over and counted. Where nothing is known, the
+        answer is the one to somebody new: every training user's first item
+        was learned from an empty history.
+
+        Args:
+            history: raw ids of what the user had, oldest first; the newest
+                count.
+            num_results: M.
+            beam_width: k, nodes kept on each level; by default that of the
+                run's metrics, and at least M.
+            exclude: raw ids never to return, such as the history itself. Of
+                2 k ranked items, so that M are left unless more than that
+                are excluded.
+            profile: values of the profile columns that the model learned
+                from; what is missing is unknown.
+
+        Returns:
+            At most M items, best first.
+
+        Raises:
+            ValueError: no history of ids, or an unknown profile column.
+        """
+        if num_results < 1:
+            raise ValueError(f"num_results must be >= 1; got {num_results}.")
+        numbers = self._numbers(history, "history")
+        items = numbers[numbers != PAD][-self.run.model.max_history :]
+        user = np.zeros([1, self.run.model.user_width], np.int32)
+        first = self.run.model.max_history - len(items)
+        user[0, first : self.run.model.max_history] = items
+        user[0, self.run.model.max_history :] = self._profile(profile or {})
+        beam = beam_width or max(self.run.settings["beam_width"], num_results)
+        if num_results > 2 * beam:
+            raise ValueError(
+                f"A beam of {beam} ranks {2 * beam} items; got num_results="
+                f"{num_results}. Widen the beam."
+            )
+        ranked, scores = (x.numpy()[0] for x in self._search(beam)(user))
+        kept = (ranked != PAD) & ~np.isin(
+            ranked, self._numbers(exclude, "exclude")
+        )
+        best = np.flatnonzero(kept)[:num_results]
+        known = int(np.count_nonzero(numbers))
+        return Recommendations(
+            [
+                Recommendation(
+                    self._raw_ids[item], self._names[item], float(score)
+                )
+                for item, score in zip(ranked[best], scores[best])
+            ],
+            known=known,
+            unknown=len(numbers) - known,
+        )
+
+    def evaluate(
+        self,
+        split: str = "test",
+        *,
+        num_results: int = 200,
+        beam_width: int | None = None,
+        filter_history: bool = False,
+    ) -> dict[str, Any]:
+        """Returns Precision, Recall and F-Measure@M of held-out users.
+
+        Args:
+            split: "test" or "validation".
+            num_results: M.
+            beam_width: k, twice M if not given.
+            filter_history: never return what the user is known to have.
+        """
+        users = splits.held_out_users(
+            self.data,
+            split,
+            self.run.model.max_history,
+            self.run.settings["profile"],
+        )
+        return judge.judge_model(
+            self.run.model,
+            users,
+            num_results=num_results,
+            beam_width=beam_width or 2 * num_results,
+            filter_history=filter_history,
+        )
+
+    def _search(self, beam_width):
+        """Returns a traced search that ranks 2 k items; one for each k."""
+        if beam_width not in self._searches:
+            search = judge.retriever(
+                self.run.model,
+                num_results=min(2 * beam_width, self.data.num_items),
+                beam_width=beam_width,
+            )
+            traced = search.recommend.get_concrete_function()
+            self._searches[beam_width] = lambda user: traced(tf.constant(user))
+        return self._searches[beam_width]
+
+    def _numbers(self, raw_ids, argument):
+        """Returns the items of raw ids, PAD for those unknown, [any] int32."""
+        if isinstance(raw_ids, (str, bytes)):
+            raise ValueError(
+                f"{argument} must be a list of raw ids; got the string "
+                f"{raw_ids!r}."
+            )
+        return np.array([self._number(x) for x in raw_ids], np.int32)
+
+    def _number(self, raw_id):
+        """Returns an id's item; 17, "17" and 17.0 are the same id."""
+        if isinstance(raw_id, float) and not raw_id.is_integer():
+            return PAD
+        try:
+            return self._items.get(self._id_type(raw_id), PAD)
+        except (TypeError, ValueError):
+            return PAD
+
+    def _profile(self, values):
+        """Returns the codes of profile values, 0 where unknown."""
+        columns = self.run.settings["profile"]
+        unknown = set(values) - set(columns)
+        if unknown:
+            raise ValueError(
+                f"The model learned from no profile column {sorted(unknown)}; "
+                f"its columns are {list(columns)}."
+            )
+        codes = []
+        for name in columns:
+            known = self.data.profile_values(name)
+            value = values.get(name)
+            codes.append(known.index(value) + 1 if value in known else 0)
+        return codes
+
+
+def fit(
+    data: interactions.Interactions,
+    out_dir: files.Path,
+    *,
+    method: str = "jtm",
+    rounds: int = 6,
+    on_round: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool | None = None,
+    **settings: Any,
+) -> Recommender:
+    """Learns model and tree together (Algorithm 1) and loads the best round.
+
+    Stopped at any moment and called again, it goes on where it was; of a
+    finished run it only loads the model.
+
+    Args:
+        data: what `jtm_tf.prepare` or `jtm_tf.load` returns.
+        out_dir: the run folder; one of other settings is refused.
+        method: row of Table 1, such as "jtm" or "tdm"; see `settings.METHODS`.
+        rounds: of Algorithm 1: a model step, then a tree step.
+        on_round: called with each round's record as it ends; WORKSPACE.md
+            says what is in it.
+        progress: whether to draw bars; by default in a terminal and in a
+            notebook.
+        **settings: any other flag of `experiments.train`, such as
+            `samples_per_epoch=60_000`. `initial_tree` is "random" by default
+            where the data have no categories.
+
+    Raises:
+        ValueError: unknown settings, data that lie in no folder, or
+            `out_dir` is another run's.
+        FloatingPointError: the loss diverged.
+    """
+    if data.folder is None:
+        raise ValueError(
+            "These data lie in no folder, where the run could find them "
+            "again; get them from jtm_tf.prepare or jtm_tf.load."
+        )
+    if data.categories() is None:
+        settings = {"initial_tree": "random", **settings}
+    config = settings_lib.from_flat(
+        method=method, joint_iterations=rounds, **settings
+    )
+    if progress is None:
+        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    options = joint.RunOptions(
+        data_dir=str(data.folder),
+        progress=progress,
+        on_record=on_round or (lambda record: None),
+    )
+    joint.run(config, data, out_dir, options)
+    return Recommender.load(pathlib.Path(out_dir), data.folder)
