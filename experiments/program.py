@@ -2,12 +2,18 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from experiments import flag_groups
+from export import frame
 from export.frame import no_arguments
-from export.frame import run
 
 __all__ = ["command", "integers", "no_arguments", "pairs", "run"]
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a program as `frame.run` does; --help shows flags by purpose."""
+    frame.run(main, flags_parser=flag_groups.parse)
 
 
 def integers(

@@ -7,13 +7,19 @@ import logging as python_logging
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app
 from absl import logging
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; an expected error is one line and exit status 1."""
+def run(main: Callable[[list[str]], None], **absl_arguments: Any) -> None:
+    """Runs a program; an expected error is one line and exit status 1.
+
+    Args:
+        main: takes what is left on the command line beside flags.
+        **absl_arguments: further ones of `absl.app.run`.
+    """
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -24,7 +30,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     logging.get_absl_logger().addFilter(_is_for_users)
     # TensorFlow's warnings have a handler of their own; once is enough.
     python_logging.getLogger("tensorflow").propagate = False
-    app.run(guarded)
+    app.run(guarded, **absl_arguments)
 
 
 def _is_for_users(record):

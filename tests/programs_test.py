@@ -1,10 +1,12 @@
 """The programs as people meet them: help, mistakes, refusals."""
 
 import ast
+import re
 
 import pytest
 
 from experiments import program
+from jtm_tf import settings
 from tests import shell
 from tests import worlds
 
@@ -44,7 +46,16 @@ def test_help():
     _, stdout, _ = run("train", "--help")
     assert "python -m experiments.train --method=jtm" in stdout
     assert max(len(line) for line in stdout.splitlines()) <= 80
-    assert "--joint_iterations" in stdout and "(default: " in stdout
+    titles = [line for line in stdout.splitlines() if re.match("The |How", line)]
+    assert titles == [
+        "The run", "How long to learn", "The first tree", "The model",
+        "The model step", "The tree step (Algorithm 2)",
+    ]  # fmt: skip
+    for flag in settings.names():
+        inner = flag in ("batch_samples", "batch_nodes", "group_weights")
+        shown = re.findall(rf"^  --(?:\[no\])?{flag}\b", stdout, re.M)
+        assert len(shown) == (not inner), flag
+    assert "  --slack=FLOAT\n" in stdout and "(default: 1.0)" in stdout
 
 
 def test_an_unknown_flag_is_refused():
