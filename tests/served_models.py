@@ -41,7 +41,8 @@ def untrained(
         **settings,
     )
     for variable in model.trainable_variables:  # set scores well apart
-        noise = keras.random.normal(variable.shape, seed=seed + len(variable.path))
+        own = seed + len(variable.path)
+        noise = keras.random.normal(variable.shape, seed=own)
         variable.assign(variable + noise)
     model.set_tree(tree)
     return model
