@@ -60,10 +60,37 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
             f"{folder.path} has no model yet: its first iteration has not "
             "ended. Start experiments.train again with the same command."
         )
-    data_dir = data_dir or config["data_dir"]
-    if data_dir is None:
+    data = load_data(folder, config, data_dir)
+    return TrainedRun(
+        judge.load_model(folder.model),
+        data,
+        config,
+        folder.read_metrics(),
+        folder,
+    )
+
+
+def load_data(
+    folder: run_folder.RunFolder,
+    config: dict[str, Any],
+    data_dir: files.Path | None = None,
+) -> interactions.Interactions:
+    """Loads the data of a run.
+
+    Args:
+        folder: the run's.
+        config: its config.json.
+        data_dir: where they are, if not where they were in training.
+
+    Raises:
+        FileNotFoundError: there are no finished data.
+        ValueError: they are others, or the run does not say where they are.
+    """
+    data_dir = data_dir or config.get("data_dir")
+    if not data_dir:
         raise ValueError(
-            f"{folder.path} does not say where its data lie; name the folder."
+            f"{folder.path} does not say where its data are; give the "
+            "prepared folder as --data_dir."
         )
     data = interactions.load(data_dir)
     if data.manifest["fingerprint"] != config["data"]:
@@ -72,10 +99,4 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
             f"{data.manifest['fingerprint']} against {config['data']}. Give "
             "the right folder as --data_dir, or train again."
         )
-    return TrainedRun(
-        judge.load_model(folder.model),
-        data,
-        config,
-        folder.read_metrics(),
-        folder,
-    )
+    return data

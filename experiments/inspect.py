@@ -1,0 +1,104 @@
+"""Shows what a run learned: an HTML report, and the same as pictures.
+
+    python -m experiments.inspect --run_dir=RUN --out=report.html
+
+The tree, coloured by category; how pure its nodes are, who moved, on which
+level the beam loses targets; one user's search, and why an item was not
+recommended (--user, --item). The report is one file and needs no network. A
+part that the run has not the data for is left out, and the report says why.
+Prints JSON last.
+"""
+
+import json
+import pathlib
+
+import tensorflow as tf
+from absl import flags
+
+from experiments import program
+from experiments.report import contents
+from experiments.report import page
+from experiments.report import pictures
+from experiments.report import source as source_lib
+from jtm_tf import tree as tree_lib
+
+_DEFAULT = contents.Request()
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "The --out_dir of experiments.train.", required=True
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "The prepared data, if it has moved since training."
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "The HTML file to write; RUN/report.html if not given."
+)
+_USER = flags.DEFINE_string(
+    "user",
+    None,
+    "Raw id of the user whose search is shown; one of the validation users "
+    "if not given.",
+)
+_ITEM = flags.DEFINE_string(
+    "item",
+    None,
+    "Raw id of an item: why the user gets it, or why not. If not given, one "
+    "that the user had later and the search lost.",
+)
+_BESIDE = flags.DEFINE_list(
+    "beside",
+    [],
+    "Other runs on the same data whose trees are set beside, NAME=RUN each, "
+    "clustering=RUNS/tdm_cluster-0 for one.",
+)
+_PICTURES = flags.DEFINE_bool(
+    "pictures", True, "Also write PNG files beside the report."
+)
+_NUM_USERS = flags.DEFINE_integer(
+    "num_users",
+    _DEFAULT.num_users,
+    "Validation users, at most, to measure levels on.",
+    lower_bound=1,
+)
+
+
+def _trees_beside(data_dir: str | None) -> dict[str, tree_lib.Tree]:
+    """Returns the trees of --beside by name."""
+    found = {}
+    for name, run_dir in program.pairs("beside", _BESIDE.value).items():
+        tree = source_lib.open_run(run_dir, data_dir).tree
+        if tree is None:
+            raise ValueError(f"--beside: {run_dir} has no tree to show.")
+        found[name] = tree
+    return found
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    run_dir = pathlib.Path(_RUN_DIR.value)
+    out = pathlib.Path(_OUT.value or run_dir / "report.html")
+    if out.suffix != ".html":
+        raise ValueError(f"--out must end in .html; got {out.name!r}.")
+    source = source_lib.open_run(run_dir, _DATA_DIR.value)
+    report = contents.gather(
+        source,
+        contents.Request(
+            user=_USER.value, item=_ITEM.value, num_users=_NUM_USERS.value
+        ),
+        _trees_beside(_DATA_DIR.value),
+    )
+    page.write(report, out)
+    drawn = pictures.write(report, out) if _PICTURES.value else []
+    print(
+        json.dumps({
+            "report": str(out),
+            "bytes": out.stat().st_size,
+            "pictures": [str(path) for path in drawn],
+            "notes": report["notes"],
+        })
+    )
+
+
+if __name__ == "__main__":
+    tf.get_logger().setLevel("WARNING")
+    program.run(main)

@@ -1,0 +1,165 @@
+"""The curves of a report as plain data; page and pictures draw the same."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.report import source as source_lib
+from jtm_tf import diagnosis
+from jtm_tf import tree as tree_lib
+from jtm_tf import tree_statistics
+from jtm_tf.data import splits
+
+Chart = dict[str, Any]
+
+
+def purity(
+    trees: Mapping[str, tree_lib.Tree], groups: np.ndarray
+) -> list[Chart]:
+    """Returns how pure the nodes of each level are, by tree.
+
+    Args:
+        trees: by name, of the same items.
+        groups: [N + 1] int, the coarse category of each item, 0 if unknown.
+
+    Returns:
+        No chart where no category is known.
+    """
+    if not groups.any() or not trees:
+        return []
+    tree = list(trees.values())[-1]
+    mixed = np.append(0, np.random.default_rng(0).permutation(groups[1:]))
+    lines = [
+        _line(name, 100 * tree_statistics.purity(tree, groups))
+        for name, tree in trees.items()
+    ]
+    by_chance = 100 * tree_statistics.purity(tree, mixed)
+    lines.append(_line("items at random", by_chance, dashed=True))
+    return [_chart(
+        "purity",
+        "Category purity by level",
+        "Share of the items that are of the largest coarse category under "
+        "their node. Deep nodes hold few items and are pure by themselves: "
+        "what counts is the distance to the same tree with its items "
+        "shuffled.",
+        lines,
+    )]  # fmt: skip
+
+
+def moves(trees: Mapping[int, tree_lib.Tree]) -> list[Chart]:
+    """Returns who changed the node in each tree step; see `Source.trees`."""
+    lines = [
+        _line(
+            f"tree step {number}",
+            100
+            * tree_statistics.moved(trees[number - 1], tree)
+            / tree.num_items,
+        )
+        for number, tree in sorted(trees.items())
+        if number - 1 in trees
+    ]
+    if not lines:
+        return []
+    return [_chart(
+        "moves",
+        "Items that changed their node",
+        "Share of all items with another ancestor on the level than before "
+        "the tree step. Who moves on a level moves on all below.",
+        lines,
+    )]  # fmt: skip
+
+
+def under_the_beam(
+    source: source_lib.Source,
+    users: splits.HeldOutUsers,
+    beam_widths: Sequence[int],
+) -> list[Chart]:
+    """Returns recall and heap violations by level, for validation users."""
+    if source.model is None or source.model.flat or not len(users):
+        return []
+    lines = []
+    for width in beam_widths:
+        recall = diagnosis.level_recall(source.model, users, beam_width=width)
+        lines.append(_line(
+            f"beam {width}", [100 * r for r in recall.values()], list(recall)
+        ))  # fmt: skip
+    heap = diagnosis.heap_violations(
+        source.model, users, beam_width=beam_widths[0]
+    )
+    own, ranks = (100 * np.array(x) for x in zip(*heap.values()))
+    violations = [_line("ranks of the search", ranks, list(heap))]
+    if not np.isnan(own).any() and source.model.path_weight:
+        violations.insert(0, _line("nodes' own scores", own, list(heap)))
+    count = f"{len(users)} validation users"
+    return [
+        _chart(
+            "recall",
+            "Recall by level",
+            "Where targets are lost: share of a user's later items whose "
+            f"ancestor is still in the beam; {count}. The last level is "
+            "Recall@k.",
+            lines,
+        ),
+        _chart(
+            "heap",
+            "Max-heap violations by level",
+            "Eq. 1 makes a node worth its best child, so of two nodes the "
+            "better one has the better best child. Share of the pairs of "
+            f"nodes kept on a level (beam {beam_widths[0]}) where it has "
+            f"not, averaged over {count}: 0 % is a max-heap, 50 % is chance.",
+            violations,
+        ),
+    ]
+
+
+def learning(iterations: Sequence[dict[str, Any]]) -> list[Chart]:
+    """Returns the curves of training; older records may lack some."""
+    charts = []
+    found = [r for r in iterations if r.get("validation")]
+    if len(found) > 1:
+        at = [record["iteration"] for record in found]
+        cut = found[0]["validation"].get("num_results", "M")
+        values = [100 * record["validation"]["recall"] for record in found]
+        charts.append(_chart(
+            "learning",
+            f"Recall@{cut} by iteration",
+            "Of all validation users, after each model step.",
+            [_line("validation", values, at)],
+            x="iteration",
+        ))  # fmt: skip
+    found = [r for r in iterations if len(r.get("level_losses", ())) > 1]
+    if found:
+        chosen = {r["iteration"]: r for r in (found[0], found[-1])}
+        charts.append(_chart(
+            "losses",
+            "Training loss by level",
+            "Eq. 2, each level against its sampled negatives, of the first "
+            "and of the last iteration. Deep levels have more negatives.",
+            [
+                _line(f"iteration {number}", record["level_losses"],
+                      range(1, 1 + len(record["level_losses"])))
+                for number, record in chosen.items()
+            ],
+            y="nats",
+        ))  # fmt: skip
+    return charts
+
+
+def _chart(name, title, caption, lines, *, x="level", y="%"):
+    """Returns a chart as JSON values."""
+    return {
+        "id": name,
+        "title": title,
+        "caption": caption,
+        "x": x,
+        "y": y,
+        "lines": lines,
+    }
+
+
+def _line(name, values, at=None, *, dashed=False):
+    """Returns a line as JSON values, from level 0 if not told `at`."""
+    values = [round(float(value), 4) for value in values]
+    at = list(range(len(values)) if at is None else at)
+    return {"name": name, "x": at, "y": values, "dashed": dashed}

@@ -1,0 +1,184 @@
+"""What a report says of a run, gathered as plain data: JSON values."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import paper
+from experiments.report import cells
+from experiments.report import charts
+from experiments.report import person
+from experiments.report import source as source_lib
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+INITIAL, LEARNED = "initial", "learned"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the reader wants to see.
+
+    Attributes:
+        user: raw id of the user whose search is told; see `person.describe`.
+        item: raw id of the item that is asked about; likewise.
+        num_users: validation users, at most, to measure on.
+        max_cells: nodes, at most, that are drawn of a tree.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    num_users: int = 512
+    max_cells: int = cells.MAX_CELLS
+
+
+def gather(
+    source: source_lib.Source,
+    request: Request = Request(),
+    beside: Mapping[str, tree_lib.Tree] | None = None,
+) -> dict[str, Any]:
+    """Measures and tells everything that a report shows.
+
+    Args:
+        source: the run.
+        request: what to show.
+        beside: other trees of the same items by name, to compare with.
+
+    Returns:
+        `title`, `facts` (pairs), `notes`, `branching`, `max_level`, `trees`
+        (see `cells.describe`), names of `groups` and `labels`, `charts`, and
+        `person`, None if there is no search to tell.
+    """
+    notes = list(source.notes)
+    codes, paths = source_lib.paths(source.data)
+    categories = cells.Categories.of(codes, paths)
+    tree = source.tree
+    if not categories.known:
+        notes.append(
+            "The items have no categories: the tree is coloured by popularity."
+        )
+    shown = {} if tree is None else _trees(source, tree, beside or {})
+    deepest = 0 if tree is None else cells.depth(tree, request.max_cells)
+    labels = cells.Labels()
+    popularity = np.bincount(
+        source.data.item, minlength=source.data.num_items + 1
+    )
+    popularity[PAD] = 0
+    drawn = [
+        {
+            "name": name,
+            "searched": other is tree and source.model is not None,
+            "levels": cells.describe(
+                other, categories, popularity, labels, deepest
+            ),
+        }
+        for name, other in shown.items()
+        if (other.max_level, other.branching)
+        == (tree.max_level, tree.branching)
+    ]
+    story, unknown = person.describe(
+        source, user=request.user, item=request.item, deepest=deepest
+    )
+    return {
+        "title": _title(source),
+        "facts": _facts(source, tree),
+        "notes": [*notes, *unknown],
+        "branching": None if tree is None else tree.branching,
+        "max_level": None if tree is None else tree.max_level,
+        "trees": drawn,
+        "groups": categories.names[0],
+        "labels": labels.texts,
+        "charts": [
+            *charts.purity(shown, categories.coarse),
+            *charts.moves({} if tree is None else source.trees),
+            *_under_the_beam(source, request),
+            *charts.learning(source.iterations),
+        ],
+        "person": story,
+    }
+
+
+def _trees(source, tree, beside):
+    """Returns the trees to show by name, the learned one last."""
+    first = source.trees.get(0)
+    found = {} if first is None else {INITIAL: first}
+    found |= beside
+    found[LEARNED] = tree
+    if first is not None and np.array_equal(first.pi, tree.pi):
+        del found[INITIAL]
+        del found[LEARNED]
+        found["initial, never changed"] = tree
+    return found
+
+
+def _under_the_beam(source, request):
+    """Returns the charts of validation users at the run's beam widths."""
+    if source.model is None or source.model.flat:
+        return []
+    users = _first(
+        splits.held_out_users(
+            source.data,
+            "validation",
+            source.model.max_history,
+            source.settings.get("profile", ()),
+        ),
+        request.num_users,
+    )
+    asked = [source.beam_width]
+    asked += [k for _, k in source.settings.get("cuts", [])]
+    return charts.under_the_beam(source, users, list(dict.fromkeys(asked)))
+
+
+def _first(users, count):
+    """Returns the first users."""
+    known = users.full_history_offsets[: count + 1]
+    later = users.truth_offsets[: count + 1]
+    return splits.HeldOutUsers(
+        users=users.users[:count],
+        history=users.history[:count],
+        full_history=users.full_history[: known[-1]],
+        full_history_offsets=known,
+        truth=users.truth[: later[-1]],
+        truth_offsets=later,
+    )
+
+
+def _title(source):
+    """Returns the heading."""
+    method = source.settings.get("method", "A run")
+    dataset = source.data.manifest.get("dataset", "unknown data")
+    return f"{paper.NAMES.get(method, method)} on {dataset}"
+
+
+def _facts(source, tree):
+    """Returns what the run is, as pairs of texts."""
+    facts = [
+        ("items", f"{source.data.num_items:,}"),
+        ("users", f"{source.data.num_users:,}"),
+    ]
+    if tree is not None:
+        facts += [
+            ("levels", str(tree.max_level)),
+            ("branching", str(tree.branching)),
+        ]
+    metrics = source.metrics
+    if source.iterations:
+        facts.append(("iterations", str(len(source.iterations))))
+    if "best_iteration" in metrics:
+        facts.append(("best", str(metrics["best_iteration"])))
+    test = metrics.get("test")
+    if test:
+        beam = test.get("beam_width")
+        facts.append((
+            f"test recall@{test.get('num_results', 'M')}",
+            f"{100 * test['recall']:.2f} %"
+            + (f" at beam {beam}" if beam else ""),
+        ))  # fmt: skip
+    if "seed" in source.settings:
+        facts.append(("seed", str(source.settings["seed"])))
+    if "code" in metrics:
+        facts.append(("code", str(metrics["code"])))
+    return facts

@@ -1,0 +1,161 @@
+"""A run as its report needs it: whatever of it is there and can be read."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from jtm_tf import trained
+from jtm_tf import counting
+from jtm_tf import files
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import interactions
+from jtm_tf.models import tree_model
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """What is known of a run.
+
+    Attributes:
+        settings: of the run; a run of another version may lack some.
+        metrics: metrics.json; likewise.
+        data: what it was trained on.
+        model: the best, with its tree; None where there is none to load.
+        trees: pi after each tree step that is on disk, by its number; 0 is
+            the initial tree.
+        notes: what is missing and why, for the reader of the report.
+    """
+
+    settings: dict[str, Any]
+    metrics: dict[str, Any]
+    data: interactions.Interactions
+    model: tree_model.TreeModel | None
+    trees: dict[int, tree_lib.Tree]
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the run has no tree to look at."""
+        return self.tree is None
+
+    @property
+    def tree(self) -> tree_lib.Tree | None:
+        """The learned tree: the model's, or the last on disk."""
+        if self.model is not None:
+            return None if self.model.flat else self.model.tree
+        last = self.trees[max(self.trees)] if self.trees else None
+        return None if last is None or last.max_level == 1 else last
+
+    @property
+    def iterations(self) -> list[dict[str, Any]]:
+        """The records of the iterations that ended."""
+        return self.metrics.get("iterations", [])
+
+    @property
+    def beam_width(self) -> int:
+        """k of the run."""
+        return self.settings.get("beam_width") or 400
+
+    @property
+    def num_results(self) -> int:
+        """M of the run."""
+        return self.settings.get("num_results") or 200
+
+
+def open_run(
+    run_dir: files.Path, data_dir: files.Path | None = None
+) -> Source:
+    """Opens a run folder, finished or not, of this version or an older one.
+
+    Args:
+        run_dir: the --out_dir of experiments.train.
+        data_dir: the prepared data, where they were in training by default.
+
+    Raises:
+        FileNotFoundError: there is no run, or no data.
+        ValueError: the data are others, or nowhere.
+    """
+    folder = run_folder.RunFolder(run_dir)
+    config = folder.read_config()
+    data = trained.load_data(folder, config, data_dir)
+    notes: list[str] = []
+    settings = config.get("config", {})
+    if "test" not in folder.read_metrics():
+        notes.append("The run is not finished: it has no test metrics.")
+    return Source(
+        settings=settings,
+        metrics=folder.read_metrics(),
+        data=data,
+        model=_model(folder, settings, data, notes),
+        trees=_trees(folder, data, notes),
+        notes=notes,
+    )
+
+
+def paths(data: interactions.Interactions) -> tuple[np.ndarray, list[str]]:
+    """Returns the items' category paths, each distinct one once.
+
+    Returns:
+        [N + 1] int indices, 0 where the path is unknown and for PAD; and the
+        paths, the first "".
+    """
+    codes = np.zeros(data.num_items + 1, np.int64)
+    if "category" not in data.items.column_names:
+        return codes, [""]
+    column = data.items["category"].combine_chunks().dictionary_encode()
+    codes[1:] = pc.fill_null(column.indices, -1).to_numpy() + 1
+    return codes, ["", *column.dictionary.to_pylist()]
+
+
+def _model(folder, settings, data, notes):
+    """Returns the best model, or None and a note why not."""
+    method = settings.get("method")
+    if method in counting.METHODS:
+        notes.append(f"{method} only counts: it has no model and no tree.")
+        return None
+    if not folder.model.exists():
+        notes.append("There is no best.keras: no iteration has ended.")
+        return None
+    try:
+        model = judge.load_model(folder.model)
+    except (ValueError, TypeError) as error:
+        notes.append(
+            "best.keras cannot be loaded by this version, so nothing is "
+            f"searched: {str(error).splitlines()[0]}"
+        )
+        return None
+    if model.flat:
+        notes.append(
+            f"{method} has a flat tree, a mere list of the items: there are "
+            "no levels to draw."
+        )
+    if model.num_items != data.num_items:
+        raise ValueError(
+            f"best.keras knows {model.num_items} items, the data have "
+            f"{data.num_items}; give the right folder as --data_dir."
+        )
+    return model
+
+
+def _trees(folder, data, notes):
+    """Returns the trees on disk by their numbers."""
+    found = {}
+    for path in sorted(folder.tree(0).parent.glob("iteration_*.npz")):
+        number = path.stem.removeprefix("iteration_")
+        try:
+            tree = tree_lib.Tree.load(path)
+        except (ValueError, OSError) as error:
+            notes.append(f"{path.name} is left out: {error}")
+            continue
+        if number.isdecimal() and tree.num_items == data.num_items:
+            found[int(number)] = tree
+    if 0 not in found:
+        notes.append(
+            "The initial tree (trees/iteration_000.npz) is missing: nothing "
+            "to set the learned tree beside."
+        )
+    return found
