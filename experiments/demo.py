@@ -87,11 +87,11 @@ def main(argv: list[str]) -> None:
             ),
         )
     picture = out_dir / "learning_curve.png"
-    plots.learning_curves(
+    curves = plots.learning_curves(
         {_NAMES[name]: run["iterations"] for name, run in runs.items()},
-        picture,
         title=f"{data.manifest['dataset']}: one seed, equal training",
     )
+    plots.save(curves, picture)
     for method in _RULES:
         runs[method] = counting.run(
             counting.CountingConfig(method), data, out_dir / method

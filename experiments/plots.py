@@ -60,17 +60,16 @@ class Curves:
 
 
 def learning_curves(
-    runs: Mapping[str, Sequence[dict[str, Any]]],
-    path: files.Path,
-    *,
-    title: str,
-) -> None:
+    runs: Mapping[str, Sequence[dict[str, Any]]], *, title: str
+) -> matplotlib.figure.Figure:
     """Draws validation recall and loss over the iterations of some runs.
 
     Args:
         runs: the `iterations` of each run's metrics.json, by name.
-        path: the PNG to write.
         title: above the picture.
+
+    Returns:
+        The figure; `save` writes it.
     """
     figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
     recall, loss = figure.subplots(1, 2)
@@ -87,8 +86,11 @@ def learning_curves(
         axes.set_xlabel("iteration")
         _plain(axes)
         axes.legend(frameon=False)
+        axes.xaxis.set_major_locator(
+            matplotlib.ticker.MaxNLocator(integer=True)
+        )
     figure.suptitle(title)
-    save(figure, path)
+    return figure
 
 
 def iteration_curves(

@@ -1,4 +1,4 @@
-"""Where a search loses: recall by level, and how far Eq. 1 is from true."""
+"""Where a search loses: level by level, under the beam."""
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +30,7 @@ def level_recall(
         truth whose ancestor is among the k nodes kept, averaged over users.
         It falls from level to level; on the last it is Recall@k.
     """
-    search = _tree_search(model, beam_width)
+    search = tree_search(model, beam_width)
     beams = search.beams.get_concrete_function()
     tree = model.tree
     owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
@@ -51,97 +51,14 @@ def level_recall(
     return recall
 
 
-def heap_violations(
-    model: tree_model.TreeModel,
-    users: splits.HeldOutUsers,
-    *,
-    beam_width: int,
-    batch_size: int = 64,
-) -> dict[int, tuple[float, float]]:
-    """Returns how often two nodes' order is turned round by their children.
+def tree_search(
+    model: tree_model.TreeModel, beam_width: int
+) -> retrieval.TreeRetriever:
+    """Returns the model's search, with k results.
 
-    By Eq. 1 a node is worth its best child, up to one factor a level. So of
-    two nodes, the better one has the better best child; a pair where that is
-    not so violates the max-heap. All pairs of the nodes that the search keeps
-    on a level are looked at.
-
-    Args:
-        model: with its tree, which is not flat.
-        users: the held-out users.
-        beam_width: k.
-        batch_size: users a call.
-
-    Returns:
-        For each level of the parents, the share of violating pairs, averaged
-        over users, by the nodes' own scores and by the ranks of the search
-        (see `path_weight`). 0 is a max-heap; where children know nothing of
-        their parents it is 0.5. Scores of siblings' branches do not compare
-        (HSM): only ranks do, and the first is NaN.
+    Raises:
+        ValueError: its tree is flat.
     """
-    search = _tree_search(model, beam_width)
-    walk = search.walk.get_concrete_function()
-    shares: dict[int, list[tuple[float, float]]] = {
-        level: [] for level in search.levels[:-1]
-    }
-    for i in range(0, len(users), batch_size):
-        walked = walk(tf.constant(users.history[i : i + batch_size]))
-        scored = [(n.numpy(), r.numpy()) for n, r in walked]
-        own_above = scored[0][1]
-        for level, (nodes, ranks), (below, ranks_below) in zip(
-            shares, scored, scored[1:]
-        ):
-            families = below.reshape(len(below), -1, model.branching)
-            parents = tree_lib.parent(families[..., 0], model.branching)
-            at = _positions(nodes, parents)
-            rank = np.take_along_axis(ranks, at, 1)  # [B, K]
-            live = rank > np.finfo(rank.dtype).min
-            holes = ranks_below == np.finfo(rank.dtype).min
-            lean = np.where(live, model.path_weight * rank, 0)
-            own_below = np.where(
-                holes,
-                -np.inf,
-                ranks_below - np.repeat(lean, model.branching, axis=1),
-            )
-            own = np.take_along_axis(own_above, at, 1)
-            best_own = own_below.reshape(families.shape).max(2)
-            best_rank = ranks_below.reshape(families.shape).max(2)
-            for user in range(len(nodes)):
-                row = user, live[user]
-                shares[level].append((
-                    _turned(own[row], best_own[row]),
-                    _turned(rank[row], best_rank[row]),
-                ))
-            own_above = own_below
-    means = {}
-    for level, pairs in shares.items():
-        by_own, by_rank = np.mean(pairs, axis=0)
-        means[level] = (
-            float("nan") if model.siblings else float(by_own),
-            float(by_rank),
-        )
-    return means
-
-
-def _turned(above, below):
-    """Returns the share of pairs that `below` orders otherwise; [K] each."""
-    better = above[:, None] > above
-    turned = better & (below[:, None] < below)
-    return turned.sum() / max(1, better.sum())
-
-
-def _positions(nodes, wanted):
-    """Returns where each of [B, K] nodes stands in its row of [B, W]."""
-    order = np.argsort(nodes, axis=1)
-    base = int(nodes.max()) + 1
-    row = np.arange(len(nodes))[:, None]
-    flat = (np.take_along_axis(nodes, order, 1) + row * base).ravel()
-    at = np.searchsorted(flat, (wanted + row * base).ravel())
-    at = at.reshape(wanted.shape) - row * nodes.shape[1]
-    return np.take_along_axis(order, at, 1)
-
-
-def _tree_search(model, beam_width):
-    """Returns the model's search, with k results."""
     search = judge.retriever(
         model, num_results=beam_width, beam_width=beam_width
     )

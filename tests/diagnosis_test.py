@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from jtm_tf import diagnosis
 from jtm_tf import judge
+from jtm_tf import max_heap
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_init
 from jtm_tf.models import hsm
@@ -59,7 +60,7 @@ def test_a_flat_tree_has_no_levels():
 def test_heap_violations(settings):
     model = served_models.untrained(branching=3, **settings)
     users, beam_width = judge_test.held_out(3), 4
-    found = diagnosis.heap_violations(
+    found = max_heap.violations(
         model, users, beam_width=beam_width, batch_size=3
     )
     search = judge.retriever(model, num_results=4, beam_width=beam_width)
@@ -87,7 +88,7 @@ def test_own_scores_in_heap_violations():
     """What a rank leans on its parent is taken off again."""
     model = served_models.untrained(path_weight=0.5)
     users = judge_test.held_out(3)
-    found = diagnosis.heap_violations(model, users, beam_width=50)
+    found = max_heap.violations(model, users, beam_width=50)
     level = model.max_level - 1
     nodes = model.tree.occupied(level)
     leaves = model.tree.occupied(level + 1)
@@ -112,7 +113,7 @@ def test_a_max_heap_violates_nothing():
     for node in range(tree.first_leaf - 1, 0, -1):
         worth[node] = max(worth[2 * node], worth[2 * node + 1])
     model.score = lambda users, nodes, level: tf.gather(worth, nodes)
-    found = diagnosis.heap_violations(
+    found = max_heap.violations(
         model, judge_test.held_out(3), beam_width=8
     )
     assert set(found.values()) == {(0.0, 0.0)}

@@ -27,7 +27,7 @@ ROWS = [
     ["models.hsm", "training"],
     ["judge"],
     ["settings", "counting", "diagnosis", "beam_trace"],
-    ["tree_step", "trained"],
+    ["tree_step", "trained", "max_heap"],
     ["joint"],
     ["recommender"],
 ]

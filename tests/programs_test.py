@@ -46,8 +46,7 @@ def test_help():
     _, stdout, _ = run("train", "--help")
     assert "python -m experiments.train --method=jtm" in stdout
     assert max(len(line) for line in stdout.splitlines()) <= 80
-    lines = stdout.splitlines()
-    titles = [line for line in lines if re.match("The |How", line)]
+    titles = re.findall("^(?:The |How ).*", stdout, re.M)
     assert titles == [
         "The run", "How long to learn", "The first tree", "The model",
         "The model step", "The tree step (Algorithm 2)",

@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.report import source as source_lib
 from jtm_tf import diagnosis
+from jtm_tf import max_heap
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_statistics
 from jtm_tf.data import splits
@@ -84,7 +85,7 @@ def under_the_beam(
         lines.append(_line(
             f"beam {width}", [100 * r for r in recall.values()], list(recall)
         ))  # fmt: skip
-    heap = diagnosis.heap_violations(
+    heap = max_heap.violations(
         source.model, users, beam_width=beam_widths[0]
     )
     own, ranks = (100 * np.array(x) for x in zip(*heap.values()))

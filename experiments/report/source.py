@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from jtm_tf import trained
 from jtm_tf import counting
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
+from jtm_tf import trained
 from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.models import tree_model

@@ -3,12 +3,14 @@
 Each user has a few favourite nodes of the hidden tree. An interaction is an
 item under a favourite, or under an ancestor of it a few steps up, or an item
 drawn by popularity. So the best index is known, and a learner can be judged
-by what it recovers, with `oracle` in the place of a trained model. Pure NumPy.
+by what it recovers, with `oracle` in the place of a trained model. Pure NumPy
+and Arrow.
 """
 
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 
 from jtm_tf import tree as tree_lib
 from jtm_tf.types import PAD, Array, LogProbFn
@@ -36,6 +38,18 @@ class World:
     true_tree: tree_lib.Tree
     taste_level: int
     climb: tuple[float, ...]
+
+    def table(self) -> pa.Table:
+        """Returns the interactions as a table that `jtm_tf.prepare` takes."""
+        paths = pa.array(self.categories)
+        return pa.table(
+            {
+                "user": self.user,
+                "item": self.item,
+                "timestamp": self.timestamp,
+                "category": paths.take(pa.array(self.item - 1)),
+            }
+        )
 
     def histories(self, length: int) -> np.ndarray:
         """Returns the items before each interaction, [I, T], left-padded."""

@@ -1,0 +1,172 @@
+"""Eq. 1, the max-heap preference, and how far a model is from it.
+
+By Eq. 1 a node is worth its best child, up to one factor a level; then the
+beam search finds the best leaves. Training asks for it nowhere.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import diagnosis
+from jtm_tf import retrieval
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+from jtm_tf.types import ScoreFn
+
+
+def violations(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    beam_width: int,
+    batch_size: int = 64,
+) -> dict[int, tuple[float, float]]:
+    """Returns how often two nodes' order is turned round by their children.
+
+    By Eq. 1 a node is worth its best child, up to one factor a level. So of
+    two nodes, the better one has the better best child; a pair where that is
+    not so violates the max-heap. All pairs of the nodes that the search keeps
+    on a level are looked at.
+
+    Args:
+        model: with its tree, which is not flat.
+        users: the held-out users.
+        beam_width: k.
+        batch_size: users a call.
+
+    Returns:
+        For each level of the parents, the share of violating pairs, averaged
+        over users, by the nodes' own scores and by the ranks of the search
+        (see `path_weight`). 0 is a max-heap; where children know nothing of
+        their parents it is 0.5. Scores of siblings' branches do not compare
+        (HSM): only ranks do, and the first is NaN.
+    """
+    search = diagnosis.tree_search(model, beam_width)
+    walk = search.walk.get_concrete_function()
+    shares: dict[int, list[tuple[float, float]]] = {
+        level: [] for level in search.levels[:-1]
+    }
+    for i in range(0, len(users), batch_size):
+        walked = walk(tf.constant(users.history[i : i + batch_size]))
+        scored = [(n.numpy(), r.numpy()) for n, r in walked]
+        own_above = scored[0][1]
+        for level, (nodes, ranks), (below, ranks_below) in zip(
+            shares, scored, scored[1:]
+        ):
+            families = below.reshape(len(below), -1, model.branching)
+            parents = tree_lib.parent(families[..., 0], model.branching)
+            at = _positions(nodes, parents)
+            rank = np.take_along_axis(ranks, at, 1)  # [B, K]
+            live = rank > np.finfo(rank.dtype).min
+            holes = ranks_below == np.finfo(rank.dtype).min
+            lean = np.where(live, model.path_weight * rank, 0)
+            own_below = np.where(
+                holes,
+                -np.inf,
+                ranks_below - np.repeat(lean, model.branching, axis=1),
+            )
+            own = np.take_along_axis(own_above, at, 1)
+            best_own = own_below.reshape(families.shape).max(2)
+            best_rank = ranks_below.reshape(families.shape).max(2)
+            for user in range(len(nodes)):
+                row = user, live[user]
+                shares[level].append((
+                    _turned(own[row], best_own[row]),
+                    _turned(rank[row], best_rank[row]),
+                ))
+            own_above = own_below
+    means = {}
+    for level, pairs in shares.items():
+        by_own, by_rank = np.mean(pairs, axis=0)
+        means[level] = (
+            float("nan") if model.siblings else float(by_own),
+            float(by_rank),
+        )
+    return means
+
+
+def beam_agreement(
+    score_fn: ScoreFn,
+    tree: tree_lib.Tree,
+    histories: np.ndarray,
+    *,
+    beam_width: int,
+) -> dict[int, float]:
+    """Returns how many of a level's k best nodes the beam search keeps.
+
+    Under a max-heap preference (Eq. 1) it is all of them, on every level.
+    All nodes of a level are scored: for small trees.
+
+    Args:
+        score_fn: a model's scores, or their `preference`.
+        tree: the index.
+        histories: [U, T] users.
+        beam_width: k.
+
+    Returns:
+        The share for each level that the search scores, averaged over users.
+    """
+    search = retrieval.TreeRetriever(
+        score_fn,
+        tree,
+        beam_width=beam_width,
+        num_results=min(beam_width, tree.num_items),
+        user_width=histories.shape[1],
+    )
+    users = tf.constant(histories)
+    shares = {}
+    for level, kept in zip(search.levels, search.beams(users)):
+        nodes = tf.repeat(tree.occupied(level)[None], len(histories), 0)
+        k = min(beam_width, nodes.shape[1])
+        best = tf.math.top_k(score_fn(users, nodes, level), k)[1]
+        best = tf.gather(nodes, best, batch_dims=1)
+        held = tf.reduce_any(best[:, :, None] == kept[:, None], 2)
+        shares[level] = float(tf.reduce_mean(tf.cast(held, tf.float32)))
+    return shares
+
+
+def preference(score_fn: ScoreFn, tree: tree_lib.Tree) -> ScoreFn:
+    """Returns the preference that Eq. 1 derives from a model's leaf scores.
+
+    A node has the best score of the leaves below it. Every leaf is scored at
+    every call: for small trees.
+    """
+    leaves = tree.occupied(tree.max_level)
+
+    def score(histories, nodes, level):
+        users = tf.shape(histories)[0]
+        found = score_fn(
+            histories, tf.repeat(leaves[None], users, 0), tree.max_level
+        )
+        best = tf.fill([users, tree.num_leaves], found.dtype.min)
+        at = tf.constant(leaves - tree.first_leaf)[:, None]
+        best = tf.transpose(
+            tf.tensor_scatter_nd_update(
+                tf.transpose(best), at, tf.transpose(found)
+            )
+        )
+        width = tree.branching ** (tree.max_level - level)
+        best = tf.reduce_max(tf.reshape(best, [users, -1, width]), 2)
+        first = tree_lib.first_code(level, tree.branching)
+        return tf.gather(best, nodes - first, batch_dims=1)
+
+    return score
+
+
+def _turned(above, below):
+    """Returns the share of pairs that `below` orders otherwise; [K] each."""
+    better = above[:, None] > above
+    turned = better & (below[:, None] < below)
+    return turned.sum() / max(1, better.sum())
+
+
+def _positions(nodes, wanted):
+    """Returns where each of [B, K] nodes stands in its row of [B, W]."""
+    order = np.argsort(nodes, axis=1)
+    base = int(nodes.max()) + 1
+    row = np.arange(len(nodes))[:, None]
+    flat = (np.take_along_axis(nodes, order, 1) + row * base).ravel()
+    at = np.searchsorted(flat, (wanted + row * base).ravel())
+    at = at.reshape(wanted.shape) - row * nodes.shape[1]
+    return np.take_along_axis(order, at, 1)
