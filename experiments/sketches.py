@@ -15,10 +15,11 @@ import numpy as np
 from experiments import plots
 from jtm_tf import tree as tree_lib
 
-# Okabe and Ito's colours, told apart by all eyes; grey is for the rest.
+# Okabe and Ito's colours, told apart by all eyes, brown for their black; grey
+# is for the rest.
 COLORS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00",
-    "#f0e442", "#000000",
+    "#f0e442", "#7a5230",
 )  # fmt: skip
 _REST, _EMPTY = "#b8b8b8", "#ffffff"
 
@@ -68,12 +69,11 @@ def tree_icicle(
 
     Args:
         trees: by title.
-        labels: [N] the label of each item; the seven commonest are told
-            apart.
+        labels: [N] the label of each item; the commonest are told apart.
         levels: how many levels below the root to draw.
     """
     labels = np.array(["unknown" if x is None else str(x) for x in labels])
-    common = collections.Counter(labels.tolist()).most_common(7)
+    common = collections.Counter(labels.tolist()).most_common(len(COLORS))
     names = [name for name, _ in common]
     codes = np.full(len(labels), len(names))
     for code, name in enumerate(names):
@@ -175,14 +175,18 @@ def assignment_step(
     return figure
 
 
-def by_level(
-    curves: Mapping[str, Mapping[int, float]], *, title: str
+def shares(
+    curves: Mapping[str, Mapping[int, float]],
+    *,
+    title: str,
+    xlabel: str = "level",
 ) -> matplotlib.figure.Figure:
-    """Draws shares over the levels of the tree, in percent.
+    """Draws shares over the levels of the tree, or over steps, in percent.
 
     Args:
         curves: shares by level, by label.
         title: above the picture.
+        xlabel: what the shares are by.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
@@ -191,6 +195,6 @@ def by_level(
             list(curve), [100 * x for x in curve.values()],
             label=label, color=color, marker=marker,
         )  # fmt: skip
-    axes.set(xlabel="level", ylabel="%", title=title, ylim=(-3, 104))
+    axes.set(xlabel=xlabel, ylabel="%", title=title, ylim=(-3, 104))
     axes.legend(frameon=False)
     return figure

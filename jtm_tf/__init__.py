@@ -5,7 +5,8 @@
     model.recommend(["B0002", "B0017"], num_results=5)
 
 Names are loaded when they are first used, so that `import jtm_tf` is quick and
-preparing data needs no TensorFlow.
+preparing data needs no TensorFlow. TensorFlow itself starts without its notes;
+set TF_CPP_MIN_LOG_LEVEL=0 to see them.
 """
 
 import importlib
@@ -40,6 +41,8 @@ __all__ = [
 
 def __getattr__(name: str) -> typing.Any:
     """Loads a public name from its module."""
+    # Asked for submodules too, before they are imported.
+    importlib.import_module("jtm_tf.quiet").start_quietly()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(f"jtm_tf.{_HOMES[name]}")
