@@ -41,7 +41,6 @@ __all__ = [
 
 def __getattr__(name: str) -> typing.Any:
     """Loads a public name from its module."""
-    # Asked for submodules too, before they are imported.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = importlib.import_module(f"jtm_tf.{_HOMES[name]}")
