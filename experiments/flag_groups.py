@@ -26,8 +26,9 @@ def parse(argv: Sequence[str]) -> list[str]:
         What is left beside the flags.
     """
     if _groups and _HELP & set(argv[1:]):
-        print(sys.modules["__main__"].__doc__)
-        print(as_text())
+        text = f"{sys.modules['__main__'].__doc__}\n{as_text()}"
+        with contextlib.suppress(BrokenPipeError):  # .. | head
+            print(text, flush=True)
         sys.exit(0)
     return app.parse_flags_with_usage(argv)
 
