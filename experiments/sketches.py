@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib.colors
 import matplotlib.figure
 import matplotlib.patches
+import matplotlib.ticker
 import numpy as np
 
 from experiments import plots
@@ -156,6 +157,7 @@ def assignment_step(
         where="post", color="#000000", label="seats",
     )  # fmt: skip
     queues.set_title("Items at each node")
+    queues.set_ylim(0, 1.35 * max(before.max(), seats.max()))
     queues.legend(frameon=False)
     members = np.zeros((groups.max() + 1, len(nodes)), np.int64)
     np.add.at(members, (groups, choice), 1)
@@ -196,5 +198,6 @@ def shares(
             label=label, color=color, marker=marker,
         )  # fmt: skip
     axes.set(xlabel=xlabel, ylabel="%", title=title, ylim=(-3, 104))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return figure
