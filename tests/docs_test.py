@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+import jtm_tf
 from tests import shell
 
 PAGES = sorted(
@@ -96,6 +97,20 @@ def test_commands_exist(page):
             if word.startswith("--"):
                 flag = word[2:].partition("=")[0]
                 assert flag in known, f"{module} has no --{flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_examples_use_what_there_is(page):
+    blocks = r"^```python\n(.*?)^```"
+    for block in re.findall(blocks, page.read_text(), re.M | re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute):
+                if getattr(node.value, "id", None) == "jtm_tf":
+                    assert node.attr in jtm_tf.__all__
+            elif isinstance(node, ast.ImportFrom) and node.module in OURS:
+                for alias in node.names:
+                    path = shell.ROOT / node.module / alias.name
+                    assert path.exists() or path.with_suffix(".py").exists()
 
 
 def test_the_tests_see_flags_and_commands():
