@@ -6,7 +6,8 @@ The tree, coloured by category; how pure its nodes are, who moved, on which
 level the beam loses targets; one user's search, and why an item was not
 recommended (--user, --item). The report is one file and needs no network. A
 part that the run has not the data for is left out, and the report says why.
-Prints JSON last.
+The vectors of the upper nodes go to RUN/tensorboard, for the projector of
+`tensorboard --logdir=RUN`. Prints JSON last.
 """
 
 import json
@@ -16,10 +17,12 @@ import tensorflow as tf
 from absl import flags
 
 from experiments import program
+from experiments import projector
 from experiments.report import contents
 from experiments.report import page
 from experiments.report import pictures
 from experiments.report import source as source_lib
+from jtm_tf import run_folder
 from jtm_tf import tree as tree_lib
 
 _DEFAULT = contents.Request()
@@ -54,6 +57,9 @@ _BESIDE = flags.DEFINE_list(
 _PICTURES = flags.DEFINE_bool(
     "pictures", True, "Also write PNG files beside the report."
 )
+_PROJECTOR = flags.DEFINE_bool(
+    "projector", True, "Also write the nodes' vectors for TensorBoard."
+)
 _NUM_USERS = flags.DEFINE_integer(
     "num_users",
     _DEFAULT.num_users,
@@ -62,14 +68,19 @@ _NUM_USERS = flags.DEFINE_integer(
 )
 
 
-def _trees_beside(data_dir: str | None) -> dict[str, tree_lib.Tree]:
+def _trees_beside(source: source_lib.Source) -> dict[str, tree_lib.Tree]:
     """Returns the trees of --beside by name."""
     found = {}
     for name, run_dir in program.pairs("beside", _BESIDE.value).items():
-        tree = source_lib.open_run(run_dir, data_dir).tree
-        if tree is None:
+        other = source_lib.open_run(run_dir, _DATA_DIR.value)
+        if other.fingerprint != source.fingerprint:
+            raise ValueError(
+                f"--beside: {run_dir} was trained on other data: fingerprint "
+                f"{other.fingerprint} against {source.fingerprint}."
+            )
+        if other.tree is None:
             raise ValueError(f"--beside: {run_dir} has no tree to show.")
-        found[name] = tree
+        found[name] = other.tree
     return found
 
 
@@ -85,15 +96,20 @@ def main(argv: list[str]) -> None:
         contents.Request(
             user=_USER.value, item=_ITEM.value, num_users=_NUM_USERS.value
         ),
-        _trees_beside(_DATA_DIR.value),
+        _trees_beside(source),
     )
     page.write(report, out)
     drawn = pictures.write(report, out) if _PICTURES.value else []
+    projected = 0
+    if _PROJECTOR.value and source.searched:
+        folder = run_folder.RunFolder(run_dir)
+        projected = projector.write(source, folder.tensorboard)
     print(
         json.dumps({
             "report": str(out),
             "bytes": out.stat().st_size,
             "pictures": [str(path) for path in drawn],
+            "projected_nodes": projected,
             "notes": report["notes"],
         })
     )

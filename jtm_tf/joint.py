@@ -19,6 +19,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
+from jtm_tf import diagnosis
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
@@ -29,6 +30,9 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
+
+# Validation users, at most, whose recall is measured level by level.
+_LEVEL_USERS = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +108,7 @@ def run(
         record["validation"] = judge.judge_model(
             state.model, validation, **cut
         )
+        record["level_recall"] = _level_recall(config, state.model, validation)
         best = np.argmax([r["validation"]["recall"] for r in records])
         if records[best] is record:
             with files.replacing(folder.model) as temporary:
@@ -365,6 +370,17 @@ class _State:
         tick()
 
 
+def _level_recall(config, model, users):
+    """Returns the recall under the beam by level, from 1; [] if flat."""
+    if model.flat:
+        return []
+    shares = diagnosis.level_recall(
+        model, users.first(_LEVEL_USERS), beam_width=config.beam_width
+    )
+    levels = range(1, model.max_level + 1)
+    return [round(shares.get(level, 1.0), 6) for level in levels]
+
+
 def _write_curves(folder, record):
     """Adds an iteration to TensorBoard's curves."""
     step = record["iteration"]
@@ -372,6 +388,8 @@ def _write_curves(folder, record):
         tf.summary.scalar("loss", record["loss"], step)
         for level, loss in enumerate(record["level_losses"], 1):
             tf.summary.scalar(f"loss_by_level/{level:02d}", loss, step)
+        for level, share in enumerate(record["level_recall"], 1):
+            tf.summary.scalar(f"recall_by_level/{level:02d}", share, step)
         for name in ("precision", "recall", "f_measure"):
             value = record["validation"][name]
             tf.summary.scalar(f"validation/{name}", value, step)

@@ -14,6 +14,7 @@ MAX_CELLS = 1 << 14
 # A name speaks for a node if at least that share of its items bears it.
 _SPEAKS = 0.5
 _MOST_PARTS = 5
+_LONGEST = 80
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,13 +52,15 @@ class Categories:
 
 
 class Labels:
-    """Numbers texts in order of appearance, 0 for none."""
+    """Numbers texts in order of appearance, 0 for none; cuts long ones."""
 
     def __init__(self):
         self._numbers = {"": 0}
 
     def number(self, text: str) -> int:
         """Returns the text's number, a new one if need be."""
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST - 1]}…"
         return self._numbers.setdefault(text, len(self._numbers))
 
     @property
@@ -95,9 +98,9 @@ def describe(
 
     Returns:
         Lists over the nodes of a level, left to right: `items` below the
-        node, their `popularity`, its largest coarse category `group` (0 where
-        unknown) with its `share` in percent, and `label`, the number of the
-        longest category path that half of the items share.
+        node, their `popularity`, its largest coarse category `group` with
+        its `share` in percent, and `label`, the longest category path that
+        half of the items share. Categories are numbers of `labels`.
     """
     levels = []
     for level in range(deepest + 1):
@@ -107,15 +110,14 @@ def describe(
         for part, groups in enumerate(categories.prefixes):
             nodes, most, count = tree_statistics.majority(tree, groups, level)
             at = nodes - first
-            if part == 0:
-                group[at] = most
-                share[at] = np.rint(100 * count / items[at])
             speaks = (count >= _SPEAKS * items[at]) | (part == 0)
-            numbers = {
-                g: labels.number(categories.names[part][g])
-                for g in np.unique(most[speaks])
-            }
-            label[at[speaks]] = [numbers[g] for g in most[speaks]]
+            used, index = np.unique(most[speaks], return_inverse=True)
+            names = [categories.names[part][g] for g in used]
+            numbers = np.array([labels.number(name) for name in names], int)
+            label[at[speaks]] = numbers[index]
+            if part == 0:
+                group[at] = numbers[index]
+                share[at] = np.rint(100 * count / items[at])
         bought = tree_statistics.sums(tree, level, popularity)
         levels.append({
             "items": items.tolist(),

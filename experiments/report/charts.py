@@ -77,7 +77,7 @@ def under_the_beam(
     beam_widths: Sequence[int],
 ) -> list[Chart]:
     """Returns recall and heap violations by level, for validation users."""
-    if source.model is None or source.model.flat or not len(users):
+    if not source.searched or not len(users):
         return []
     lines = []
     for width in beam_widths:
@@ -129,22 +129,41 @@ def learning(iterations: Sequence[dict[str, Any]]) -> list[Chart]:
             [_line("validation", values, at)],
             x="iteration",
         ))  # fmt: skip
+    found = [r for r in iterations if len(r.get("level_recall", ())) > 1]
+    if found:
+        charts.append(_chart(
+            "recalls",
+            "Recall by level and iteration",
+            "Of validation users under the run's beam, as above, after each "
+            "model step.",
+            [
+                _line(f"iteration {r['iteration']}",
+                      [100 * share for share in r["level_recall"]],
+                      range(1, 1 + len(r["level_recall"])))
+                for r in _few(found)
+            ],
+        ))  # fmt: skip
     found = [r for r in iterations if len(r.get("level_losses", ())) > 1]
     if found:
-        chosen = {r["iteration"]: r for r in (found[0], found[-1])}
         charts.append(_chart(
             "losses",
             "Training loss by level",
-            "Eq. 2, each level against its sampled negatives, of the first "
-            "and of the last iteration. Deep levels have more negatives.",
+            "Eq. 2, each level against its sampled negatives. Deep levels "
+            "have more of them.",
             [
-                _line(f"iteration {number}", record["level_losses"],
-                      range(1, 1 + len(record["level_losses"])))
-                for number, record in chosen.items()
+                _line(f"iteration {r['iteration']}", r["level_losses"],
+                      range(1, 1 + len(r["level_losses"])))
+                for r in _few(found)
             ],
             y="nats",
         ))  # fmt: skip
     return charts
+
+
+def _few(records):
+    """Returns the first record, the one in the middle and the last."""
+    chosen = (records[0], records[len(records) // 2], records[-1])
+    return list({record["iteration"]: record for record in chosen}.values())
 
 
 def _chart(name, title, caption, lines, *, x="level", y="%"):

@@ -49,8 +49,8 @@ def gather(
 
     Returns:
         `title`, `facts` (pairs), `notes`, `branching`, `max_level`, `trees`
-        (see `cells.describe`), names of `groups` and `labels`, `charts`, and
-        `person`, None if there is no search to tell.
+        (see `cells.describe`), whether there are `categories`, the texts of
+        `labels`, `charts`, and `person`, None if there is no search to tell.
     """
     notes = list(source.notes)
     codes, paths = source_lib.paths(source.data)
@@ -70,7 +70,7 @@ def gather(
     drawn = [
         {
             "name": name,
-            "searched": other is tree and source.model is not None,
+            "searched": other is tree and source.searched,
             "levels": cells.describe(
                 other, categories, popularity, labels, deepest
             ),
@@ -89,7 +89,7 @@ def gather(
         "branching": None if tree is None else tree.branching,
         "max_level": None if tree is None else tree.max_level,
         "trees": drawn,
-        "groups": categories.names[0],
+        "categories": categories.known,
         "labels": labels.texts,
         "charts": [
             *charts.purity(shown, categories.coarse),
@@ -116,34 +116,17 @@ def _trees(source, tree, beside):
 
 def _under_the_beam(source, request):
     """Returns the charts of validation users at the run's beam widths."""
-    if source.model is None or source.model.flat:
+    if not source.searched:
         return []
-    users = _first(
-        splits.held_out_users(
-            source.data,
-            "validation",
-            source.model.max_history,
-            source.settings.get("profile", ()),
-        ),
-        request.num_users,
-    )
+    users = splits.held_out_users(
+        source.data,
+        "validation",
+        source.model.max_history,
+        source.settings.get("profile", ()),
+    ).first(request.num_users)
     asked = [source.beam_width]
     asked += [k for _, k in source.settings.get("cuts", [])]
     return charts.under_the_beam(source, users, list(dict.fromkeys(asked)))
-
-
-def _first(users, count):
-    """Returns the first users."""
-    known = users.full_history_offsets[: count + 1]
-    later = users.truth_offsets[: count + 1]
-    return splits.HeldOutUsers(
-        users=users.users[:count],
-        history=users.history[:count],
-        full_history=users.full_history[: known[-1]],
-        full_history_offsets=known,
-        truth=users.truth[: later[-1]],
-        truth_offsets=later,
-    )
 
 
 def _title(source):

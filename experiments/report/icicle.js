@@ -25,7 +25,7 @@ class Icicle {
         this.branching = report.branching;
         this.canvas = document.getElementById("icicle");
         this.view = {tree: report.trees.length - 1, level: 0, place: 0,
-            colour: report.groups.length > 1 ? "category" : "popularity",
+            colour: report.categories ? "category" : "popularity",
             beam: false};
         this.colours = new Map();
         this.kept = report.person && report.person.beam
@@ -50,7 +50,7 @@ class Icicle {
         which.value = this.view.tree;
         which.onchange = () => this.go({tree: Number(which.value)});
         const colour = document.getElementById("colour");
-        if (this.report.groups.length > 1) {
+        if (this.report.categories) {
             colour.append(make("option", {value: "category"}, "category"));
         }
         colour.append(make("option", {value: "popularity"}, "popularity"));
@@ -130,6 +130,7 @@ class Icicle {
     draw() {
         const width = this.canvas.clientWidth;
         const height = this.canvas.clientHeight;
+        const header = 18;
         const dense = window.devicePixelRatio || 1;
         this.canvas.width = width * dense;
         this.canvas.height = height * dense;
@@ -139,7 +140,7 @@ class Icicle {
         const columns = Math.max(1, Math.min(
             this.levels.length - this.view.level, Math.floor(width / narrow)));
         this.paper = rgb(css("--paper"));
-        this.choose(columns);
+        this.choose();
         this.boxes = [];
         const total = this.levels[this.view.level].items[this.view.place];
         for (let depth = 0; depth < columns; depth++) {
@@ -147,12 +148,16 @@ class Icicle {
             const first = this.view.place * this.branching ** depth;
             const last = first + this.branching ** depth;
             const x = depth * width / columns;
-            let y = 0;
+            pen.fillStyle = css("--faint");
+            pen.font = "12px system-ui, sans-serif";
+            pen.textBaseline = "middle";
+            pen.fillText(`level ${level}`, x + 4, header / 2);
+            let y = header;
             for (let place = first; place < last; place++) {
                 const items = this.levels[level].items[place];
                 if (!items) continue;
                 const box = {level, place, x, y, w: width / columns,
-                    h: height * items / total};
+                    h: (height - header) * items / total};
                 this.cell(pen, box);
                 this.boxes.push(box);
                 y += box.h;
@@ -163,10 +168,10 @@ class Icicle {
     }
 
     // Gives colours to the largest categories in view; who has one keeps it.
-    choose(columns) {
-        const deepest = this.view.level + columns - 1;
+    choose() {
+        const deepest = this.levels.length - 1;
         const {items, group} = this.levels[deepest];
-        const size = this.branching ** (columns - 1);
+        const size = this.branching ** (deepest - this.view.level);
         const totals = new Map();
         for (let i = this.view.place * size; i < (this.view.place + 1) * size;
             i++) {
@@ -258,9 +263,9 @@ class Icicle {
             + `${number(at.popularity[place])} interactions`];
         if (at.group[place]) {
             lines.push(`${at.share[place]} % of `
-                + this.report.groups[at.group[place]]);
+                + this.report.labels[at.group[place]]);
             const label = this.report.labels[at.label[place]];
-            if (label !== this.report.groups[at.group[place]]) {
+            if (at.label[place] !== at.group[place]) {
                 lines.push(`at least half: ${label}`);
             }
         }
@@ -305,8 +310,8 @@ class Icicle {
             return;
         }
         const known = this.shown.map(group => swatch(
-            this.colours.get(group), this.report.groups[group]));
+            this.colours.get(group), this.report.labels[group]));
         legend.replaceChildren("largest categories in view:", ...known,
-            swatch(Other, "other or unknown"), "paler where mixed");
+            swatch(Other, "other or unknown"), "fainter where mixed");
     }
 }

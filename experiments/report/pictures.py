@@ -59,7 +59,7 @@ def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:
                           shown):  # fmt: skip
         _icicle(axes, report, tree, colors)
     handles = [
-        matplotlib.patches.Patch(color=color, label=report["groups"][group])
+        matplotlib.patches.Patch(color=color, label=report["labels"][group])
         for group, color in colors.items()
     ]
     handles.append(
@@ -67,7 +67,7 @@ def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:
     )
     figure.legend(
         handles=handles, loc="outside lower center", ncols=4, frameon=False,
-        title="largest coarse category; paler where mixed",
+        title="largest coarse category; fainter where mixed",
     )  # fmt: skip
     figure.suptitle(report["title"])
     return figure
@@ -94,13 +94,12 @@ def curves(chart: dict[str, Any]) -> matplotlib.figure.Figure:
 
 
 def _colors(shown):
-    """Returns the colours of the categories largest at the bottom."""
+    """Returns the colours that the page begins with, by category."""
     totals: dict[int, int] = {}
-    for tree in shown:
-        last = tree["levels"][: _LEVELS][-1]
-        for group, items in zip(last["group"], last["items"]):
-            if group:
-                totals[group] = totals.get(group, 0) + items
+    last = shown[-1]["levels"][-1]
+    for group, items in zip(last["group"], last["items"]):
+        if group:
+            totals[group] = totals.get(group, 0) + items
     largest = sorted(totals, key=totals.__getitem__, reverse=True)
     return dict(zip(largest, _COLORS))
 
@@ -120,12 +119,15 @@ def _icicle(axes, report, tree, colors):
             level, heights, bottom=tops, width=1, color=fills,
             edgecolor="white", linewidth=0.6,
         )  # fmt: skip
-        for top, height, label in zip(tops, heights, cells["label"]):
+        for top, height, label, fill in zip(
+            tops, heights, cells["label"], fills
+        ):
             if height > _LABEL_HEIGHT and label:
                 text = report["labels"][label].split("|")[-1]
                 axes.text(
                     level - 0.46, top + height / 2, _short(text),
                     va="center", fontsize=6.5, clip_on=True,
+                    color="black" if _is_bright(fill) else "white",
                 )  # fmt: skip
     axes.set_title(tree["name"])
     axes.set_xlabel("level")
@@ -140,6 +142,11 @@ def _blended(color, share):
     """Returns a colour towards white, as the page does."""
     part = 0.2 + 0.8 * share
     return tuple(1 - part * (1 - x) for x in matplotlib.colors.to_rgb(color))
+
+
+def _is_bright(color):
+    """Tells whether black can be read on a colour, as the page does."""
+    return np.dot(color, (0.299, 0.587, 0.114)) > 0.55
 
 
 def _short(text, length=13):

@@ -38,9 +38,9 @@ class Source:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     @property
-    def flat(self) -> bool:
-        """Whether the run has no tree to look at."""
-        return self.tree is None
+    def searched(self) -> bool:
+        """Whether there is a model that searches a tree."""
+        return self.model is not None and not self.model.flat
 
     @property
     def tree(self) -> tree_lib.Tree | None:
@@ -49,6 +49,11 @@ class Source:
             return None if self.model.flat else self.model.tree
         last = self.trees[max(self.trees)] if self.trees else None
         return None if last is None or last.max_level == 1 else last
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells data from other data."""
+        return self.data.manifest["fingerprint"]
 
     @property
     def iterations(self) -> list[dict[str, Any]]:

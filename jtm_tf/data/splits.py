@@ -152,6 +152,19 @@ class HeldOutUsers:
     def __len__(self) -> int:
         return len(self.users)
 
+    def first(self, count: int) -> "HeldOutUsers":
+        """Returns the first users, `count` at most."""
+        known = self.full_history_offsets[: count + 1]
+        later = self.truth_offsets[: count + 1]
+        return HeldOutUsers(
+            users=self.users[:count],
+            history=self.history[:count],
+            full_history=self.full_history[: known[-1]],
+            full_history_offsets=known,
+            truth=self.truth[: later[-1]],
+            truth_offsets=later,
+        )
+
 
 def examples(
     interactions: interactions_lib.Interactions,

@@ -1,0 +1,320 @@
+"""The report of a run: what it shows, and that it is one page."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from experiments import projector
+from experiments.report import cells
+from experiments.report import charts
+from experiments.report import contents
+from experiments.report import page
+from experiments.report import person
+from experiments.report import source as source_lib
+from jtm_tf import joint
+from jtm_tf import judge
+from jtm_tf import run_folder
+from jtm_tf import tree_init
+from jtm_tf import tree_statistics
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from tests import joint_test
+from tests import served_models
+from tests import shell
+from tests import worlds
+
+MAX_BYTES = 5_000_000
+
+
+@pytest.fixture(name="run_dir", scope="module")
+def _run_dir(tmp_path_factory):
+    """A run of JTM."""
+    folder = tmp_path_factory.mktemp("inspect")
+    data_dir = worlds.prepare(folder)
+    data = interactions.load(data_dir)
+    config = dataclasses.replace(joint_test.TINY, cuts=())
+    options = joint.RunOptions(data_dir=str(data_dir))
+    joint.run(config, data, folder / "run", options)
+    return folder / "run"
+
+
+@pytest.fixture(name="source", scope="module")
+def _source(run_dir):
+    return source_lib.open_run(run_dir)
+
+
+@pytest.fixture(name="told", scope="module")
+def _told(run_dir, tmp_path_factory):
+    """What the program says; it is asked for what does not exist."""
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    status, stdout, stderr = shell.run(
+        "experiments.inspect", f"--run_dir={run_dir}", f"--out={out}",
+        "--user=nobody", "--item=nothing",
+    )  # fmt: skip
+    assert (status, stderr) == (0, "")
+    return json.loads(stdout)
+
+
+@pytest.fixture(name="text", scope="module")
+def _text(told):
+    return pathlib.Path(told["report"]).read_text()
+
+
+@pytest.fixture(name="report", scope="module")
+def _report(text):
+    return inside(text)
+
+
+def inside(text):
+    """Returns the report that a page holds."""
+    found = re.search(r'id="report">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])
+
+
+def without_model(source, **changes):
+    """Returns a source that need not be searched, to be fast."""
+    return dataclasses.replace(source, model=None, **changes)
+
+
+def of_tree(tree, paths, codes):
+    """Returns the source of a mere tree whose item i has paths[codes[i]]."""
+    raw = pa.array(np.arange(1, tree.num_items + 1))
+    category = pa.DictionaryArray.from_arrays(codes, pa.array(paths))
+    items = pa.table({
+        "raw_id": raw, "category": category.cast(pa.string()),
+    })  # fmt: skip
+    item = np.repeat(np.arange(1, tree.num_items + 1), 2)
+    data = interactions.Interactions(
+        np.ones_like(item), item, item, items, pa.table({"user": [1]}), {}
+    )
+    return source_lib.Source({}, {}, data, None, {0: tree})
+
+
+def test_the_program(run_dir, told, text, report):
+    assert told["notes"] == [
+        "There is no user 'nobody'; another one is shown.",
+        "There is no item 'nothing'; another one is shown.",
+    ]
+    assert told["bytes"] == len(text.encode()) < MAX_BYTES
+    assert report["notes"] == told["notes"]
+    names = {chart["id"] for chart in report["charts"]}
+    assert names >= {"purity", "moves", "recall", "heap", "losses", "learning"}
+    drawn = [pathlib.Path(path) for path in told["pictures"]]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+    wanted = {f"report-{name}.png" for name in names | {"tree"}}
+    assert {path.name for path in drawn} == wanted
+    folder = run_folder.RunFolder(run_dir).tensorboard
+    rows = (folder / "nodes-metadata.tsv").read_text().splitlines()
+    assert len(rows) == 1 + told["projected_nodes"]
+
+
+def test_the_page_needs_nothing_else(text, report):
+    outside = r"https?:|//\w+\.|\bsrc=|\bhref=|url\(|@import|import\(|fetch\("
+    assert not re.findall(outside, text)
+    assert "default-src 'none'" in text
+    assert "{{" not in text
+    assert page.render(report) == text
+
+
+def test_a_name_is_no_markup(source):
+    items = source.data.items
+    at = items.column_names.index("category")
+    nasty = pa.array(["</script><b>&amp;|x"] * len(items))
+    data = dataclasses.replace(
+        source.data, items=items.set_column(at, "category", nasty)
+    )
+    text = page.render(contents.gather(without_model(source, data=data)))
+    assert "</script><b>" not in text
+    assert "</script><b>&amp;" in inside(text)["labels"]
+
+
+def test_cells(source, report):
+    codes, paths = source_lib.paths(source.data)
+    assert [paths[c] for c in codes[1:]] == source.data.categories().tolist()
+    assert [tree["name"] for tree in report["trees"]] == ["initial", "learned"]
+    for drawn, tree in zip(
+        report["trees"], [source.trees[0], source.model.tree]
+    ):
+        assert len(drawn["levels"]) == tree.max_level + 1
+        for level, found in enumerate(drawn["levels"]):
+            nodes = tree.ancestors(level)[1:]
+            first = nodes.min() if level == 0 else 2**level
+            for place, items in enumerate(found["items"]):
+                below = np.flatnonzero(nodes == first + place) + 1
+                assert items == len(below)
+                bought = np.isin(source.data.item, below).sum()
+                assert found["popularity"][place] == bought
+                if not items:
+                    continue
+                coarse = [paths[c].split("|")[0] for c in codes[below]]
+                most = max(coarse.count(name) for name in coarse)
+                name = report["labels"][found["group"][place]]
+                assert coarse.count(name) == most
+                assert found["share"][place] == round(100 * most / items)
+                label = report["labels"][found["label"][place]]
+                full = [paths[c] for c in codes[below]]
+                held = sum(f"{p}|".startswith(f"{label}|") for p in full)
+                assert label == name or held >= items / 2
+
+
+def test_charts(source, report):
+    found = {chart["id"]: chart for chart in report["charts"]}
+    categories = cells.Categories.of(*source_lib.paths(source.data))
+    lines = {line["name"]: line for line in found["purity"]["lines"]}
+    want = 100 * tree_statistics.purity(source.model.tree, categories.coarse)
+    np.testing.assert_allclose(lines["learned"]["y"], want, atol=1e-4)
+    mixed = lines["items at random"]["y"]
+    assert np.mean(mixed) < np.mean(lines["initial"]["y"])
+    (line,) = found["moves"]["lines"]
+    record = source.iterations[0]
+    assert line["y"][-1] == pytest.approx(100 * record["moved_items"] / 50)
+    (line,) = found["recall"]["lines"]
+    best = source.iterations[source.metrics["best_iteration"] - 1]
+    want = [100 * share for share in best["level_recall"]]
+    np.testing.assert_allclose(line["y"], want[line["x"][0] - 1 :], atol=1e-3)
+    for line in found["heap"]["lines"]:
+        assert 0 < max(line["y"]) <= 100
+        assert line["x"][-1] == source.model.max_level - 1
+
+
+def test_one_search(source, report):
+    story, model = report["person"], source.model
+    users = splits.held_out_users(source.data, "validation", 4)
+    raw = [str(x) for x in source.data.users["raw_id"].to_pylist()]
+    row = [raw[u - 1] for u in users.users].index(story["user"])
+    found = judge.recommend_users(model, users, num_results=5, beam_width=8)
+    ids = [str(x) for x in source.data.items["raw_id"].to_pylist()]
+    items = [ids[i - 1] for i in found[row]]
+    assert [record["item"] for record in story["rows"]] == items
+    for place, record in enumerate(story["rows"], 1):
+        assert record["steps"][-1]["place"] == place
+        assert record["steps"][-1]["rank"] == record["rank"]
+    asked = story["asked"]
+    assert asked["later"] and asked["item"] not in items
+    fell = next(s["level"] for s in asked["steps"] if not s["stays"])
+    if fell < model.max_level:
+        assert f"Lost on level {fell}:" in asked["verdict"]
+    own, rank = asked["path"], 0.0
+    for score, step in zip(own, asked["steps"]):
+        rank = score + model.path_weight * rank
+        if step["rank"] is not None:
+            assert step["rank"] == pytest.approx(rank, abs=1e-3)
+    for level, kept in story["beam"].items():
+        assert len(kept) <= 8 and max(kept) < 2**level
+
+
+def test_why_this_item(source, report):
+    user, item = report["person"]["user"], report["person"]["rows"][2]["item"]
+    story, notes = person.describe(source, user=user, item=item, deepest=2)
+    assert (story["user"], notes) == (user, [])
+    assert set(story["beam"]) == {1, 2}
+    assert story["asked"]["verdict"] == "Recommended, at place 3 of 5."
+
+
+def test_a_flat_method(source):
+    model = served_models.untrained(branching=50)
+    flat = dataclasses.replace(source, model=model, notes=["flat"])
+    report = contents.gather(flat)
+    assert report["trees"] == [] and report["notes"] == ["flat"]
+    names = [chart["id"] for chart in report["charts"]]
+    assert names == ["learning", "recalls", "losses"]
+    assert len(report["person"]["rows"]) == 5
+    assert "All items are scored" in report["person"]["asked"]["verdict"]
+    assert inside(page.render(report)) == json.loads(json.dumps(report))
+    with pytest.raises(ValueError, match="no nodes to project"):
+        projector.write(flat, "nowhere")
+
+
+def test_an_older_run(run_dir, source, tmp_path):
+    """One iteration, few fields, no trees: told, and the rest is shown."""
+    old = run_folder.RunFolder(tmp_path / "old")
+    shutil.copytree(run_dir, old.path)
+    shutil.rmtree(old.path / "trees")
+    metrics = old.read_metrics()
+    first = metrics["iterations"][0]
+    kept = {key: first[key] for key in ("iteration", "loss", "validation")}
+    old.write_metrics({"iterations": [kept]})
+    config = old.read_config()
+    config["config"] = {"method": "jtm"}
+    (old.path / "config.json").write_text(json.dumps(config))
+    found = source_lib.open_run(old.path)
+    assert len(found.notes) == 2
+    assert "not finished" in found.notes[0]
+    assert "initial tree" in found.notes[1]
+    (old.path / "best.keras").write_bytes(b"PK")
+    broken = source_lib.open_run(old.path)
+    assert "cannot be loaded" in broken.notes[1]
+    assert broken.tree is None
+    report = contents.gather(broken)
+    assert report["trees"] == report["charts"] == []
+    source.trees[0].save(old.tree(0))
+    report = contents.gather(source_lib.open_run(old.path))
+    assert [tree["name"] for tree in report["trees"]] == [
+        "initial, never changed"
+    ]
+    assert [chart["id"] for chart in report["charts"]] == ["purity"]
+
+
+def test_no_categories(source):
+    data = dataclasses.replace(
+        source.data, items=source.data.items.drop_columns(["category"])
+    )
+    report = contents.gather(without_model(source, data=data))
+    assert "no categories" in report["notes"][-1]
+    assert not report["categories"]
+    assert charts.purity({"a": source.trees[0]}, np.zeros(51, int)) == []
+    assert not any(report["trees"][0]["levels"][2]["label"])
+
+
+def test_a_large_tree_is_small_on_the_page():
+    items = 300_000
+    tree = tree_init.random(items)
+    paths = [f"{i} {'long ' * 20}|{i}" for i in range(20_000)]
+    codes = np.random.default_rng(0).integers(0, len(paths), items)
+    source = of_tree(tree, paths, codes)
+    report = contents.gather(source)
+    assert sum(len(x["items"]) for x in report["trees"][0]["levels"]) <= 16384
+    assert report["max_level"] > len(report["trees"][0]["levels"])
+    assert len(page.render(report).encode()) < MAX_BYTES / 2
+
+
+def test_the_projector_reads_it(source, tmp_path):
+    count = projector.write(source, tmp_path, max_points=20)
+    assert count == 2 + 4 + 8
+    vectors = np.loadtxt(tmp_path / "nodes.tsv", delimiter="\t")
+    nodes = np.arange(2, 16)
+    want = source.model.embedding(nodes)
+    np.testing.assert_allclose(vectors, want, rtol=1e-3)
+    rows = (tmp_path / "nodes-metadata.tsv").read_text().splitlines()
+    columns, *rows = [row.split("\t") for row in rows]
+    assert columns[:3] == ["node", "level", "items"]
+    assert [int(row[0]) for row in rows] == nodes.tolist()
+    assert sum(int(row[2]) for row in rows if row[1] == "3") == 50
+    config = (tmp_path / "projector_config.pbtxt").read_text()
+    assert 'tensor_path: "nodes.tsv"' in config
+
+
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="There is no chromium here."
+)
+def test_a_browser_draws_it(told, report, tmp_path):
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
+         "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync",
+         "--virtual-time-budget=2000", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}",
+         f"file://{told['report']}"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    for part in ("tree", "curves", "person"):
+        assert f'<section id="{part}">' in done.stdout
+    assert done.stdout.count("<figure>") == len(report["charts"])
+    assert done.stdout.count('class="curve"') > 2 * len(report["charts"])
