@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jtm_tf import tree as tree_lib
+from jtm_tf import tree_init
 from jtm_tf import tree_statistics
 
 # Of one tree; deeper nodes are inside the cells of the last level drawn.
@@ -22,8 +23,8 @@ class Categories:
     """The categories of items, and what they are called.
 
     Attributes:
-        prefixes: for each number of path parts, from one, the group of each
-            item, [N + 1] int, 0 where unknown.
+        prefixes: for each number of path parts, from the first that tells
+            items apart, the group of each item, [N + 1] int, 0 if unknown.
         names: for each number of parts, the groups' names.
     """
 
@@ -33,11 +34,14 @@ class Categories:
     @classmethod
     def of(cls, codes: np.ndarray, paths: list[str]) -> "Categories":
         """Makes them of each item's path, [N + 1] indices into `paths`."""
-        parts = 1 + max(path.count("|") for path in paths)
+        parts = 1 + max(path.count(tree_init.SEPARATOR) for path in paths)
         grouped = [
             tree_statistics.prefix_groups(paths, count)
-            for count in range(1, 1 + min(parts, _MOST_PARTS))
+            for count in range(1, 1 + parts)
         ]
+        # A first part that all share, the shop's own name, tells nothing.
+        telling = [pair for pair in grouped if len(pair[1]) > 2]
+        grouped = (telling or grouped)[:_MOST_PARTS]
         return cls([g[codes] for g, _ in grouped], [n for _, n in grouped])
 
     @property
