@@ -1,0 +1,312 @@
+"""Tests of `export.client` and `export.agreement`, against the served model."""
+
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from experiments import trained
+from export import agreement
+from export import clients
+from export import saved_model
+from export import serving
+from export import user_lines
+from export import versions
+from export import wire
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from tests import served_models
+from tests import shell
+from tests import worlds
+from tests.programs_test import the_error
+from tests.served_models import HISTORY, ITEMS
+
+M, BEAM = 5, 8
+
+
+@pytest.fixture(name="worlds_data", scope="module")
+def _worlds_data(tmp_path_factory):
+    """Data of integer ids, 0 among them, and of string ids with a profile."""
+    folder = worlds.prepare(tmp_path_factory.mktemp("world"))
+    data = interactions.load(folder)
+    numbers = pa.array(range(ITEMS), pa.int64())
+    names = pa.array([f"Möhre {i}" for i in range(1, ITEMS + 1)])
+    ages = pa.array([("18-24", "65+", None)[i % 3]
+                     for i in range(data.num_users)])  # fmt: skip
+    return {
+        "numbers": dataclasses.replace(
+            data, items=data.items.set_column(1, "raw_id", numbers)
+        ),
+        "names": dataclasses.replace(
+            data,
+            items=data.items.set_column(1, "raw_id", names),
+            users=data.users.append_column("age group", ages),
+        ),
+    }
+
+
+@pytest.fixture(name="runs", scope="module")
+def _runs(worlds_data):
+    """What `trained.load` would return of two runs."""
+    return {
+        name: trained.TrainedRun(
+            served_models.untrained(
+                path_weight=0.5, profile_sizes=(3,) if profile else ()
+            ),
+            worlds_data[name],
+            {"config": {"profile": profile}},
+            {},
+        )
+        for name, profile in (("numbers", []), ("names", ["age group"]))
+    }
+
+
+@pytest.fixture(name="servers", scope="module")
+def _servers(runs, tmp_path_factory):
+    """A server of each run: (signatures called directly, its addresses)."""
+    base = tmp_path_factory.mktemp("served")
+    started, found = [], {}
+    for name, run in runs.items():
+        served = saved_model.ServedModel(
+            run.model,
+            run.data,
+            profile=run.settings["profile"],
+            config=saved_model.ServingConfig(BEAM, M),
+        )
+        for version in (3, 4):
+            with versions.publishing(base / name, version) as folder:
+                served.save(folder)
+        server = serving.Server(base / name).start()
+        started.append(server)
+        found[name] = served, {
+            "target": f"127.0.0.1:{server.grpc_port}",
+            "rest": f"http://127.0.0.1:{server.rest_port}",
+        }
+    yield found
+    for server in started:
+        server.stop()
+
+
+def connect(servers, name, protocol):
+    """Returns a client of one server."""
+    address = {protocol: servers[name][1][protocol]}
+    return clients.Client(**address, model=name)
+
+
+def both(servers, name):
+    """Yields a client of each protocol."""
+    for protocol in ("target", "rest"):
+        with connect(servers, name, protocol) as client:
+            yield client
+
+
+def directly(servers, name, signature, **inputs):
+    """Calls the signature without a server."""
+    answer = served_models.call(servers[name][0], signature, **inputs)
+    if "item_ids" in answer and answer["item_ids"].dtype == object:
+        decode = np.vectorize(bytes.decode, otypes=[object])
+        answer["item_ids"] = decode(answer["item_ids"])
+    return {key: value.tolist() for key, value in answer.items()}
+
+
+def close(got, want):
+    """Asserts that scores agree, None standing for None."""
+    for row, other in zip(got, want, strict=True):
+        assert [x is None for x in row] == [x is None for x in other]
+        known = [[x for x in side if x is not None] for side in (row, other)]
+        np.testing.assert_allclose(*known, rtol=1e-5, atol=1e-5)
+
+
+def test_recommend_integers(servers):
+    histories = [[17, 4, 0], [], [999, 8]]
+    want = directly(
+        servers, "numbers", "recommend",
+        history=[[17, 4, 0], [-1, -1, -1], [-1, 999, 8]],
+    )  # fmt: skip
+    for client in both(servers, "numbers"):
+        answer = client.recommend(histories)
+        assert answer.ids == want["item_ids"]
+        close(answer.scores, want["scores"])
+        assert (answer.version, answer.more) == (4, {})
+        assert client.recommend(histories, version=3).version == 3
+        same = client.recommend([["17", "4", "0"]])
+        assert same.ids == want["item_ids"][:1]
+
+
+def test_recommend_strings_with_a_profile(servers):
+    histories = [["Möhre 3", "Möhre 9"], ["Möhre 1"]]
+    want = directly(
+        servers, "names", "recommend",
+        history=[["Möhre 3", "Möhre 9"], ["", "Möhre 1"]],
+        profile_age_group=["65+", ""],
+    )  # fmt: skip
+    for client in both(servers, "names"):
+        answer = client.recommend(histories, profile=[{"age group": "65+"}, {}])
+        assert answer.ids == want["item_ids"]
+        close(answer.scores, want["scores"])
+
+
+def test_filters_candidates_and_paths(servers):
+    histories = [[17, 4], [8]]
+    for client in both(servers, "numbers"):
+        best = client.recommend(histories)
+        fewer = client.recommend(histories, exclude=[best.ids[0][:2], []])
+        assert not set(fewer.ids[0]) & set(best.ids[0][:2])
+        assert len(fewer.ids[0]) == M and fewer.ids[1] == best.ids[1]
+        nothing = client.recommend(histories, allow_categories=[["x"], []])
+        assert nothing.ids == [[], best.ids[1]]
+        assert nothing.scores[0] == []
+
+        ranked = client.recommend(
+            histories, candidates=[[*best.ids[0], 999], best.ids[1][:1]]
+        )
+        assert ranked.ids == [[*best.ids[0], 999], best.ids[1][:1]]
+        assert ranked.scores[0][-1] is None
+        close(
+            [ranked.scores[0][:-1], ranked.scores[1]],
+            [best.scores[0], best.scores[1][:1]],
+        )
+        why = client.recommend(histories, signature="explain")
+        assert why.ids == best.ids
+        levels = served_models.untrained().tree.max_level
+        for name in ("path_nodes", "path_scores"):
+            assert np.shape(why.more[name]) == (2, M, levels)
+
+
+@pytest.mark.parametrize("protocol", ["target", "rest"])
+def test_what_goes_wrong(servers, protocol):
+    with connect(servers, "numbers", protocol) as client:
+        for asked, message in (
+            ({"histories": [["x"]]}, "integers; got .'x'. as history"),
+            ({"histories": [[2**63]]}, "does not fit into 64 bits"),
+            ({"histories": []}, "one or more; got 0"),
+            ({"histories": [[1]], "signature": "rank"}, "it has explain, rec"),
+            ({"histories": [[1]], "exclude": [[], []]}, "got 2 and 1"),
+            ({"histories": [[1]], "profile": [{"a": "b"}]}, "profile_a"),
+            ({"histories": [[1]], "signature": "score"}, "Give the candid"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                client.recommend(**asked)
+        with pytest.raises(wire.RefusedError, match="NOT_FOUND|404"):
+            client.recommend([[1]], version=99)
+    address = {protocol: servers["numbers"][1][protocol]}
+    with clients.Client(**address, model="nobody") as client:
+        with pytest.raises(wire.RefusedError, match="model nobody at"):
+            client.recommend([[1]])
+    with socket.socket() as free:  # bound, and nobody listens
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+        address = {protocol: host if protocol == "target" else f"http://{host}"}
+        with clients.Client(**address, model="m") as client:
+            with pytest.raises(ConnectionError, match="Is the server running"):
+                client.recommend([[1]])
+        free.listen()  # and never answers
+        if protocol == "rest":
+            with clients.Client(**address, model="m", timeout=0.1) as client:
+                with pytest.raises(TimeoutError, match="within 0.1 s"):
+                    client.recommend([[1]])
+
+
+def test_one_address_only():
+    for address in ({}, {"target": "a:1", "rest": "http://a:1"}):
+        with pytest.raises(ValueError, match="one of them"):
+            clients.Client(**address, model="m")
+    with pytest.raises(ValueError, match="Expected http://HOST:PORT"):
+        clients.Client(rest="localhost:8501", model="m")
+
+
+def test_user_lines():
+    users = user_lines.parse([
+        "17, 4\n", "\n", '["a,b", 3]\n',
+        '{"history": [1], "exclude": [2], "profile": {"age": "7"}}',
+    ])  # fmt: skip
+    assert user_lines.columns(users) == {
+        "histories": [["17", "4"], [], ["a,b", 3], [1]],
+        "exclude": [[], [], [], [2]],
+        "profile": [{}, {}, {}, {"age": "7"}],
+    }
+    for line, message in (
+        ("1,,2", "an id is empty"),
+        ('{"histories": [1]}', "got 'histories'"),
+        ('{"history": 1}', "history to be a list"),
+        ("[1.5]", "history to be a list"),
+        ("[true]", "history to be a list"),
+        ('{"profile": [1]}', "profile to be a dict"),
+        ("{", "Line 2: Expecting"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            user_lines.parse(["1", line])
+
+
+# Runs the program where only the standard library and absl are.
+BARE = """
+import runpy, sys
+for name in ("jtm_tf", "tensorflow", "numpy", "grpc"):
+    sys.modules[name] = None
+runpy.run_module("export.client", run_name="__main__")
+"""
+
+
+def bare(*arguments, stdin=""):
+    """Runs the program over REST; returns exit status, stdout, stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, "--model=numbers", *arguments],
+        cwd=shell.ROOT, input=stdin, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_program(servers):
+    """Many users by stdin and in batches, flags for all of them."""
+    address = f"--rest={servers['numbers'][1]['rest']}"
+    with connect(servers, "numbers", "rest") as client:
+        want = client.recommend([[17, 4], [], [8]], exclude=[[4], [4], [9]])
+    status, stdout, stderr = bare(
+        address, "--input=-", "--exclude=4", "--batch=2",
+        stdin='17,4\n\n{"history": [8], "exclude": [9]}\n',
+    )  # fmt: skip
+    assert (status, stderr) == (0, "")
+    lines = [json.loads(line) for line in stdout.splitlines()]
+    assert [line["ids"] for line in lines] == want.ids
+    assert [line["scores"] for line in lines] == want.scores
+    assert {line["version"] for line in lines} == {4}
+
+    error = the_error(bare(address, "--history=1", "--input=-"))
+    assert "Give --history or --input" in error
+    error = the_error(bare(address, "--history=milk"))
+    assert "integers; got ['milk'] as history" in error
+
+
+@pytest.mark.parametrize("name", ["numbers", "names"])
+def test_evaluated_is_served(servers, runs, name):
+    for client in both(servers, name):
+        result = agreement.compare(
+            runs[name], client.recommend, num_results=M, beam_width=BEAM,
+            batch_size=4,
+        )  # fmt: skip
+        users = splits.held_out_users(
+            runs[name].data, "test", HISTORY, runs[name].settings["profile"]
+        )
+        assert result["users"] == len(users) > 4
+        assert (result["different"], result["first"]) == (0, [])
+        assert result["versions"] == [4]
+
+
+def test_a_difference_is_found(servers, runs):
+    """The endpoint serves another model than the run's."""
+    other = dataclasses.replace(
+        runs["numbers"], model=served_models.untrained(seed=1)
+    )
+    with connect(servers, "numbers", "rest") as client:
+        result = agreement.compare(
+            other, client.recommend, num_results=M, beam_width=BEAM
+        )
+    assert 0 < result["different"] <= result["users"]
+    first = result["first"][0]
+    assert first["evaluated"] != first["served"]
