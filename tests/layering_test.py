@@ -15,7 +15,7 @@ ROWS = [
     ["tree_init", "tree_cluster", "edge_weights"]
     + ["data.splits", "data.synthetic", "data.market"]
     + ["data.amazon", "data.reading"],
-    ["tree_learning", "tree_statistics", "models.rules"]
+    ["tree_learning", "tree_statistics", "placement", "models.rules"]
     + ["data.published", "data.tables", "data.planted"],
     ["models.item_cf", "data.preparation"],
     ["data.frames"],
@@ -24,7 +24,7 @@ ROWS = [
     ["data.samples", "models.layers", "models.scorers", "retrieval"],
     ["models.attention"],
     ["models.tree_model"],
-    ["models.hsm", "training"],
+    ["models.hsm", "training", "growing"],
     ["judge"],
     ["settings", "counting", "diagnosis", "beam_trace"],
     ["tree_step", "trained", "max_heap"],

@@ -1,0 +1,118 @@
+"""A model for a tree whose items have come and gone, with all it learned.
+
+The tree keeps its shape, so every node keeps its vector. Nodes that had no
+item were never trained; those that have one now start from relatives.
+"""
+
+import numpy as np
+
+from jtm_tf import edge_weights
+from jtm_tf import placement
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+
+
+def edge_weights_of(
+    model: tree_model.TreeModel,
+    kept: np.ndarray,
+    examples: splits.Examples,
+    count: int,
+) -> edge_weights.EdgeWeights:
+    """Returns what samples of new items say of the nodes for them.
+
+    Args:
+        model: trained, with its tree.
+        kept: [K + 1] int, the model's number of each item that stays.
+        examples: samples whose targets are new; items are 1..K, then the new
+            ones, which the model passes over in histories.
+        count: A, the new items.
+    """
+    known = np.append(kept, np.zeros(count, kept.dtype))  # new ones are PAD
+
+    def histories(samples):
+        users = examples.histories(samples, model.max_history)
+        items = users[:, : model.max_history]
+        users[:, : model.max_history] = known[items]
+        return users
+
+    tree, _ = placement.remove(
+        model.tree, np.setdiff1d(np.arange(1, model.num_items + 1), kept)
+    )
+    return edge_weights.EdgeWeights(
+        placement.add(tree, count),  # only its shape is used
+        examples.target_items(),
+        histories,
+        tree_model.log_prob_fn(model),
+        batch_samples=2**12,
+        batch_nodes=2**17,
+        # The leaves that are free were never trained.
+        score_leaves=False,
+    )
+
+
+def regrown(
+    model: tree_model.TreeModel, kept: np.ndarray, tree: tree_lib.Tree
+) -> tree_model.TreeModel:
+    """Returns a model like another one, on a tree of other items.
+
+    Args:
+        model: trained, with its tree.
+        kept: [K + 1] int, the model's number of each item that stays.
+        tree: of the same shape; items 1..K are those that stay, each on its
+            leaf.
+
+    Raises:
+        ValueError: an item that stays has moved.
+    """
+    old = model.tree
+    if np.any(tree.pi[: len(kept)] != old.pi[kept]):
+        raise ValueError("Items that stay must keep their leaves.")
+    grown = type(model).from_config(
+        model.get_config() | {"num_items": tree.num_items}
+    )
+    for mine, trained in zip(grown.variables, model.variables, strict=True):
+        if mine is not grown.pi:
+            mine.assign(trained)
+    grown.set_tree(tree)
+    table = model.embedding.table.numpy()
+    table = started(table, old, tree, tree.pi[len(kept) :])
+    grown.embedding.table.assign(table)
+    return grown
+
+
+def started(
+    table: np.ndarray,
+    old: tree_lib.Tree,
+    new: tree_lib.Tree,
+    leaves: np.ndarray,
+) -> np.ndarray:
+    """Returns node vectors in which nodes of new items have a start.
+
+    From the root down, each node that had no item takes the mean of its
+    siblings that had some, or where none had the vector of its parent. So
+    does the leaf of a new item, whatever item sat there before.
+
+    Args:
+        table: [num_codes, E], trained for `old`.
+        old: the tree as it was.
+        new: the tree as it is to be.
+        leaves: [A] int, the leaves of the new items.
+
+    Returns:
+        [num_codes, E], a copy.
+    """
+    table, trained = table.copy(), old.occupied_codes()
+    trained[leaves] = False
+    fresh = np.flatnonzero(new.occupied_codes() & ~trained)
+    levels = tree_lib.level_of(fresh, new.branching)
+    for level in range(1, new.max_level + 1):
+        nodes = fresh[levels == level]
+        above = tree_lib.parent(nodes, new.branching)
+        family = tree_lib.children(above, new.branching)  # [n, b]
+        helps = trained[family]
+        mean = np.einsum("nb,nbe->ne", helps, table[family])
+        mean /= np.maximum(helps.sum(axis=1), 1)[:, None]
+        alone = ~helps.any(axis=1)[:, None]
+        table[nodes] = np.where(alone, table[above], mean)
+    return table

@@ -1,0 +1,213 @@
+"""Seats for new items in a tree that stays: Algorithm 2 on its free leaves.
+
+From the root down, `gap` levels at a time, each new item goes where the sum
+over the levels of what its samples say, log p(b_j(pi(c))|u), and of where its
+kin sit is largest; the seats of a node are the free leaves below it. Items of
+the tree never move. Pure NumPy.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from jtm_tf import assignment
+from jtm_tf import edge_weights
+from jtm_tf import tree as tree_lib
+
+# How an item found its leaf: by its samples (and its kin, if it has any), by
+# its kin alone, or by neither: where there is most room.
+RULES = ("histories", "category", "room")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kin:
+    """Which items of the tree each new item is like.
+
+    Attributes:
+        group: [A] int, the group of each new item, -1 for none.
+        members: for each group the items of the tree in it, from 1.
+    """
+
+    group: np.ndarray
+    members: Sequence[np.ndarray]
+
+
+def by_category(
+    known: Sequence[str | None], new: Sequence[str | None], *, separator: str
+) -> Kin:
+    """Finds new items' kin: the items of the finest category they share.
+
+    Args:
+        known: [N] category paths of items 1..N, None where unknown.
+        new: [A] category paths of the new items.
+        separator: between the parts of a path.
+
+    Returns:
+        Groups named by the longest prefix of a path below which there are
+        items; a path of which no item shares even the first part has none.
+    """
+    below: dict[str, list[int]] = {}
+    for item, path in enumerate(known, 1):
+        for prefix in _prefixes(path, separator):
+            below.setdefault(prefix, []).append(item)
+    number: dict[str, int] = {}
+    group = np.full(len(new), -1)
+    for row, path in enumerate(new):
+        for prefix in _prefixes(path, separator):
+            if prefix in below:
+                group[row] = number.setdefault(prefix, len(number))
+                break
+    return Kin(group, [np.array(below[prefix]) for prefix in number])
+
+
+def _prefixes(path, separator):
+    """Yields a category path and those above it, the finest first."""
+    while path:
+        yield path
+        path = path.rpartition(separator)[0]
+
+
+def remove(
+    tree: tree_lib.Tree, items: np.ndarray
+) -> tuple[tree_lib.Tree, np.ndarray]:
+    """Returns the tree without some items, and the old number of the others.
+
+    Args:
+        tree: the index.
+        items: [R] int items to remove.
+
+    Returns:
+        A tree of items 1..N - R, each on its old leaf and in the old order,
+        and [N - R + 1] int, their old numbers; PAD stays PAD.
+
+    Raises:
+        ValueError: none would be left.
+    """
+    kept = np.ones(len(tree.pi), bool)
+    kept[items] = False
+    old = np.flatnonzero(kept)
+    if len(old) < 2:
+        raise ValueError(
+            f"All {tree.num_items} items would go; an index needs at least "
+            "one. Take it out of service instead."
+        )
+    return dataclasses.replace(tree, pi=tree.pi[old]), old
+
+
+def add(
+    tree: tree_lib.Tree,
+    count: int,
+    *,
+    kin: Kin | None = None,
+    weigh: edge_weights.EdgeWeights | None = None,
+    kin_strength: float = 5.0,
+    gap: int = 7,
+) -> tree_lib.Tree:
+    """Returns the tree with new items on leaves that were free.
+
+    Args:
+        tree: the index; its items stay on their leaves.
+        count: A, the new items, N + 1..N + A of the new tree.
+        kin: whom each is like; without, only samples count.
+        weigh: L_c^{s,e} of items counted from 0 in the new tree; without,
+            only kin count.
+        kin_strength: samples that an item's kin are worth.
+        gap: d of Algorithm 2.
+
+    Raises:
+        ValueError: there are fewer free leaves than new items.
+    """
+    free = _free_leaves(tree, count)
+    items = tree.num_items + np.arange(count)
+    nodes = np.ones(count, np.int64)  # Algorithm 2, line 1
+    level, b = 0, tree.branching
+    while level < tree.max_level and count:
+        gap = min(gap, tree.max_level - level)  # line 8
+        level += gap  # line 9
+        width = b**gap
+        # Sub-problems are runs of rows.
+        order = np.argsort(nodes, kind="stable")
+        above = nodes[order]
+        parents = above - tree_lib.first_code(level - gap, b)
+        weights = np.zeros((count, width), np.float32)
+        if weigh is not None:
+            weights += weigh(items[order], above, level, gap)
+        if kin is not None:
+            pull = _pull(tree, kin, kin.group[order], above, level, gap)
+            weights += kin_strength * pull
+        seats = free.reshape(b ** (level - gap), width, -1).sum(axis=2)
+        choice = assignment.greedy_rebalanced(
+            weights,
+            seats[np.unique(parents)],
+            np.full(count, assignment.NOWHERE),
+            problem=parents,
+        )
+        nodes[order] = (
+            parents * width + choice + tree_lib.first_code(level, b)
+        )
+    # The constructor makes sure that no two items share a leaf.
+    return dataclasses.replace(tree, pi=np.concatenate([tree.pi, nodes]))
+
+
+def rules(
+    count: int,
+    *,
+    kin: Kin | None = None,
+    weigh: edge_weights.EdgeWeights | None = None,
+) -> list[str]:
+    """Returns which of `RULES` seats each new item, [A]; see `add`."""
+    sampled = np.zeros(count, bool)
+    if weigh is not None:
+        sampled = weigh.counts[len(weigh.counts) - count :] > 0
+    alike = np.zeros(count, bool) if kin is None else kin.group >= 0
+    return [RULES[0 if s else 1 if k else 2] for s, k in zip(sampled, alike)]
+
+
+def _free_leaves(tree, count):
+    """Returns which leaves may be taken, [num_leaves] bool."""
+    free = tree.leaf_items() == 0
+    if free.sum() < count:
+        raise ValueError(
+            f"The tree is full: {count} new items, and {free.sum()} of its "
+            f"{tree.num_leaves} leaves are free. Remove items, or rebuild: "
+            "prepare data that have the new items and train again."
+        )
+    # Rather below nodes that the model was trained on, if they have room.
+    families = free.reshape(-1, tree.branching if tree.max_level else 1)
+    trained = free & np.repeat(~families.all(axis=1), families.shape[1])
+    return trained if trained.sum() >= count else free
+
+
+def _pull(tree, kin, group, nodes, level, gap):
+    """Returns the log of how many kin sit below descendants, [A, b**d].
+
+    The sum over the levels of the path, as of samples: half a kin more than
+    there are, so that a node without any is worth little, not nothing.
+    """
+    first = tree_lib.first_code(level - gap, tree.branching)
+    deepest = tree.max_level - (level - gap)
+    seats = np.sort(
+        np.concatenate(
+            [
+                row * tree.num_leaves + tree.pi[items] - tree.first_leaf
+                for row, items in enumerate(kin.members)
+            ]
+            or [np.zeros(0, np.int64)]
+        )
+    )
+    # Items of one group below one node ask the same.
+    asked, inverse = np.unique(
+        np.stack([group, nodes - first], 1), axis=0, return_inverse=True
+    )
+    pull = np.zeros((len(asked), 1))
+    for depth in range(1, gap + 1):
+        leaves = tree.branching ** (deepest - depth)
+        starts = asked[:, 1:] * tree.branching**deepest + leaves * np.arange(
+            tree.branching**depth + 1
+        )
+        below = np.searchsorted(seats, asked[:, :1] * tree.num_leaves + starts)
+        pull = np.repeat(pull, tree.branching, axis=1)
+        pull += np.log(np.diff(below, axis=1) + 0.5)
+    pull[asked[:, 0] < 0] = 0
+    return pull.astype(np.float32)[inverse.reshape(-1)]
