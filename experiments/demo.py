@@ -112,7 +112,7 @@ def main(argv: list[str]) -> None:
                 base,
                 raw_ids[known].tolist(),
                 raw_ids[offered].tolist(),
-                dict(zip(raw_ids, product_names(data))),
+                dict(zip(raw_ids, data.item_names())),
                 lines=_LINES,
             )
         )

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import trained
 from export import clients
 from jtm_tf import judge
+from jtm_tf import trained
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
 

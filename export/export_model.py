@@ -9,13 +9,12 @@ back. BASE/<version>/model_card.md says how to speak to it. Prints JSON last.
 
 import json
 import pathlib
-from typing import Any
 
-import tensorflow as tf
 from absl import flags
 
 from experiments import program
-from export import model_card
+from export import origin
+from export import publishing
 from export import saved_model
 from export import versions
 from export import warmup
@@ -67,60 +66,25 @@ _MAX_HISTORY = flags.DEFINE_integer(
 )
 _MAX_EXCLUSIONS = flags.DEFINE_integer(
     "max_exclusions",
-    100,
+    warmup.WarmupConfig().max_exclusions,
     "The most items that clients will exclude, to warm up with.",
     lower_bound=0,
 )
 
-# How much of the answer to an empty history is shown on the card.
-_SHOWN = 10
-
-
-def _answer_to_nobody(
-    folder: pathlib.Path, served: saved_model.ServedModel
-) -> dict[str, list[Any]]:
-    """Returns what a written SavedModel recommends on an empty history."""
-    recommend = tf.saved_model.load(str(folder)).signatures["recommend"]
-    profile = {name: tf.constant([""]) for name in served.profile.inputs}
-    nothing = tf.zeros([1, 0], served.items.dtype)
-    answer = recommend(history=nothing, **profile)
-    items, scores = (
-        answer[name][0, :_SHOWN].numpy().tolist()
-        for name in ("item_ids", "scores")
-    )
-    if served.items.dtype is tf.string:
-        items = [item.decode() for item in items]
-    return {"item_ids": items, "scores": scores}
-
 
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
-    tf.get_logger().setLevel("WARNING")  # else it names every file it writes
     base = pathlib.Path(_EXPORT_DIR.value).resolve()
     version = versions.choose(base, _VERSION.value)
-    config = saved_model.ServingConfig(_BEAM_WIDTH.value, _NUM_RESULTS.value)
-    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
-    served = saved_model.ServedModel(
-        run.model, run.data, profile=run.settings["profile"], config=config
+    made = origin.Origin(
+        trained.load(_RUN_DIR.value, _DATA_DIR.value),
+        saved_model.ServingConfig(_BEAM_WIDTH.value, _NUM_RESULTS.value),
+        warmup.WarmupConfig(_MAX_HISTORY.value, _MAX_EXCLUSIONS.value)
+        if _WARMUP.value
+        else None,
     )
-    with versions.publishing(base, version) as folder:
-        served.save(folder)
-        if _WARMUP.value:
-            made = warmup.requests(
-                served,
-                max_history=_MAX_HISTORY.value or served.max_history,
-                max_exclusions=_MAX_EXCLUSIONS.value,
-            )
-            warmup.write(folder, made, model_name=base.name)
-        card = model_card.describe(
-            run,
-            served,
-            name=base.name,
-            version=version,
-            nobody=_answer_to_nobody(folder, served),
-        )
-        model_card.write(folder, card)
-    print(json.dumps({"version": version, "path": str(base / str(version))}))
+    path = publishing.publish(made, base, version)
+    print(json.dumps({"version": version, "path": str(path)}))
 
 
 if __name__ == "__main__":

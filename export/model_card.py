@@ -1,6 +1,7 @@
 """What a version is and how to speak to it: model_card.json, model_card.md."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from export import saved_model
@@ -28,6 +29,7 @@ def describe(
     name: str,
     version: int,
     nobody: dict[str, list[Any]],
+    updates: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Returns the card as JSON values.
 
@@ -37,6 +39,7 @@ def describe(
         name: of the served model.
         version: number of the export.
         nobody: the answer to an empty history, `item_ids` and `scores`.
+        updates: what was done to the run's items since it was trained.
     """
     manifest, metrics = run.data.manifest, run.metrics
     return {
@@ -48,9 +51,10 @@ def describe(
             "dataset": manifest["dataset"],
             "fingerprint": manifest["fingerprint"],
             "items": run.data.num_items,
-            "users": run.data.num_users,
+            "users": manifest["counts"]["users"],
         },
         "settings": run.settings,
+        "updates": list(updates),
         "code": {
             "trained": run.config["code"],
             "exported": run_folder.code_version(),
@@ -100,8 +104,10 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"Returns M = {search['num_results']} items; beam width: {beam}. Of a "
         f"history the newest {search['max_history']} known items count.",
         "",
+        *_updates(card["updates"]),
         "## Metrics on test users",
         "",
+        *(_BEFORE if card["updates"] else ()),
         *_table(
             ("M", "beam", "precision", "recall", "F-measure", "users"),
             [
@@ -149,6 +155,36 @@ def as_markdown(card: dict[str, Any]) -> str:
 _METRICS = (
     "num_results", "beam_width", "precision", "recall", "f_measure", "users"
 )  # fmt: skip
+
+
+_BEFORE = ("Of the run as it was trained, before the updates.", "")
+
+
+def _updates(updates):
+    """Yields what came and went since the training, an update a row."""
+    if not updates:
+        return
+    rules = list(updates[0]["placed"])
+    yield from ("## Updates without training", "")
+    yield from _table(
+        ("made from version", "removed", "added", *rules, "items"),
+        [
+            [
+                update["version"] or "the run",
+                update["removed"],
+                update["added"],
+                *[update["placed"][rule] for rule in rules],
+                update["items"],
+            ]
+            for update in updates
+        ],
+    )
+    yield from (
+        "",
+        "Items were added by the tree learner's weights of their histories, "
+        "next to their category, or where there was room.",
+        "",
+    )
 
 
 def _rows(card):

@@ -18,6 +18,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from export import filters
@@ -190,6 +191,14 @@ class ServedModel:
         """Names a search's results, items as raw ids."""
         scores = tf.where(items != PAD, scores, MISSING)
         return {"item_ids": self.items.raw_ids(items), "scores": scores}
+
+
+def theta_names(model: tree_model.TreeModel) -> dict[str, keras.Variable]:
+    """Returns a model's variables by their names among a SavedModel's."""
+    return {
+        f"theta/{index}/.ATTRIBUTES/VARIABLE_VALUE": variable
+        for index, variable in enumerate(model.variables)
+    }
 
 
 def _concrete(graph, inputs: Mapping[str, tf.TensorSpec]):

@@ -14,10 +14,10 @@ import sys
 from absl import flags
 
 from experiments import program
-from experiments import trained
 from export import agreement
 from export import clients
 from export import saved_model
+from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()
 

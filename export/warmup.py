@@ -5,6 +5,7 @@ these records, the server itself pays. Needs tensorflow-serving-api, of which
 only the message types are used.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -18,19 +19,31 @@ PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 BATCHES = (1, 16)
 
 
+@dataclasses.dataclass(frozen=True)
+class WarmupConfig:
+    """What requests to expect.
+
+    Attributes:
+        max_history: the longest history that clients will send; None for
+            what the model sees of it.
+        max_exclusions: the most items that they will exclude.
+    """
+
+    max_history: int | None = None
+    max_exclusions: int = 100
+
+
 def requests(
     served: saved_model.ServedModel,
+    config: WarmupConfig,
     *,
-    max_history: int,
-    max_exclusions: int,
     batches: tuple[int, ...] = BATCHES,
 ) -> list[tuple[str, dict[str, tf.Tensor]]]:
     """Returns a request of every signature and batch size.
 
     Args:
         served: the model.
-        max_history: the longest history that clients will send.
-        max_exclusions: the most items that they will exclude.
+        config: what to expect.
         batches: rows of the requests.
 
     Returns:
@@ -38,11 +51,12 @@ def requests(
     """
     known = served.items.raw_ids(tf.constant([1]))
     allowed = served.categories.names[:1] or [""]
+    max_history = config.max_history or served.max_history
     made = []
     for batch in batches:
         inputs = {
             "history": tf.tile(known[None], [batch, max_history]),
-            "exclude": tf.tile(known[None], [batch, max_exclusions]),
+            "exclude": tf.tile(known[None], [batch, config.max_exclusions]),
             "candidates": tf.tile(known[None], [batch, 1]),
             "allow_categories": tf.constant([allowed] * batch),
         }

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments import trained
 from export import agreement
 from export import clients
 from export import saved_model
@@ -18,6 +17,7 @@ from export import serving
 from export import user_lines
 from export import versions
 from export import wire
+from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from tests import served_models

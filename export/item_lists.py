@@ -1,0 +1,162 @@
+"""Reads what an update is told: lists of items, and histories of users.
+
+Plain CSV with a header. Whatever is wrong is said at once and by line or id;
+nothing is skipped but what the caller asked to skip.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jtm_tf import files
+from jtm_tf.data import encoding
+from jtm_tf.data import reading
+from jtm_tf.data import skipping
+from jtm_tf.data import sources
+from jtm_tf.data import splits
+from jtm_tf.types import PAD
+
+_OPTIONAL = ("category", "name")
+# How many offenders an error shows.
+_SHOWN = 5
+
+
+def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
+    """Reads a list of items.
+
+    Args:
+        path: CSV with a column raw_id, and maybe category and name.
+        known: [N] the raw ids of an index; the list's are of the same type.
+
+    Returns:
+        The columns there are, "" as null.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty or malformed, an id is missing, repeats or is
+            of another type.
+    """
+    (header, *_), delimiter = sources.first_rows(path)
+    reading.require(path, ["raw_id"], header, "Name the items' ids so.")
+    columns = ["raw_id", *[name for name in _OPTIONAL if name in header]]
+    reading.require(path, columns, header, "Name no column twice.")
+    skipped = skipping.SkipLog()
+    rows = sources.CsvRows(
+        path,
+        header,
+        columns=columns,
+        skip_rows=1,
+        delimiter=delimiter,
+        skipped=skipped,
+    )
+    if len(sources.first_rows(path)[0]) < 2:
+        raise ValueError(f"{path} has a header and no items.")
+    table = pa.Table.from_batches([block for block, _ in rows])
+    _refuse_malformed(path, skipped)
+    text = table["raw_id"]
+    if empty := np.count_nonzero(pc.equal(text, "").to_numpy()):
+        raise ValueError(f"{path} has {empty} rows without a raw_id.")
+    ids = _of_type(path, text, known.type)
+    counts = pc.value_counts(ids.combine_chunks())
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        raise ValueError(
+            f"{path} must name each item once; {some(repeated.field(0))} "
+            "come more than once."
+        )
+    table = table.set_column(0, "raw_id", ids)
+    for place, name in enumerate(columns[1:], 1):
+        given = pc.if_else(pc.equal(table[name], ""), None, table[name])
+        table = table.set_column(place, name, given)
+    return table
+
+
+def read_histories(
+    path: files.Path, raw_ids: pa.ChunkedArray, *, num_new: int, profile: int
+) -> splits.Examples:
+    """Reads what users did, the new items among it.
+
+    Args:
+        path: CSV with the columns user, item, timestamp.
+        raw_ids: [N] of an index, the new items last; others are passed over.
+        num_new: A.
+        profile: profile columns of the model; nobody's is known.
+
+    Returns:
+        A sample for each row of a new item, the rows before it its history.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty or malformed, or has none of the new items.
+    """
+    (header, *_), delimiter = sources.first_rows(path)
+    roles = ("user", "item", "timestamp")
+    reading.require(path, roles, header, "Name the columns so.")
+    skipped = skipping.SkipLog()
+    rows = sources.CsvRows(
+        path,
+        header,
+        columns=roles,
+        skip_rows=1,
+        delimiter=delimiter,
+        skipped=skipped,
+    )
+    blocks = list(reading.stream(rows, {r: r for r in roles}, skipped))
+    _refuse_malformed(path, skipped)
+    table = pa.Table.from_batches(blocks).combine_chunks()
+    numbers = pc.index_in(table["item"], pc.cast(raw_ids, pa.string()))
+    item = pc.fill_null(numbers, -1).to_numpy() + 1
+    table = table.filter(pa.array(item != PAD))
+    item = item[item != PAD].astype(np.int32)
+    user = pc.rank(table["user"], tiebreaker="dense").to_numpy()
+    order = encoding.row_order(user, table["timestamp"].to_numpy())
+    user, item = user[order], item[order]
+    targets = np.flatnonzero(item > len(raw_ids) - num_new)
+    if not len(targets):
+        raise ValueError(
+            f"{path} has none of the {num_new} new items; leave --histories "
+            "out to place them by category."
+        )
+    starts = np.searchsorted(user, user[targets])
+    codes = np.zeros((len(item), profile), np.int32)
+    return splits.Examples(item, starts, targets, codes)
+
+
+def some(values: Sequence[object] | pa.Array) -> str:
+    """Returns the first few values, and how many there are, for an error."""
+    shown = [str(value) for value in values[:_SHOWN]]
+    more = ", .." if len(values) > _SHOWN else ""
+    return f"{len(values)} ({', '.join(shown)}{more})"
+
+
+def _of_type(path, text, kind):
+    """Returns ids as the index has them."""
+    if not pa.types.is_integer(kind):
+        return text
+    ids = encoding.as_integers(text.combine_chunks())
+    if pa.types.is_string(ids.type):
+        wrong = [x for x in text.to_pylist() if not _is_int64(x)]
+        raise ValueError(
+            f"{path}: the index knows items by integers; {some(wrong)} of "
+            "the ids are none, or not written plainly."
+        )
+    return pa.chunked_array([ids])
+
+
+@functools.cache
+def _is_int64(text):
+    """Tells whether an id stays the same as an integer of 64 bits."""
+    return pa.types.is_integer(encoding.as_integers(pa.array([text])).type)
+
+
+def _refuse_malformed(path, skipped):
+    """Raises if rows were skipped."""
+    if skipped.counts:
+        reasons = "; ".join(
+            f"{count} x {reason}, first {skipped.examples[reason][0]!r}"
+            for reason, count in skipped.counts.items()
+        )
+        raise ValueError(f"{path} has malformed rows: {reasons}. Mend them.")

@@ -1,0 +1,181 @@
+"""What a version keeps of its making, so that it can be updated by itself.
+
+    assets.extra/origin/origin.json      settings, metrics, how it serves,
+                                         earlier updates, the network's config
+    assets.extra/origin/items.parquet    raw_id, category, name; `placed_by` of
+                                         items that an update added
+    assets.extra/origin/profile.parquet  the values of each profile column
+
+The weights are the SavedModel's own variables: nothing is stored twice.
+Servers pass assets.extra by.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from export import saved_model
+from export import versions
+from export import warmup
+from jtm_tf import files
+from jtm_tf import judge  # noqa: F401  Keras knows the models by it.
+from jtm_tf import run_folder
+from jtm_tf import trained
+from jtm_tf.data import interactions
+
+FORMAT_VERSION = 1
+_PATH = pathlib.Path("assets.extra") / "origin"
+# Of the data; their source and their first bad lines are nobody's business.
+_MANIFEST = ("format_version", "dataset", "fingerprint", "counts")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Origin:
+    """All that a version is made from.
+
+    Attributes:
+        run: model and tree, how they were trained, and the data; of a version
+            that was read back no more of the data than `catalogue` keeps.
+        config: how to search.
+        warming: what to warm a server up for, None for nothing.
+        updates: what was done to the run since it was trained, oldest first.
+    """
+
+    run: trained.TrainedRun
+    config: saved_model.ServingConfig = saved_model.ServingConfig()
+    warming: warmup.WarmupConfig | None = warmup.WarmupConfig()
+    updates: tuple[dict[str, Any], ...] = ()
+
+
+def catalogue(
+    data: interactions.Interactions, profile: Sequence[str]
+) -> interactions.Interactions:
+    """Returns the data without users: items, and the values of profiles."""
+    values = {name: data.profile_values(name) for name in profile}
+    rows = max(map(len, values.values()), default=0)
+    columns = {
+        name: pa.array(
+            known + [None] * (rows - len(known)),
+            data.users.schema.field(name).type,
+        )
+        for name, known in values.items()
+    }
+    nobody = pa.nulls(rows, pa.string())
+    users = {"user": pa.nulls(rows), "raw_id": nobody, "split": nobody}
+    nothing = np.zeros(0, np.int32)
+    return interactions.Interactions(
+        nothing,
+        nothing,
+        nothing.astype(np.int64),
+        data.items,
+        pa.table(users | columns),
+        {key: data.manifest.get(key) for key in _MANIFEST},
+    )
+
+
+def write(folder: pathlib.Path, origin: Origin) -> None:
+    """Writes an origin into a version's folder, beside the SavedModel."""
+    run, folder = origin.run, folder / _PATH
+    folder.mkdir(parents=True)
+    data = catalogue(run.data, run.settings["profile"])
+    pq.write_table(data.items, folder / "items.parquet")
+    pq.write_table(data.users, folder / "profile.parquet")
+    files.write_json(
+        folder / "origin.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "model": keras.saving.serialize_keras_object(run.model),
+            "run": {
+                key: value
+                for key, value in run.config.items()
+                if key != "data_dir"
+            },
+            "metrics": run.metrics,
+            "data": data.manifest,
+            "search": dataclasses.asdict(origin.config),
+            "warmup": origin.warming and dataclasses.asdict(origin.warming),
+            "updates": origin.updates,
+        },
+    )
+
+
+def read(folder: files.Path) -> Origin:
+    """Reads the origin of BASE/version.
+
+    Raises:
+        ValueError: the folder is no such version, or it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / _PATH / "origin.json"
+    if not path.is_file():
+        raise ValueError(
+            f"{folder} cannot be updated: it has no {_PATH}/origin.json. Give "
+            "what export.export_model wrote, or a run folder."
+        )
+    kept = files.read_json(path)
+    if kept["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {kept['format_version']}; this "
+            f"program reads {FORMAT_VERSION}. Export the run again."
+        )
+    model = keras.saving.deserialize_keras_object(kept["model"])
+    nothing = np.zeros(0, np.int32)
+    try:
+        weights = tf.train.load_checkpoint(
+            str(folder / "variables" / "variables")
+        )
+        for name, variable in saved_model.theta_names(model).items():
+            variable.assign(weights.get_tensor(name))
+        items = pq.read_table(folder / _PATH / "items.parquet")
+        users = pq.read_table(folder / _PATH / "profile.parquet")
+    except (tf.errors.OpError, ValueError, OSError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{folder} is damaged: {error} Take another version, or export "
+            "the run again."
+        ) from error
+    data = interactions.Interactions(
+        nothing, nothing, nothing.astype(np.int64), items, users, kept["data"]
+    )
+    return Origin(
+        trained.TrainedRun(model, data, kept["run"], kept["metrics"]),
+        saved_model.ServingConfig(**kept["search"]),
+        kept["warmup"] and warmup.WarmupConfig(**kept["warmup"]),
+        tuple(kept["updates"]),
+    )
+
+
+def find(
+    model_dir: files.Path,
+) -> tuple[Origin, pathlib.Path | None, int | None]:
+    """Opens what a model folder may be: BASE, BASE/version or a run folder.
+
+    Args:
+        model_dir: of BASE the latest version is taken.
+
+    Returns:
+        The origin, and BASE and version where it is not a run's.
+
+    Raises:
+        FileNotFoundError: there is none of these.
+        ValueError: it is damaged.
+    """
+    folder = pathlib.Path(model_dir).resolve()
+    if (folder / "saved_model.pb").exists() and folder.name.isdecimal():
+        return read(folder), folder.parent, int(folder.name)
+    there = versions.existing(folder)
+    if there:
+        return read(folder / str(there[-1])), folder, there[-1]
+    if (run_folder.RunFolder(folder).path / "config.json").exists():
+        return Origin(trained.load(folder)), None, None
+    raise FileNotFoundError(
+        f"{model_dir} is no model: neither the --export_dir of "
+        "export.export_model, nor one version in it, nor the --out_dir of "
+        "experiments.train."
+    )

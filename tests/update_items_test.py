@@ -1,0 +1,401 @@
+"""The life of an index: items come and go, version after version."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from export import item_lists
+from export import model_card
+from export import origin
+from export import publishing
+from export import saved_model
+from export import updating
+from export import versions
+from jtm_tf import growing
+from jtm_tf import placement
+from jtm_tf import trained
+from jtm_tf.data import interactions
+from jtm_tf.types import PAD
+from tests import shell
+from tests import worlds
+from tests.export_test import named
+from tests.programs_test import the_error
+from tests.served_models import ITEMS, KINDS, call, untrained
+
+GONE, NEW = (7, 30, 31), (101, 102, 103, 104)
+# All items are scored and returned: what is missing in an answer is gone.
+EVERYTHING = saved_model.ServingConfig(64, 64)
+
+
+def origin_of(data, model, profile=()):
+    """Returns a model as if it had been trained on the data."""
+    config = {
+        "config": {"method": "jtm", "profile": list(profile)},
+        "data": data.manifest["fingerprint"],
+        "code": "none",
+    }
+    run = trained.TrainedRun(model, data, config, {"best_iteration": 1})
+    return origin.Origin(run, EVERYTHING, warming=None)
+
+
+def write(path, *lines):
+    """Writes lines; returns the path."""
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    return interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
+
+
+@pytest.fixture(name="base", scope="module")
+def _base(data, tmp_path_factory):
+    """BASE of one version."""
+    base = tmp_path_factory.mktemp("served") / "jtm"
+    publishing.publish(origin_of(data, untrained(**KINDS["jtm"])), base, 1)
+    return base
+
+
+@pytest.fixture(name="update", scope="module")
+def _update(data, tmp_path_factory):
+    """An update by lists: of the new items two have histories."""
+    folder = tmp_path_factory.mktemp("lists")
+    category = data.categories()[4]
+    return updating.Update(
+        write(folder / "gone.csv", "raw_id", *GONE),
+        write(
+            folder / "new.csv", "name,raw_id,category", "a,101,",
+            f"b,102,{category}", f",103,{category}", "d,104,nowhere",
+        ),
+        write(
+            folder / "did.csv", "user,item,timestamp,weather", "u,4,1,fair",
+            "u,5,2,", "u,101,3,", "v,102,2,", "v,9999,1,", "u,102,4,",
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture(name="after", scope="module")
+def _after(base, update):
+    """The second version: its origin, written to BASE too."""
+    made = updating.updated(origin.read(base / "1"), update, version=1)
+    publishing.publish(made, base, 2)
+    return made
+
+
+def histories(rows=32, seed=0):
+    """Returns histories of items that stay."""
+    staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
+    return np.random.default_rng(seed).choice(staying, [rows, 3])
+
+
+def test_a_version_is_all_that_an_update_needs(data, base):
+    made = origin.read(base / "1")
+    model = untrained(**KINDS["jtm"])
+    for got, want in zip(made.run.model.variables, model.variables):
+        np.testing.assert_array_equal(got.numpy(), want.numpy())
+    assert made.run.data.items.equals(data.items)
+    assert (made.config, made.warming) == (EVERYTHING, None)
+    found, folder, version = origin.find(base)
+    assert (folder, version) == (base, max(versions.existing(base)))
+    assert found.run.settings == made.run.settings
+    kept = sum(
+        path.stat().st_size
+        for path in (base / "1" / "assets.extra").rglob("*")
+    )
+    assert kept < 20_000  # no second copy of the weights
+
+
+def test_what_goes_is_gone(base, after):
+    loaded = tf.saved_model.load(str(base / "2"))
+    staying = {*range(1, ITEMS + 1), *NEW} - {*GONE}
+    assert after.run.model.num_items == len(staying)
+    history = histories()
+    rows = len(history)
+    for signature, more in (
+        ("recommend", {}),
+        ("serving_default", {}),
+        ("explain", {}),
+        (
+            "recommend_filtered",
+            {"exclude": [[7, 103]] * rows, "allow_categories": [[""]] * rows},
+        ),
+    ):
+        found = call(loaded, signature, history=history, **more)["item_ids"]
+        wanted = staying - {103} if more else staying
+        for row in found:
+            assert sorted(row[row != 0]) == sorted(wanted)
+    both = [[*GONE, *NEW]] * rows
+    scores = call(loaded, "score", history=history, candidates=both)["scores"]
+    assert np.all(scores[:, : len(GONE)] == saved_model.MISSING)
+    assert np.all(scores[:, len(GONE) :] > saved_model.MISSING)
+    # In a history they are passed over, as any unknown id.
+    plain, with_gone = (
+        call(loaded, "recommend", history=x)
+        for x in (history, np.insert(history, 1, GONE[0], axis=1))
+    )
+    np.testing.assert_array_equal(plain["item_ids"], with_gone["item_ids"])
+
+
+def test_what_stays_is_scored_as_before(base, after):
+    del after
+    before, now = (tf.saved_model.load(str(base / n)) for n in "12")
+    staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
+    history = histories()
+    want, got = (
+        call(
+            one, "score", history=history,
+            candidates=[staying] * len(history),
+        )["scores"]
+        for one in (before, now)
+    )  # fmt: skip
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    want, got = (
+        [[x for x in row if x in staying] for row in
+         call(one, "recommend", history=history)["item_ids"]]
+        for one in (before, now)
+    )  # fmt: skip
+    assert got == want
+
+
+def test_newcomers_have_categories(data, base, after):
+    category = data.categories()[4]
+    loaded = tf.saved_model.load(str(base / "2"))
+    found = call(
+        loaded, "recommend_filtered", history=[[0]], exclude=[[0]],
+        allow_categories=[[category]],
+    )["item_ids"]  # fmt: skip
+    inside = np.flatnonzero(data.categories() == category) + 1
+    want = {*inside.tolist(), 102, 103} - {*GONE}
+    assert set(found[found != 0]) == want
+    placed = after.run.data.items["placed_by"].to_pylist()
+    rules = ["histories", "histories", "category", "room"]
+    assert placed == [None] * (ITEMS - len(GONE)) + rules
+    names = after.run.data.items["raw_id"].to_pylist()
+    assert names[-len(NEW) :] == list(NEW)
+
+
+def test_the_card_tells_the_chain(base, after):
+    assert len(after.updates) == 1
+    card = json.loads((base / "2" / "model_card.json").read_text())
+    (told,) = card["updates"]
+    assert (told["version"], told["removed"], told["added"]) == (1, 3, 4)
+    assert told["placed"] == {"histories": 2, "category": 1, "room": 1}
+    assert card["data"]["items"] == told["items"] == ITEMS + 1
+    text = (base / "2" / "model_card.md").read_text()
+    assert "before the updates" in text and "| 1 | 3 | 4 | 2 | 1 | 1 |" in text
+    assert "updates" not in (base / "1" / "model_card.md").read_text()
+
+
+def test_the_program(base, after, tmp_path):
+    """An update of an update undoes it; a mistake changes nothing."""
+    del after
+    new = write(tmp_path / "new.csv", "raw_id", *NEW)
+    status, stdout, stderr = shell.run(
+        "export.update_items", f"--model_dir={base}", f"--remove={new}"
+    )
+    assert (status, stderr) == (0, "")
+    said = json.loads(stdout)
+    assert (said["updated"], said["version"], said["removed"]) == (2, 3, 4)
+    assert said["path"] == str(base / "3")
+    card = json.loads((base / "3" / "model_card.json").read_text())
+    assert [x["version"] for x in card["updates"]] == [1, 2]
+    once, twice = (tf.saved_model.load(str(base / n)) for n in "13")
+    history = histories()
+    want, got = (
+        call(one, "recommend", history=history)["item_ids"]
+        for one in (once, twice)
+    )
+    for row, more in zip(got, want):
+        assert list(row[row != 0]) == [x for x in more if x and x not in GONE]
+    error = the_error(
+        shell.run(
+            "export.update_items", f"--model_dir={base}", f"--remove={new}"
+        )
+    )
+    assert "does not have: 4 (101, 102, 103, 104)" in error
+    assert versions.existing(base) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["hsm", "flat", "attention"])
+def test_string_ids_profiles_and_other_models(data, name, tmp_path):
+    kind = KINDS[name] | {"profile_sizes": (3,)}
+    before = origin_of(named(data), untrained(**kind), ["taste"])
+    update = updating.Update(
+        write(tmp_path / "gone.csv", "raw_id", "item-3", "item-9"),
+        write(tmp_path / "new.csv", "raw_id", "007", '"a, b"'),
+    )
+    # On a flat tree only the leaves that are left are free.
+    made = updating.updated(before, update, version=None)
+    served = saved_model.ServedModel(
+        made.run.model, made.run.data, profile=["taste"], config=EVERYTHING
+    )
+    assert served.profile.examples == ["sour"]
+    found = call(
+        served, "recommend", history=[["item-1", "item-3"]],
+        profile_taste=["sweet"],
+    )["item_ids"][0]  # fmt: skip
+    ids = {f"item-{i}" for i in range(1, ITEMS + 1)} | {"007", "a, b"}
+    assert {x.decode() for x in found} == ids - {"item-3", "item-9"} | {""}
+
+
+def test_histories_as_read(tmp_path):
+    """Rows in any order, unknown items, a new item in a history."""
+    path = write(
+        tmp_path / "did.csv", "timestamp,user,item", "5,b,n1", "1,b,x",
+        "3,b,y", "2,b,unknown", "4,b,n2", "9,a,n1", "1,c,x",
+    )  # fmt: skip
+    raw_ids = pa.chunked_array([["x", "y", "n1", "n2"]])
+    got = item_lists.read_histories(path, raw_ids, num_new=2, profile=1)
+    rows = got.histories(np.arange(len(got)), 4).tolist()
+    assert sorted(zip(got.target_items().tolist(), rows)) == [
+        (3, [0, 0, 0, 0, 0]),
+        (3, [0, 1, 2, 4, 0]),
+        (4, [0, 0, 1, 2, 0]),
+    ]
+
+
+def test_edge_weights_of_new_items():
+    """The model sees histories in its own numbers, and nothing it knows not."""
+    model = untrained(**KINDS["jtm"])
+    tree, kept = placement.remove(model.tree, np.array(GONE))
+    seen = []
+    old_score = model.score
+
+    def score(history, nodes, level):
+        seen.append(history)
+        return old_score(history, nodes, level)
+
+    model.score = score
+    first = len(kept)  # the first new item
+    examples = item_lists.splits.Examples(
+        np.array([7, 8, first, 30, first + 1], np.int32),
+        np.array([0, 0]), np.array([2, 4]), np.zeros([5, 0], np.int32),
+    )  # fmt: skip
+    tf.config.run_functions_eagerly(True)
+    try:
+        weigh = growing.edge_weights_of(model, kept, examples, 2)
+        weights = weigh(np.array([first - 1, first]), np.array([1, 1]), 2, 2)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert weights.shape == (2, 4) and np.all(np.ptp(weights, axis=1) > 0)
+    assert tree.num_items == len(kept) - 1
+
+
+def test_starting_vectors():
+    """Nodes of the old tree keep theirs; new ones resemble their family."""
+    model = untrained(branching=3)
+    old = model.tree
+    rest, kept = placement.remove(old, np.arange(20, ITEMS + 1))
+    tree = placement.add(rest, 40)
+    grown = growing.regrown(model, kept, tree)
+    was, now = (m.embedding.table.numpy() for m in (model, grown))
+    fresh = set(tree.pi[len(kept) :])
+    settled = set(range(1, old.num_codes)) & set(
+        np.flatnonzero(old.occupied_codes())
+    )
+    for node in settled - fresh:
+        np.testing.assert_array_equal(now[node], was[node])
+    for leaf in fresh:
+        above = (leaf - 2) // 3 + 1
+        family = [x for x in range(3 * above - 1, 3 * above + 2)]
+        known = [was[x] for x in family if x in settled - fresh]
+        want = np.mean(known, axis=0) if known else now[above]
+        np.testing.assert_allclose(now[leaf], want, atol=1e-6)
+    with pytest.raises(ValueError, match="must keep their leaves"):
+        turned = rest.replace_pi(np.append(0, rest.pi[:0:-1]))
+        growing.regrown(model, kept, turned)
+
+
+REFUSED = [
+    ({"add": ["id", 101]}, "needs each of the columns .*raw_id"),
+    ({"add": ["raw_id"]}, "has a header and no items"),
+    ({"add": []}, "is empty"),
+    ({"add": ["raw_id", 101, "", 102]}, "a raw_id|malformed"),
+    ({"add": ["raw_id,name", '"",x']}, "1 rows without a raw_id"),
+    ({"add": ["raw_id", 101, 102, 101]}, r"once; 1 \(101\) come more"),
+    ({"add": ["raw_id", 101, "x1", "007"]}, r"by integers; 2 \(x1, 007\)"),
+    ({"add": ["raw_id", 2**63]}, "by integers; 1 "),
+    ({"add": ["raw_id,name", "101,a,b"]}, "1 x wrong_column_count, first"),
+    ({"add": ["raw_id", 101, 5, 6]}, r"has already: 2 \(5, 6\)"),
+    ({"add": ["raw_id", 0]}, "the id 0, with which clients"),
+    ({"add": ["raw_id", *range(100, 200)]}, "100 new items, and 14 of its 64"),
+    ({"remove": ["raw_id", 1, 77, 78]}, r"does not have: 2 \(77, 78\)"),
+    ({"remove": ["raw_id", *range(1, ITEMS + 1)]}, "All 50 items would go"),
+    ({}, "Nothing to do"),
+    ({"remove": ["raw_id", 1], "histories": ["user"]}, "give --add too"),
+    ({"add": ["raw_id", 101], "histories": ["user,item", "1,2"]}, "timestamp"),
+    (
+        {
+            "add": ["raw_id", 101],
+            "histories": ["user,item,timestamp", "1,2,3"],
+        },
+        "none of the 1 new items",
+    ),
+    (
+        {
+            "add": ["raw_id", 101],
+            "histories": ["user,item,timestamp", "1,101,noon"],
+        },
+        "1 x bad_timestamp",
+    ),
+]
+
+
+@pytest.fixture(name="before", scope="module")
+def _before(data):
+    return origin_of(data, untrained())
+
+
+@pytest.mark.parametrize("lists, message", REFUSED)
+def test_refusals(before, lists, message, tmp_path):
+    paths = {
+        name: write(tmp_path / f"{name}.csv", *lines)
+        for name, lines in lists.items()
+    }
+    with pytest.raises(ValueError, match=message):
+        updating.updated(before, updating.Update(**paths), version=1)
+
+
+def test_unknown_items_may_be_passed_over(before, tmp_path):
+    path = write(tmp_path / "gone.csv", "raw_id", 77, 4)
+    update = updating.Update(remove=path, ignore_unknown=True)
+    made = updating.updated(before, update, version=1)
+    assert made.updates[-1]["removed"] == 1
+    assert 4 not in made.run.data.items["raw_id"].to_pylist()
+    assert made.run.model.tree.pi[PAD] == PAD
+
+
+def test_what_is_no_model(base, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no model: neither"):
+        origin.find(tmp_path)
+    folder = tmp_path / "base" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    for model_dir in (folder, folder.parent):
+        with pytest.raises(ValueError, match="has no assets.extra/origin"):
+            origin.find(model_dir)
+    made = folder / "assets.extra" / "origin"
+    made.mkdir(parents=True)
+    there = base / "1" / "assets.extra" / "origin"
+    (made / "origin.json").write_bytes((there / "origin.json").read_bytes())
+    with pytest.raises(ValueError, match="is damaged: .*export the run again"):
+        origin.find(folder)
+
+
+def test_a_crash_leaves_nothing(before, tmp_path, monkeypatch):
+    def crash(folder, card):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(model_card, "write", crash)
+    with pytest.raises(OSError, match="no space"):
+        publishing.publish(
+            dataclasses.replace(before, config=saved_model.ServingConfig(8, 5)),
+            tmp_path / "jtm",
+            1,
+        )
+    assert not list((tmp_path / "jtm").iterdir())
