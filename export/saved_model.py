@@ -94,8 +94,9 @@ class ServedModel:
         self.config, self.max_history = config, model.max_history
         self.items = vocabulary.ItemVocabulary(data.items["raw_id"])
         self.profile = vocabulary.ProfileVocabulary(data, profile)
+        known = "category" in data.items.column_names
         self.categories = vocabulary.CategoryVocabulary(
-            data.categories(), data.num_items
+            data.items["category"] if known else None, data.num_items
         )
         self._filter = filters.ItemFilter(model.tree, self.categories)
         self.model = model

@@ -12,7 +12,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from jtm_tf.data import interactions
-from jtm_tf.types import PAD, Array
+from jtm_tf.types import PAD
 
 
 class ItemVocabulary(tf.Module):
@@ -48,9 +48,10 @@ class ItemVocabulary(tf.Module):
                 "An item has the empty string as raw_id, which is what pads "
                 "a history; give the item another id and prepare again."
             )
-        self._items = _table(names, self.dtype, tf.int32)
-        self._raw_ids = tf.Variable(
-            np.insert(names, PAD, self.pad), dtype=self.dtype, trainable=False
+        self._items = (
+            _StringTable(names)
+            if self.dtype is tf.string
+            else _IntegerTable(names)
         )
 
     def items(self, raw_ids: tf.Tensor) -> tf.Tensor:
@@ -59,7 +60,9 @@ class ItemVocabulary(tf.Module):
 
     def raw_ids(self, items: tf.Tensor) -> tf.Tensor:
         """Maps [...] items to [...] raw ids, PAD to `pad`."""
-        return tf.gather(self._raw_ids, items)
+        known = items != PAD
+        names = self._items.keys(tf.where(known, items, 1) - 1)
+        return tf.where(known, names, self.pad)
 
     def history(self, raw_ids: tf.Tensor, length: int) -> tf.Tensor:
         """Returns the newest known items, [B, any] -> [B, length] int32.
@@ -117,7 +120,7 @@ class CategoryVocabulary(tf.Module):
     categories of their own.
 
     Args:
-        paths: [N] of str or None, item i's path at [i - 1]; None where the
+        paths: [N] strings or nulls, item i's path at [i - 1]; None where the
             source knows no categories.
         num_items: N.
 
@@ -130,11 +133,15 @@ class CategoryVocabulary(tf.Module):
 
     ROOT = 1
 
-    def __init__(self, paths: Array | None, num_items: int):
+    def __init__(self, paths: pa.ChunkedArray | None, num_items: int):
         super().__init__()
+        # Items are many, paths are few: only those are taken apart.
+        given = pa.chunked_array([[None]]) if paths is None else paths
+        known = given.cast(pa.string()).combine_chunks().fill_null("")
+        known = known.dictionary_encode()
         parts = [
             tuple(path.split("|")) if path else ()
-            for path in ([None] * num_items if paths is None else paths)
+            for path in known.dictionary.to_pylist()
         ]
         prefixes = {x[:end] for x in set(parts) for end in range(len(x) + 1)}
         number = {x: i for i, x in enumerate(sorted(prefixes | {()}), 1)}
@@ -143,8 +150,9 @@ class CategoryVocabulary(tf.Module):
         for path, row in number.items():
             for end in range(len(path) + 1):
                 self.above[row, end] = number[path[:end]]
-        own = [number[path] for path in parts]
-        self.of_item = np.array([0, *own], np.int32)
+        own = np.array([number[path] for path in parts], np.int32)
+        own = np.broadcast_to(own[known.indices.to_numpy()], num_items)
+        self.of_item = np.insert(own, PAD, 0)
         named = {"|".join(path): row for path, row in number.items()}
         named.pop("")  # the root; a client's pad
         self.names = list(named)
@@ -158,6 +166,58 @@ class CategoryVocabulary(tf.Module):
     def numbers(self, names: tf.Tensor) -> tf.Tensor:
         """Maps [...] strings to [...] int64 categories."""
         return self._numbers.lookup(names)
+
+
+class _IntegerTable(tf.Module):
+    """Maps integers to 1, 2, .. and back, in a fourth of a hash table's memory.
+
+    Args:
+        keys: [N] int64, no two alike; others map to 0.
+    """
+
+    def __init__(self, keys: np.ndarray):
+        super().__init__()
+        order = np.argsort(keys).astype(np.int32)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(keys), dtype=np.int32)
+        self._sorted = tf.Variable(keys[order], trainable=False)
+        self._values = tf.Variable(order + 1, trainable=False)
+        self._rank = tf.Variable(rank, trainable=False)
+
+    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+        """Maps [...] int64 keys to [...] int32."""
+        known = self._sorted.read_value()  # see `FrozenEmbedding`
+        place = tf.searchsorted(known, tf.reshape(keys, [-1]))
+        place = tf.reshape(place, tf.shape(keys))
+        place = tf.minimum(place, known.shape[0] - 1)
+        found = tf.gather(known, place) == keys
+        return tf.where(found, tf.gather(self._values, place), 0)
+
+    def keys(self, index: tf.Tensor) -> tf.Tensor:
+        """Maps [...] places among the keys to [...] int64."""
+        known = self._sorted.read_value()
+        return tf.gather(known, tf.gather(self._rank, index))
+
+
+class _StringTable(tf.Module):
+    """The same for strings, by hash.
+
+    Args:
+        keys: [N] of str.
+    """
+
+    def __init__(self, keys: np.ndarray):
+        super().__init__()
+        self._table = _table(keys, tf.string, tf.int32)
+        self._keys = tf.Variable(keys, dtype=tf.string, trainable=False)
+
+    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+        """Maps [...] strings to [...] int32."""
+        return self._table.lookup(keys)
+
+    def keys(self, index: tf.Tensor) -> tf.Tensor:
+        """Maps [...] places among the keys to [...] strings."""
+        return tf.gather(self._keys, index)
 
 
 def _table(keys, key_dtype, value_dtype, values=None):
