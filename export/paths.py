@@ -8,15 +8,15 @@ search would come by them.
 import tensorflow as tf
 
 from jtm_tf.models import layers
-from jtm_tf.models import tree_model
+from jtm_tf.models import preference
 
 
-def levels(model: tree_model.TreeModel) -> range:
+def levels(model: preference.Preference) -> range:
     """Returns the levels of a path, from below the root to the leaves."""
     return range(min(1, model.max_level), model.max_level + 1)
 
 
-def path_nodes(model: tree_model.TreeModel, items: tf.Tensor) -> tf.Tensor:
+def path_nodes(model: preference.Preference, items: tf.Tensor) -> tf.Tensor:
     """Maps [B, W] items to the nodes above them, [B, W, L] int32."""
     leaves = tf.gather(model.pi.value, items)
     lifted = [layers.lift(leaves, level, model) for level in levels(model)]
@@ -24,7 +24,7 @@ def path_nodes(model: tree_model.TreeModel, items: tf.Tensor) -> tf.Tensor:
 
 
 def path_scores(
-    model: tree_model.TreeModel, users: tf.Tensor, nodes: tf.Tensor
+    model: preference.Preference, users: tf.Tensor, nodes: tf.Tensor
 ) -> tf.Tensor:
     """Returns the own score of each node of a path, [B, W, L] float32.
 
@@ -41,7 +41,7 @@ def path_scores(
     return tf.stack(scores, -1)
 
 
-def rank(model: tree_model.TreeModel, scores: tf.Tensor) -> tf.Tensor:
+def rank(model: preference.Preference, scores: tf.Tensor) -> tf.Tensor:
     """Maps the scores of paths, [B, W, L], to ranks of leaves, [B, W].
 
     The recurrence of the search: rank = score + w rank of the parent.

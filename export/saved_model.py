@@ -27,6 +27,7 @@ from export import vocabulary
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf.data import interactions
+from jtm_tf.models import frozen
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD
 
@@ -58,13 +59,13 @@ class ServedModel:
     """A trained model with all it needs to answer clients.
 
     Args:
-        model: with its tree.
+        model: with its tree; it is frozen if it is not yet.
         data: the prepared data it was trained on.
         profile: the profile columns it was trained on, in order.
         config: how to search.
 
     Attributes:
-        model: the trained model.
+        model: the trained model, frozen.
         config: how it searches.
         items: the items' vocabulary.
         profile: the profile's vocabulary.
@@ -78,7 +79,7 @@ class ServedModel:
 
     def __init__(
         self,
-        model: tree_model.TreeModel,
+        model: tree_model.TreeModel | frozen.FrozenModel,
         data: interactions.Interactions,
         *,
         profile: Sequence[str] = (),
@@ -98,10 +99,12 @@ class ServedModel:
         self.categories = vocabulary.CategoryVocabulary(
             data.items["category"] if known else None, data.num_items
         )
-        self._filter = filters.ItemFilter(model.tree, self.categories)
+        if isinstance(model, tree_model.TreeModel):
+            model = frozen.FrozenModel(model)
         self.model = model
+        self._filter = filters.ItemFilter(model.tree, self.categories)
         self._search = judge.retriever(
-            model,
+            self.model,
             num_results=config.num_results,
             beam_width=config.beam_width,
         )
@@ -127,9 +130,10 @@ class ServedModel:
         # What the signatures read, and nothing else: TensorFlow would save
         # the functions of model and search too.
         module = tf.Module()
-        module.theta = [variable.value for variable in self.model.variables]
+        module.theta = self.model.theta
         module.vocabularies = [self.items, self.profile, self.categories]
         module.filter = self._filter
+        module.search = self._search.variables
         tf.saved_model.save(module, str(folder), signatures=self.signatures)
 
     def describe(self) -> dict[str, Any]:

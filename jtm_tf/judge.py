@@ -14,6 +14,7 @@ from jtm_tf import files
 from jtm_tf import retrieval
 from jtm_tf.data import splits
 from jtm_tf.models import hsm
+from jtm_tf.models import preference
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD, RecommendFn
 
@@ -59,23 +60,27 @@ def recommend_all(
 
 
 def retriever(
-    model: tree_model.TreeModel, *, num_results: int, beam_width: int
+    model: preference.Preference, *, num_results: int, beam_width: int
 ) -> retrieval.TreeRetriever | retrieval.ScanRetriever:
     """Returns a model's own search: down its tree, or over a flat list."""
     if model.flat:
         return retrieval.ScanRetriever(
-            model.score,
+            model.score_described,
             model.tree,
             num_results=num_results,
             user_width=model.user_width,
+            describe_fn=model.described,
+            leaf_items=model.leaf_items,
         )
     return retrieval.TreeRetriever(
-        model.score,
+        model.score_described,
         model.tree,
         beam_width=beam_width,
         num_results=num_results,
         user_width=model.user_width,
         path_weight=model.path_weight,
+        describe_fn=model.described,
+        leaf_items=model.leaf_items,
     )
 
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_ops
-from jtm_tf.types import PAD, LiveFn, ScoreFn
+from jtm_tf import types
+from jtm_tf.types import PAD, DescribeFn, LiveFn, ScoreFn
 
 
 class TreeRetriever(tf.Module):
@@ -33,6 +34,10 @@ class TreeRetriever(tf.Module):
         num_results: M, the items returned.
         user_width: columns of a user, T if it is a mere history.
         path_weight: w, in [0, 1].
+        describe_fn: what makes users of histories, once for all levels, that
+            `score_fn` takes in their place. Inner nodes are then scored in
+            whole families.
+        leaf_items: a variable that holds `tree.leaf_items()`, if there is one.
 
     Attributes:
         recommend: a `RecommendFn`.
@@ -56,6 +61,8 @@ class TreeRetriever(tf.Module):
         num_results: int,
         user_width: int,
         path_weight: float = 0.0,
+        describe_fn: DescribeFn = types.as_they_are,
+        leaf_items: tf.Variable | None = None,
     ):
         super().__init__()
         if num_results > beam_width * tree.branching:
@@ -65,7 +72,7 @@ class TreeRetriever(tf.Module):
             )
         self.beam_width, self.num_results = beam_width, num_results
         self.path_weight = path_weight
-        self._score_fn = score_fn
+        self._score_fn, self._describe_fn = score_fn, describe_fn
         self._max_level, self._branching = tree.max_level, tree.branching
         levels = range(tree.max_level + 1)
         codes = tree.occupied_codes()
@@ -82,22 +89,27 @@ class TreeRetriever(tf.Module):
             for level in levels
             if len(occupied[level]) > beam_width or level == tree.max_level
         )
-        self._first_nodes = tf.constant(occupied[self._first_level])
         if path_weight:
             self._first_level = min(1, tree.max_level)
-            first = tree_lib.first_code(self._first_level, tree.branching)
-            last = first + tree.branching**self._first_level
-            self._first_nodes = tf.range(first, last)
-        # Below the first level children come unasked, some without items.
+        first_nodes = np.arange(1, 2, dtype=np.int32)  # the root
+        if self._first_level:
+            above = occupied[self._first_level - 1]
+            first_nodes = tree_lib.children(above, tree.branching).ravel()
+        self._first_nodes = tf.constant(first_nodes)
+        # Children come unasked, some without items.
         self._with_holes = [
             level
-            for level in levels[self._first_level + (not path_weight) :]
+            for level in levels
             if len(occupied[level]) < tree.branching**level
         ]
         self.levels = range(self._first_level, tree.max_level + 1)
         self._first_leaf = tree.first_leaf
-        self._leaf_items = tf.constant(tree.leaf_items())
-        self._occupied = tf.constant(codes)
+        # Variables: constants of this size would be saved with each graph.
+        self._leaf_items = _shared(leaf_items, tree)
+        # Leaves are looked up by their items.
+        inner = [x for x in self._with_holes if x < tree.max_level]
+        codes = codes[: firsts[max(inner, default=0) + 1]]
+        self._occupied = tf.Variable(codes, trainable=False)
         users = [tf.TensorSpec([None, user_width], tf.int32)]
         self.recommend = tf.function(self._recommend, input_signature=users)
         self.beams = tf.function(self._beams, input_signature=users)
@@ -120,11 +132,17 @@ class TreeRetriever(tf.Module):
             finite score, fills rows that have fewer.
         """
         nodes, scores = self._walk(history, live)[-1]
-        return _ranked_items(
-            scores,
-            tf.gather(self._leaf_items, nodes - self._first_leaf),
-            self.num_results,
-        )
+        return _ranked_items(scores, self._items_on(nodes), self.num_results)
+
+    def _items_on(self, leaves):
+        """Maps [B, W] leaves to items."""
+        return tf.gather(self._leaf_items, leaves - self._first_leaf)
+
+    def _is_occupied(self, nodes, level):
+        """Tells which [B, W] nodes have an item below."""
+        if level == self._max_level:
+            return self._items_on(nodes) != PAD
+        return tf.gather(self._occupied, nodes)
 
     def _beams(self, history):
         """Maps [B, T] items to the nodes kept on each level, best first."""
@@ -142,25 +160,31 @@ class TreeRetriever(tf.Module):
 
     def _walk(self, history, live=None):
         """Returns the scored nodes and their ranks, [B, W] each, by level."""
+        users = self._describe_fn(history, self.levels)
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
         above = None  # ranks of the parents, [B, W / b]
         walked = []
         for level in self.levels:
-            scores = self._score_fn(history, nodes, level)
+            scores = self._score_fn(users, nodes, level)
             if self.path_weight and above is not None:
-                scores += self.path_weight * tf.repeat(
-                    above, self._branching, axis=1
-                )
-            if live is not None:
+                leaned = tf.tile(above[..., None], [1, 1, self._branching])
+                leaned = tf.reshape(leaned, [-1, nodes.shape[1]])
+                scores += self.path_weight * leaned
+            # Where all are kept, those without live children cost nothing.
+            prunes = nodes.shape[1] > self.beam_width
+            if live is not None and (prunes or level == self._max_level):
                 scores = tf.where(live(nodes, level), scores, scores.dtype.min)
             elif level in self._with_holes:
-                occupied = tf.gather(self._occupied, nodes)
+                occupied = self._is_occupied(nodes, level)
                 scores = tf.where(occupied, scores, scores.dtype.min)
             walked.append((nodes, scores))
             if level < self._max_level:
-                kept = min(self.beam_width, nodes.shape[1])
-                above, best = tf.math.top_k(scores, kept, sorted=False)
-                nodes = tf.gather(nodes, best, batch_dims=1)
+                above = scores
+                if prunes:
+                    above, best = tf.math.top_k(
+                        scores, self.beam_width, sorted=False
+                    )
+                    nodes = tf.gather(nodes, best, batch_dims=1)
                 nodes = tree_ops.children(nodes, self._branching)
         return walked
 
@@ -174,6 +198,7 @@ class ScanRetriever(tf.Module):
         num_results: M.
         user_width: columns of a user, T if it is a mere history.
         chunk: leaves scored at once, to bound memory.
+        describe_fn, leaf_items: as in `TreeRetriever`.
     """
 
     def __init__(
@@ -184,13 +209,17 @@ class ScanRetriever(tf.Module):
         num_results: int,
         user_width: int,
         chunk: int = 8192,
+        describe_fn: DescribeFn = types.as_they_are,
+        leaf_items: tf.Variable | None = None,
     ):
         super().__init__()
         self.num_results = num_results
         self._score_fn, self._level = score_fn, tree.max_level
-        self._leaves = tf.constant(tree.occupied(tree.max_level))
+        self._describe_fn = describe_fn
+        leaves = tree.occupied(tree.max_level)
+        self._leaves = tf.Variable(leaves, trainable=False)
         self._first_leaf = tree.first_leaf
-        self._leaf_items = tf.constant(tree.leaf_items())
+        self._leaf_items = _shared(leaf_items, tree)
         self._chunk = min(chunk, tree.num_items)
         self.recommend = tf.function(
             self._recommend,
@@ -206,11 +235,12 @@ class ScanRetriever(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Recommends as `TreeRetriever.search` does; `live` sees leaves."""
         batch, kept = tf.shape(history)[0], self.num_results
+        users = self._describe_fn(history, [self._level])
 
         def scan_chunk(first, best_items, best_scores):
             leaves = self._leaves[first : first + self._chunk]
             nodes = tf.repeat(leaves[None], batch, 0)
-            scores = self._score_fn(history, nodes, self._level)
+            scores = self._score_fn(users, nodes, self._level)
             if live is not None:
                 allowed = live(nodes, self._level)
                 scores = tf.where(allowed, scores, scores.dtype.min)
@@ -226,7 +256,7 @@ class ScanRetriever(tf.Module):
             tf.fill([batch, kept], tf.float32.min),
         )
         _, best_items, best_scores = tf.while_loop(
-            lambda first, *_: first < len(self._leaves),
+            lambda first, *_: first < self._leaves.shape[0],
             scan_chunk,
             (0, *nothing),
             shape_invariants=(
@@ -235,6 +265,13 @@ class ScanRetriever(tf.Module):
             ),
         )
         return best_items, best_scores
+
+
+def _shared(leaf_items, tree):
+    """Returns the variable, or a new one of the tree's items by leaf."""
+    if leaf_items is None:
+        return tf.Variable(tree.leaf_items(), trainable=False)
+    return leaf_items
 
 
 def _ranked_items(scores, items, num_results):

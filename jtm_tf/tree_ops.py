@@ -20,4 +20,4 @@ def children(nodes: tf.Tensor, branching: int) -> tf.Tensor:
     """Returns the children of real nodes, [B, K] -> [B, K * b]."""
     first = branching * (nodes - 1) + 2
     codes = first[..., None] + tf.range(branching)
-    return tf.reshape(codes, [tf.shape(nodes)[0], nodes.shape[1] * branching])
+    return tf.reshape(codes, [-1, nodes.shape[1] * branching])

@@ -7,7 +7,7 @@ Items are 1..N and nodes are heap codes from 1 (the root); 0 is padding for
 both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # Padding of items and of nodes: pi, ancestors and look-ups map PAD to PAD.
@@ -30,3 +30,13 @@ RecommendFn = Callable[[Array], tuple[Array, Array]]
 # Tells which nodes a search may enter, row by row: ([B, W] nodes, level) ->
 # [B, W] bool. A node may be entered if an item below it may be returned.
 LiveFn = Callable[[Array, int], Array]
+
+# Describes users for a search, once for all the levels that it scores: ([B, T]
+# history items, levels) -> what its `ScoreFn` takes in place of a history.
+DescribeFn = Callable[[Array, Sequence[int]], Any]
+
+
+def as_they_are(history: Array, levels: Sequence[int]) -> Array:
+    """Leaves users as they are; a `DescribeFn`."""
+    del levels
+    return history

@@ -90,7 +90,7 @@ class AttentionScorer(scorers.NodeScorer):
         if self.profile_dim:  # oneDNN aborts on a product over nothing
             user_part += tf.matmul(profile, self.user_kernel[size:])[:, None]
         x += user_part
-        return self._output(x, tf.shape(nodes))
+        return self._output(x, nodes)
 
     def _pooled(self, behaviours, nodes):
         """Returns the windows' means of weighted behaviours, [B, W, ..]."""

@@ -7,7 +7,6 @@ to compare nodes of different parents, which is what a beam search does.
 """
 
 import keras
-import tensorflow as tf
 
 from jtm_tf import tree as tree_lib
 from jtm_tf.models import tree_model
@@ -37,18 +36,3 @@ class HSM(tree_model.TreeModel):
         """Takes another pi; the nodes' embeddings stay with their codes."""
         super().set_tree(tree)
         self.occupied.assign(tree.occupied_codes())
-
-    def score(self, history, nodes, level: int):
-        """Returns log p(node|parent, user), [B, W]; a `ScoreFn`.
-
-        Args:
-            history: [B, user_width] int32 users.
-            nodes: [B, W] int32 codes on `level`, in whole families: W is a
-                multiple of b and every b neighbours are siblings.
-            level: Python integer.
-        """
-        logits = super().score(history, nodes, level)
-        live = tf.gather(self.occupied.value, nodes)
-        logits = tf.where(live, logits, tree_model.NEVER)
-        families = tf.reshape(logits, [-1, self.branching])
-        return tf.reshape(tf.nn.log_softmax(families), tf.shape(nodes))

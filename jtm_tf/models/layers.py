@@ -40,9 +40,14 @@ class NodeEmbedding(keras.layers.Layer):
             name="table",
         )
 
-    def call(self, nodes):
-        """Maps [...] nodes to [..., E]."""
+    def call(self, nodes, level=None):
+        """Maps [...] nodes, of any `level`, to [..., E]."""
+        del level
         return tf.gather(self.table.value, nodes)
+
+    def numpy(self):
+        """Returns the table, [num_codes, E]."""
+        return self.table.value.numpy()
 
     def get_config(self):
         return {
@@ -85,18 +90,12 @@ class UserRepresentation(keras.layers.Layer):
             One [B, windows * E] tensor for each of `levels`.
         """
         batch, windows = tf.shape(leaves)[0], len(self.windows)
-        window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
-        places = tf.where(leaves != PAD)  # [R, 2] the R behaviours there are
-        window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
-        segment = tf.cast(places[:, 0], tf.int32) * windows + tf.cast(
-            window, tf.int32
-        )  # [R] ascending
-        distinct, position = tf.unique(tf.gather_nd(leaves, places))
+        distinct, position, segment = behaviours(leaves, self.windows)
         pooled = []
         for level in levels:
             nodes = lift(distinct, level, tree)
             means = tf.sparse.segment_mean(
-                embedding(nodes),
+                embedding(nodes, level=level),
                 position,
                 segment,
                 num_segments=batch * windows,
@@ -133,7 +132,8 @@ class UserSequence(keras.layers.Layer):
         sequences = []
         for level in levels:
             nodes = lift(distinct, level, tree)
-            sequences.append(tf.gather(embedding(nodes), position) * known)
+            vectors = embedding(nodes, level=level)
+            sequences.append(tf.gather(vectors, position) * known)
         return sequences
 
 
@@ -232,3 +232,22 @@ def lift(leaves, level: int, tree):
         to_level=level,
         branching=tree.branching,
     )
+
+
+def behaviours(leaves, windows: Sequence[int]):
+    """Lists the behaviours of histories, padding left out.
+
+    Args:
+        leaves: [B, T], left-padded with PAD.
+        windows: lengths of the time windows, oldest first; they sum to T.
+
+    Returns:
+        The D distinct leaves, [D], which of them each of the R behaviours is,
+        [R], and user * len(windows) + window of each, [R] ascending.
+    """
+    window_of = [w for w, n in enumerate(windows) for _ in range(n)]
+    places = tf.where(leaves != PAD)  # [R, 2]
+    window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
+    segment = tf.cast(places[:, 0] * len(windows) + window, tf.int32)
+    distinct, position = tf.unique(tf.gather_nd(leaves, places))
+    return distinct, position, segment

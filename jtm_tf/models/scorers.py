@@ -132,29 +132,60 @@ class NodeScorer(keras.layers.Layer):
         Returns:
             [B, W] logits.
         """
+        if (nodes.shape[1] or 0) >= WIDE:
+            return self.scores(nodes, self.folded(users), pairs)
         user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
         parts, kernels = [nodes], [self.node_kernel]
         if pairs is not None:
             parts.append(pairs)
             kernels.append(self.pair_kernel)
-        wide = (nodes.shape[1] or 0) >= WIDE
-        if self.products and not wide:
+        if self.products:
             windows = self._windows(users)
             parts.append(tf.matmul(nodes, windows, transpose_b=True))
             kernels.append(self.product_kernel)
-        kernel = tf.concat(kernels, 0)
-        if not wide:
-            x = _added_first(user_part, tf.concat(parts, 2), kernel)
-            return self._output(x, tf.shape(nodes))
-        kernel = tf.repeat(kernel[None], tf.shape(nodes)[0], 0)
+        x = tf.concat(parts, 2)
+        x = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), tf.concat(kernels, 0))
+        shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], self.hidden[0]]
+        x = tf.reshape(x, shape) + user_part[:, None]
+        return self._output(x, nodes)
+
+    def folded(self, users):
+        """Returns each user's kernel of [node; 1], [B, E + 1, hidden].
+
+        As one product with it the first layer saves a pass over the widest
+        activations, 15 % of a beam search; it pays where each user has many
+        candidates.
+        """
+        user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
+        shape = [tf.shape(users)[0], self.node_dim, self.hidden[0]]
         if self.products:
-            own = tf.einsum(
-                "bpe,ph->beh", self._windows(users), self.product_kernel
+            windows = tf.transpose(self._windows(users), [0, 2, 1])
+            own = tf.matmul(
+                tf.reshape(windows, [-1, self.products]), self.product_kernel
             )
-            rest = kernel[:, self.node_dim :]
-            kernel = tf.concat([kernel[:, : self.node_dim] + own, rest], 1)
-        x = _folded_first(user_part, tf.concat(parts, 2), kernel)
-        return self._output(x, tf.shape(nodes))
+            kernel = self.node_kernel + tf.reshape(own, shape)
+        else:
+            kernel = tf.broadcast_to(self.node_kernel, shape)
+        return tf.concat([kernel, user_part[:, None]], 1)
+
+    def scores(self, nodes, kernels, pairs=None):
+        """Scores candidates by kernels from `folded`.
+
+        Args:
+            nodes: [B, W, E] embedded candidates.
+            kernels: [B, E + 1, hidden].
+            pairs: as `call` takes them.
+
+        Returns:
+            [B, W] logits.
+        """
+        nodes = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
+        if pairs is not None:
+            nodes = tf.concat([nodes, pairs], 2)
+            shape = [tf.shape(kernels)[0], *self.pair_kernel.shape]
+            pair_kernel = tf.broadcast_to(self.pair_kernel, shape)
+            kernels = tf.concat([kernels, pair_kernel], 1)
+        return self._output(tf.matmul(nodes, kernels), nodes)
 
     def _windows(self, users):
         """Returns the windows that users begin with, [B, products, E]."""
@@ -162,12 +193,13 @@ class NodeScorer(keras.layers.Layer):
         shape = [-1, self.products, self.node_dim]
         return tf.reshape(users[:, :width], shape)
 
-    def _output(self, x, shape):
-        """Maps the first layer, [B, W, hidden], to [B, W]."""
+    def _output(self, x, nodes):
+        """Maps the first layer of nodes, [B, W, hidden], to [B, W]."""
         x = tf.reshape(x, [-1, self.hidden[0]])
         for kernel, bias in zip(self.kernels, self.biases[1:]):
             x = tf.nn.bias_add(tf.matmul(rectified(x), kernel), bias)
-        return tf.reshape(x, shape[:2])
+        width = nodes.shape[1]
+        return tf.reshape(x, [-1, width] if width else tf.shape(nodes)[:2])
 
     def get_config(self):
         return {
@@ -237,21 +269,3 @@ class ProductScorer(keras.layers.Layer):
             "node_dim": self.node_dim,
             "hidden": self.hidden,
         }
-
-
-def _added_first(user_part, nodes, kernel):
-    """Returns W_u user + W_n node, [B, W, hidden], as it is written."""
-    node_part = tf.matmul(tf.reshape(nodes, [-1, nodes.shape[2]]), kernel)
-    shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], kernel.shape[1]]
-    return tf.reshape(node_part, shape) + user_part[:, None]
-
-
-def _folded_first(user_part, nodes, kernel):
-    """Returns the same as one product of [node; 1] and a user's kernel.
-
-    It saves a pass over the widest activations, 15 % of a beam search, and
-    pays where each user has many candidates.
-    """
-    kernel = tf.concat([kernel, user_part[:, None]], 1)
-    ones = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
-    return tf.matmul(ones, kernel)

@@ -12,17 +12,15 @@ import tensorflow as tf
 from jtm_tf import tree as tree_lib
 from jtm_tf.models import attention
 from jtm_tf.models import layers
+from jtm_tf.models import preference
 from jtm_tf.models import scorers
 from jtm_tf.types import PAD
 
 LOSSES = ("softmax", "bce")
 
-# The logit of a candidate that is not there.
-NEVER = -1e9
-
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class TreeModel(keras.Model):
+class TreeModel(preference.Preference, keras.Model):
     """Scores (user, node) pairs; a user is a history of items.
 
     A user is a row of T items, left-padded, followed by one code for each
@@ -47,9 +45,6 @@ class TreeModel(keras.Model):
         path_weight: how much a node's rank leans on its ancestors' in the
             search, see `retrieval.TreeRetriever`.
     """
-
-    # Whether a positive's negatives are its siblings, or drawn from its level.
-    siblings = False
 
     def __init__(
         self,
@@ -120,21 +115,6 @@ class TreeModel(keras.Model):
         )
 
     @property
-    def max_history(self) -> int:
-        """T, the behaviours a user is described by."""
-        return sum(self.windows)
-
-    @property
-    def user_width(self) -> int:
-        """Columns of a user: T items, then the profile codes."""
-        return self.max_history + len(self.profile_sizes)
-
-    @property
-    def flat(self) -> bool:
-        """Whether the tree is a mere list of items, so search is a scan."""
-        return self.max_level == 1 < self.num_items
-
-    @property
     def tree(self) -> tree_lib.Tree:
         """The tree that the model's pi describes."""
         pi = keras.ops.convert_to_numpy(self.pi)
@@ -151,19 +131,6 @@ class TreeModel(keras.Model):
             )
         self.pi.assign(tree.pi)
 
-    def score(self, history, nodes, level: int):
-        """Scores nodes of one level; a `ScoreFn`.
-
-        Args:
-            history: [B, user_width] int32 users.
-            nodes: [B, W] int32 codes on `level`.
-            level: Python integer.
-
-        Returns:
-            [B, W] float32 logits.
-        """
-        return self._logits(history, [nodes], [level])[0]
-
     def log_prob(self, history, nodes, level: int):
         """Returns log p(node | user), [B, W]; a `LogProbFn` on tensors.
 
@@ -173,26 +140,6 @@ class TreeModel(keras.Model):
         logits = self.score(history, nodes, level)
         if self.loss_name == "bce":
             return tf.math.log_sigmoid(logits)
-        return logits
-
-    def _logits(self, users, nodes, levels):
-        """Returns one [B, W_l] tensor for each level of `levels`."""
-        spoken = levels if self.hierarchical else [self.max_level]
-        leaves, described, profile = self._described(users, spoken)
-        logits = []
-        for level, candidates in zip(levels, nodes):
-            at = spoken.index(level) if self.hierarchical else 0
-            pairs = None
-            if self.visits and level in spoken:
-                behaviours = layers.lift(leaves, level, self)
-                pairs = self.visits(behaviours, candidates)
-            logits.append(
-                self.scorer(
-                    self._user(described[at], profile),
-                    self.embedding(candidates),
-                    pairs,
-                )
-            )
         return logits
 
     def user_vectors(self, history):
@@ -215,26 +162,12 @@ class TreeModel(keras.Model):
                 "Only scorer='product' has vectors of users; the model's "
                 f"scorer is {self.scorer_name!r}."
             )
-        _, (described,), profile = self._described(history, [self.max_level])
+        _, (described,), profile = self._describe(history, [self.max_level])
         return self.scorer.vector(self._user(described, profile))
 
     def item_vectors(self):
         """Returns the items' leaf embeddings, [N + 1, E]; row PAD is void."""
         return self.embedding(self.pi.value)
-
-    def _described(self, users, levels):
-        """Returns leaves [B, T], a description a level, and the profile."""
-        leaves = tf.gather(self.pi.value, users[:, : self.max_history])
-        described = self.user_representation(
-            leaves, embedding=self.embedding, tree=self, levels=levels
-        )
-        return leaves, described, self.profile(users[:, self.max_history :])
-
-    def _user(self, described, profile):
-        """Returns what the scorer takes for a user on one level."""
-        if self.scorer_name == "attention":
-            return described, profile
-        return tf.concat([described, profile], 1)
 
     def call(self, inputs, training=None):
         """Returns the logits of training samples.
@@ -255,7 +188,7 @@ class TreeModel(keras.Model):
         losses = []
         for logits, nodes in zip(self(inputs), inputs["nodes"]):
             if self.siblings:  # an empty one stands as PAD
-                logits = tf.where(nodes != PAD, logits, NEVER)
+                logits = tf.where(nodes != PAD, logits, preference.NEVER)
             if self.loss_name == "softmax":
                 loss = tf.reduce_logsumexp(logits, axis=1) - logits[:, 0]
             else:

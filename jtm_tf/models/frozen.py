@@ -1,0 +1,185 @@
+"""A trained model laid out for search: the same scores, sooner.
+
+- Siblings lie side by side and are fetched as one row of the table.
+- A leaf's vector belongs to its item: leaves without items take no memory.
+- Users are described for all levels at once.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf import tree as tree_lib
+from jtm_tf.models import layers
+from jtm_tf.models import preference
+from jtm_tf.models import tree_model
+
+
+class FrozenEmbedding(tf.Module):
+    """The vectors of a tree's nodes, to be read only.
+
+    Args:
+        table: [num_codes, E] of `NodeEmbedding`.
+        tree: the index.
+
+    Attributes:
+        dim: E.
+        leaf_items: a variable, [num_leaves] int32.
+    """
+
+    def __init__(self, table: np.ndarray, tree: tree_lib.Tree):
+        super().__init__()
+        self.dim = table.shape[1]
+        self._branching, self._max_level = tree.branching, tree.max_level
+        self._first_leaf = tree.first_leaf
+        # The children of n are the rows b n .. b n + b - 1.
+        self._shift = tree.branching - 2
+        families = -(-(tree.first_leaf + self._shift) // tree.branching)
+        inner = np.zeros([families * tree.branching, self.dim], np.float32)
+        inner[self._shift :][: tree.first_leaf] = table[: tree.first_leaf]
+        self._inner = tf.Variable(inner, trainable=False)
+        del inner
+        self._items = tf.Variable(table[tree.pi], trainable=False)
+        self.leaf_items = tf.Variable(tree.leaf_items(), trainable=False)
+
+    def __call__(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
+        """Maps [...] nodes of a level to their vectors, [..., E]."""
+        return self._vectors(nodes, level)
+
+    def _vectors(self, nodes, level):
+        """Maps [...] nodes of a level to [..., E]."""
+        if level < self._max_level:
+            return tf.gather(self._inner_rows(), nodes + self._shift)
+        places = tf.maximum(nodes - self._first_leaf, 0)
+        return tf.gather(self._items, tf.gather(self.leaf_items, places))
+
+    def families(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
+        """Maps [B, W] nodes of a level, in whole families, to [B, W, E].
+
+        On the leaf level nodes may stand in any order.
+        """
+        if level == self._max_level:
+            return self._vectors(nodes, level)
+        branching, width = self._branching, self.dim
+        table = tf.reshape(self._inner_rows(), [-1, branching * width])
+        parents = (nodes[:, ::branching] + self._shift) // branching
+        rows = tf.gather(table, parents)
+        return tf.reshape(rows, [-1, nodes.shape[1], width])
+
+    def lifted(self, leaves: tf.Tensor, levels: Sequence[int]) -> tf.Tensor:
+        """Returns the rows of the ancestors of leaves, [D] -> [L, D, E].
+
+        Args:
+            leaves: [D] leaves, none of them PAD.
+            levels: ascending, L of them.
+        """
+        parts = []
+        inner = [level for level in levels if level < self._max_level]
+        if inner:
+            firsts = [tree_lib.first_code(x, self._branching) for x in inner]
+            widths = [self._branching ** (self._max_level - x) for x in inner]
+            place = leaves - self._first_leaf
+            nodes = place // tf.constant(widths)[:, None]
+            nodes += tf.constant(firsts)[:, None] + self._shift
+            parts.append(tf.gather(self._inner_rows(), nodes))
+        if len(inner) < len(levels):
+            parts.append(self._vectors(leaves, self._max_level)[None])
+        return tf.concat(parts, 0)
+
+    def _inner_rows(self):
+        """Returns the table of inner nodes, which is not copied.
+
+        A variable that `tf.gather` reads by rows even once is copied whole
+        by whoever reads all of it, so nobody may.
+        """
+        return self._inner.read_value()
+
+
+class FrozenModel(preference.Preference, tf.Module):
+    """A model that only scores; as `model` did when it was frozen.
+
+    Args:
+        model: a trained model with its tree.
+        index: another tree for the same network, and the vectors of its nodes,
+            [num_codes, E]; the model's own by default.
+
+    Attributes:
+        tree: the index.
+        theta: all variables, to save them.
+    """
+
+    def __init__(
+        self,
+        model: tree_model.TreeModel,
+        index: tuple[tree_lib.Tree, np.ndarray] | None = None,
+    ):
+        super().__init__()
+        tree, table = index or (model.tree, model.embedding.numpy())
+        self.tree, self.num_items = tree, tree.num_items
+        self.max_level, self.branching = tree.max_level, tree.branching
+        self.siblings = model.siblings
+        self.windows, self.path_weight = model.windows, model.path_weight
+        self.profile_sizes = model.profile_sizes
+        self.hierarchical, self.scorer_name = (
+            model.hierarchical, model.scorer_name
+        )  # fmt: skip
+        self.user_representation = model.user_representation
+        self.profile, self.visits = model.profile, model.visits
+        self.scorer = model.scorer
+        self.pi = keras.Variable(tree.pi, trainable=False, dtype="int32")
+        own = [self.pi]
+        if self.siblings:
+            self.occupied = keras.Variable(
+                tree.occupied_codes(), trainable=False, dtype="bool"
+            )
+            own.append(self.occupied)
+        self.embedding = FrozenEmbedding(table, tree)
+        self.leaf_items = self.embedding.leaf_items
+        parts = [self.scorer, self.profile]
+        own += [weight for part in parts for weight in part.weights]
+        self.theta = [
+            *self.embedding.variables, *[variable.value for variable in own]
+        ]  # fmt: skip
+
+    def described(self, history, levels):
+        """Returns the leaves of users and their kernels on each level."""
+        if self.scorer_name != "mlp":
+            return history
+        spoken = levels if self.hierarchical else [self.max_level]
+        leaves, profile = self._leaves_and_profile(history)
+        pooled = self._pooled(leaves, spoken)  # [L * B, windows * E]
+        profile = tf.tile(profile, [len(spoken), 1])
+        kernels = self.scorer.folded(tf.concat([pooled, profile], 1))
+        kernels = tf.split(kernels, len(spoken))
+        if not self.hierarchical:
+            kernels *= len(levels)
+        return leaves, dict(zip(levels, kernels))
+
+    def score_described(self, users, nodes, level):
+        """Scores as `score` does; see `Preference`."""
+        if self.scorer_name != "mlp":
+            return self.score(users, nodes, level)
+        leaves, kernels = users
+        logits = self.scorer.scores(
+            self.embedding.families(nodes, level),
+            kernels[level],
+            self._pairs(leaves, nodes, level),
+        )
+        return self._branches(logits, nodes) if self.siblings else logits
+
+    def _pooled(self, leaves, levels):
+        """Does what `UserRepresentation` does, for all levels at once."""
+        batch, windows = tf.shape(leaves)[0], len(self.windows)
+        distinct, position, segment = layers.behaviours(leaves, self.windows)
+        rows = self.embedding.lifted(distinct, levels)
+        level = tf.range(len(levels))[:, None]
+        means = tf.sparse.segment_mean(
+            tf.reshape(rows, [-1, self.embedding.dim]),
+            tf.reshape(level * tf.size(distinct) + position, [-1]),
+            tf.reshape(level * batch * windows + segment, [-1]),
+            num_segments=len(levels) * batch * windows,
+        )
+        size = windows * self.embedding.dim
+        return tf.reshape(means, [len(levels) * batch, size])

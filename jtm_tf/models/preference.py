@@ -1,0 +1,149 @@
+"""Scores (user, node) pairs with the parts of a model: p(n | u; theta, pi).
+
+What a model in training (`tree_model`) and one laid out for search (`frozen`)
+have in common: the same parts, put together in the same way.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from jtm_tf.models import layers
+
+# The logit of a candidate that is not there.
+NEVER = -1e9
+
+
+class Preference:
+    """Scores nodes for users; a user is a history of items, then a profile.
+
+    Attributes:
+        num_items, max_level, branching: of the tree.
+        pi: a variable, [N + 1] int32.
+        occupied: a variable, [num_codes] bool; only where `siblings`.
+        embedding: maps nodes of a level to vectors.
+        windows: lengths of the time windows, oldest first.
+        user_representation: describes histories.
+        profile: embeds profile codes.
+        visits: counts visits of histories to nodes, or None.
+        scorer: maps what is known of users and nodes to logits.
+        scorer_name: one of `scorers.SCORERS`.
+        hierarchical: whether users are described in nodes of the scored level.
+        siblings: whether a score is the log-probability of a branch, a softmax
+            among siblings; then nodes come in whole families.
+        profile_sizes: codes of each profile feature.
+        path_weight: see `retrieval.TreeRetriever`.
+        tree: a `tree.Tree`, the index.
+        leaf_items: a variable, [num_leaves] int32, or None.
+    """
+
+    num_items: int
+    max_level: int
+    branching: int
+    pi: Any
+    occupied: Any
+    embedding: Any
+    windows: tuple[int, ...]
+    user_representation: Any
+    profile: Any
+    visits: Any
+    scorer: Any
+    scorer_name: str
+    hierarchical: bool
+    siblings: bool = False
+    profile_sizes: tuple[int, ...]
+    path_weight: float
+    tree: Any
+    leaf_items: Any = None
+
+    @property
+    def max_history(self) -> int:
+        """T, the behaviours a user is described by."""
+        return sum(self.windows)
+
+    @property
+    def user_width(self) -> int:
+        """Columns of a user: T items, then the profile codes."""
+        return self.max_history + len(self.profile_sizes)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the tree is a mere list of items, so search is a scan."""
+        return self.max_level == 1 < self.num_items
+
+    def score(self, history, nodes, level: int):
+        """Scores nodes of one level; a `ScoreFn`.
+
+        Args:
+            history: [B, user_width] int32 users.
+            nodes: [B, W] int32 codes on `level`; in whole families where
+                `siblings`: W is a multiple of b, every b are siblings.
+            level: Python integer.
+
+        Returns:
+            [B, W] float32 logits; where `siblings`, log p(node|parent, user).
+        """
+        logits = self._logits(history, [nodes], [level])[0]
+        return self._branches(logits, nodes) if self.siblings else logits
+
+    def described(self, history, levels: Sequence[int]) -> Any:
+        """Returns what `score_described` takes for users on `levels`."""
+        del levels
+        return history
+
+    def score_described(self, users, nodes, level: int):
+        """Scores as `score` does users of `described`; inner nodes of
+        `nodes` come in whole families.
+        """
+        return self.score(users, nodes, level)
+
+    def _logits(self, users, nodes, levels):
+        """Returns one [B, W_l] tensor for each level of `levels`."""
+        spoken = levels if self.hierarchical else [self.max_level]
+        leaves, described, profile = self._describe(users, spoken)
+        logits = []
+        for level, candidates in zip(levels, nodes):
+            at = spoken.index(level) if self.hierarchical else 0
+            logits.append(
+                self.scorer(
+                    self._user(described[at], profile),
+                    self.embedding(candidates, level=level),
+                    self._pairs(leaves, candidates, level),
+                )
+            )
+        return logits
+
+    def _pairs(self, leaves, nodes, level):
+        """Returns features of users and nodes together, or None."""
+        spoken = self.hierarchical or level == self.max_level
+        if not self.visits or not spoken:
+            return None
+        return self.visits(layers.lift(leaves, level, self), nodes)
+
+    def _branches(self, logits, nodes):
+        """Returns the softmax of logits among siblings, as logarithms."""
+        live = tf.gather(self.occupied.value, nodes)
+        families = tf.reshape(
+            tf.where(live, logits, NEVER), [-1, self.branching]
+        )
+        return tf.reshape(tf.nn.log_softmax(families), tf.shape(nodes))
+
+    def _describe(self, users, levels):
+        """Returns leaves [B, T], a description a level, and the profile."""
+        leaves, profile = self._leaves_and_profile(users)
+        described = self.user_representation(
+            leaves, embedding=self.embedding, tree=self, levels=levels
+        )
+        return leaves, described, profile
+
+    def _leaves_and_profile(self, users):
+        """Returns the history's leaves, [B, T], and the embedded profile."""
+        leaves = tf.gather(self.pi.value, users[:, : self.max_history])
+        return leaves, self.profile(users[:, self.max_history :])
+
+    def _user(self, described, profile):
+        """Returns what the scorer takes for a user on one level."""
+        if self.scorer_name == "attention":
+            return described, profile
+        return tf.concat([described, profile], 1)

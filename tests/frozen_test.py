@@ -1,0 +1,74 @@
+"""Tests of `models.frozen`: laid out for search, a model scores as before."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf import judge
+from jtm_tf import tree as tree_lib
+from jtm_tf.models import frozen
+from tests.served_models import HISTORY, ITEMS, KINDS, untrained
+
+# Nobody, one pad, all known.
+USERS = tf.constant([[0] * HISTORY, [0, 3, 3, 50], [9, 1, 30, 2]])
+
+
+@pytest.fixture(name="pair", scope="module", params=KINDS)
+def _pair(request):
+    """A model of every kind, and what is frozen of it."""
+    model = untrained(**KINDS[request.param])
+    return model, frozen.FrozenModel(model)
+
+
+def test_scores_are_the_model_s(pair):
+    model, cold = pair
+    levels = range(1, model.max_level + 1)
+    users = cold.described(USERS, levels)
+    for level in levels:
+        families = tree_lib.children(
+            model.tree.occupied(level - 1), model.branching
+        ).ravel()
+        if level == model.max_level:  # other leaves have no vector
+            whole = np.isin(families, model.tree.occupied(level))
+            if not model.siblings:
+                families = families[whole]
+        nodes = tf.tile(families[None], [len(USERS), 1])
+        want = model.score(USERS, nodes, level).numpy()
+        for got in (
+            cold.score(USERS, nodes, level),
+            cold.score_described(users, nodes, level),
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_search_finds_the_same(pair):
+    found = []
+    for model in pair:
+        search = judge.retriever(model, num_results=9, beam_width=12)
+        items, scores = search.recommend(USERS)
+        assert np.all(items.numpy() > 0)
+        found.append((items.numpy(), scores.numpy()))
+    np.testing.assert_array_equal(found[1][0], found[0][0])
+    np.testing.assert_allclose(
+        found[1][1], found[0][1], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_another_tree_for_the_same_network():
+    model = untrained()
+    order = np.random.default_rng(5).permutation(ITEMS) + 1
+    tree = tree_lib.Tree.from_order(order)
+    table = model.embedding.numpy() * 2
+    cold = frozen.FrozenModel(model, (tree, table))
+    model.set_tree(tree)
+    model.embedding.table.assign(table)
+    nodes = tf.constant([tree.pi[1:]] * len(USERS))
+    np.testing.assert_allclose(
+        cold.score(USERS, nodes, tree.max_level),
+        model.score(USERS, nodes, tree.max_level),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    # All that a graph may read is there to be saved.
+    names = {variable.shape[0] for variable in cold.theta}
+    assert {ITEMS + 1, tree.num_leaves} <= names
