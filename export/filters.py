@@ -1,9 +1,11 @@
 """Filters inside the walk: which nodes have an item that may be returned.
 
-A node of level l covers a range of leaves. How many of them are allowed is
-counted by binary search among sorted (category, leaf) pairs, one a category
-that an item belongs to: memory grows with the items, not with categories
-times nodes. The excluded are counted in the same way and taken off.
+A node of level l covers a range of leaves. Allowed leaves are looked up among
+sorted (category, leaf) pairs, one a category that an item belongs to: memory
+grows with the items, not with categories times nodes. One binary search finds
+where the ranges of two siblings meet; the left one has more than x leaves of a
+category if the pair x + 1 places before still lies in it, the right one if the
+pair x places on does. x are the leaves that are excluded.
 """
 
 import numpy as np
@@ -14,12 +16,17 @@ from jtm_tf import tree as tree_lib
 from jtm_tf.types import LiveFn
 
 
+# Greater than every pair.
+_NO_PAIR = np.iinfo(np.int64).max
+
+
 class ItemFilter(tf.Module):
     """Allows categories and excludes items, row by row.
 
     Args:
         tree: the index.
         categories: of the items.
+        pi: a variable that holds the tree's.
 
     In the shapes below X are the excluded items, C the categories asked for
     and D the depth of category paths.
@@ -29,17 +36,21 @@ class ItemFilter(tf.Module):
         self,
         tree: tree_lib.Tree,
         categories: vocabulary.CategoryVocabulary,
+        pi: tf.Variable,
     ):
         super().__init__()
         self._max_level, self._branching = tree.max_level, tree.branching
+        # Nodes come in whole families, but for the leaves of a mere list.
+        self._family = tree.branching if tree.max_level > 1 else 1
         self._num_leaves = np.int64(tree.num_leaves)
         self._categories = categories
-        places = np.maximum(tree.pi.astype(np.int64) - tree.first_leaf, 0)
+        places = tree.pi[1:] - tree.first_leaf
         containing = categories.above[categories.of_item[1:]]  # [N, D]
-        pairs = containing * self._num_leaves + places[1:, None]
+        pairs = containing * self._num_leaves + places[:, None]
         pairs = np.sort(pairs[containing > 0])
+        pairs = np.concatenate([[-1], pairs, [_NO_PAIR]])
         self._pairs = tf.Variable(pairs, trainable=False)
-        self._places = tf.Variable(places, trainable=False)
+        self._pi, self._first_leaf = pi, tree.first_leaf
         self._of_item = tf.Variable(categories.of_item, trainable=False)
         self._above = tf.Variable(categories.above, trainable=False)
 
@@ -58,22 +69,27 @@ class ItemFilter(tf.Module):
         def live(nodes, level):
             width = self._branching ** (self._max_level - level)
             first = tree_lib.first_code(level, self._branching)
-            starts = tf.cast(nodes - first, tf.int64) * width
-            ends = tf.concat([starts, starts + width], 1)  # [B, 2 W]
-            count = self._count_allowed(ends, wanted)
-            count -= tf.searchsorted(excluded, ends, out_type=tf.int64)
-            before, after = tf.split(count, 2, axis=1)
-            return after > before
+            eldest = tf.cast(nodes[:, :: self._family] - first, tf.int64)
+            places = np.arange(self._family + 1)[:, None]
+            ends = (eldest[:, None] + places) * width  # [B, b + 1, F]
+            allowed = self._any_allowed(ends, wanted, excluded)
+            return tf.reshape(
+                tf.transpose(allowed, [0, 2, 1]), tf.shape(nodes)
+            )
 
         return live
 
     def _wanted(self, allow):
-        """Maps [B, C] names to [B, 1 + C] categories that do not overlap."""
+        """Maps [B, C] names to [B, >= 1] categories that do not overlap."""
         given = tf.reduce_any(allow != "", 1, keepdims=True)
         everything = tf.cast(~given, tf.int64) * self._categories.ROOT
-        asked = tf.concat([everything, self._categories.numbers(allow)], 1)
+        missing = tf.maximum(1 - tf.shape(allow)[1], 0)
+        asked = tf.pad(
+            self._categories.numbers(allow), [[0, 0], [0, missing]]
+        )
+        asked = tf.concat([asked[:, :1] + everything, asked[:, 1:]], 1)
         # A category that lies within another, or repeats, counts once.
-        above = tf.cast(tf.gather(self._above, asked), tf.int64)  # [B, 1+C, D]
+        above = tf.cast(tf.gather(self._above, asked), tf.int64)  # [B, C, D]
         within = tf.reduce_any(above[:, :, None] == asked[:, None, :, None], 3)
         within &= (asked != 0)[:, None]
         order = tf.range(tf.shape(asked)[1])
@@ -83,42 +99,54 @@ class ItemFilter(tf.Module):
         return tf.where(covered, tf.zeros_like(asked), asked)
 
     def _excluded(self, exclude, wanted):
-        """Returns the leaves of excluded, else allowed items, [B, 1 + X].
+        """Returns the pairs of excluded, else allowed items, [B, 1 + X].
 
-        They ascend and do not repeat; `num_leaves` fills up.
+        They ascend and do not repeat; `_NO_PAIR` fills up.
         """
         containing = tf.gather(self._above, tf.gather(self._of_item, exclude))
-        containing = tf.cast(containing, tf.int64)[..., None]  # [B, X, D, 1]
-        same = (containing == wanted[:, None, None]) & (containing != 0)
-        allowed = tf.reduce_any(same, [2, 3])
-        leaves = tf.where(
-            allowed, tf.gather(self._places, exclude), self._num_leaves
-        )
-        leaves = tf.sort(
-            tf.pad(leaves, [[0, 0], [1, 0]], constant_values=-1), axis=1
-        )
-        repeats = leaves[:, 1:] == leaves[:, :-1]
-        leaves = tf.where(repeats, self._num_leaves, leaves[:, 1:])
-        leaves = tf.sort(leaves, axis=1)
-        # One more, since nothing can be searched for among no leaves.
-        return tf.pad(
-            leaves, [[0, 0], [0, 1]], constant_values=self._num_leaves
-        )
+        containing = tf.cast(containing, tf.int64)  # [B, X, D]
+        same = containing[..., None] == wanted[:, None, None]
+        same = tf.reduce_any(same, 3) & (containing != 0)
+        category = tf.reduce_max(tf.where(same, containing, 0), 2)
+        places = tf.gather(self._pi, exclude) - self._first_leaf
+        places = tf.cast(places, tf.int64)
+        pairs = category * self._num_leaves + places
+        pairs = tf.sort(tf.where(category != 0, pairs, _NO_PAIR), axis=1)
+        # One more, since nothing can be searched for among no pairs.
+        pairs = tf.pad(pairs, [[0, 0], [0, 1]], constant_values=_NO_PAIR)
+        repeats = pairs[:, 1:] == pairs[:, :-1]
+        repeats = tf.pad(repeats, [[0, 0], [1, 0]], constant_values=False)
+        return tf.sort(tf.where(repeats, _NO_PAIR, pairs), axis=1)
 
-    def _count_allowed(self, ends, wanted):
-        """Returns the allowed leaves left of each of `ends`, [B, E] int64.
+    def _any_allowed(self, ends, wanted, excluded):
+        """Tells which ranges of leaves have an allowed one.
 
-        But for a constant of the row: pairs of other categories are counted
-        too, as many for each end.
+        Args:
+            ends: [B, b + 1, F] int64, where the ranges of F families end.
+            wanted: [B, C] categories.
+            excluded: [B, 1 + X] pairs.
+
+        Returns:
+            [B, b, F] bool.
         """
-        found = tf.searchsorted(
-            self._pairs,
-            tf.reshape(
-                wanted[:, :, None] * self._num_leaves + ends[:, None], [-1]
-            ),
-            out_type=tf.int64,
-        )
-        shape = tf.stack(
-            [tf.shape(ends)[0], tf.shape(wanted)[1], tf.shape(ends)[1]]
-        )
-        return tf.reduce_sum(tf.reshape(found, shape), 1)
+        wanted = wanted[:, None, :, None] * self._num_leaves
+        ends = wanted + ends[:, :, None]  # [B, b + 1, C, F]
+        shape = tf.shape(ends)
+        flat = tf.reshape(ends, [shape[0], -1])
+        before = tf.reshape(tf.searchsorted(excluded, flat), shape)
+        gone = before[:, 1:] - before[:, :-1]  # [B, b, C, F]
+        pairs = self._pairs.read_value()  # see `FrozenEmbedding`
+        if self._family == 1:
+            inner = ends[:, :1]
+        else:
+            inner = ends[:, 1:-1]
+        found = tf.searchsorted(pairs, tf.reshape(inner, [-1]))
+        found = tf.reshape(found, tf.shape(inner))
+        searched = inner.shape[1]
+        nearest = tf.gather(pairs, found + gone[:, -searched:])
+        allowed = nearest < ends[:, -searched:]
+        if self._family > 1:
+            nearest = tf.gather(pairs, found[:, :1] - 1 - gone[:, :1])
+            eldest = nearest >= ends[:, :1]
+            allowed = tf.concat([eldest, allowed], 1)
+        return tf.reduce_any(allowed, 2)

@@ -102,7 +102,9 @@ class ServedModel:
         if isinstance(model, tree_model.TreeModel):
             model = frozen.FrozenModel(model)
         self.model = model
-        self._filter = filters.ItemFilter(model.tree, self.categories)
+        self._filter = filters.ItemFilter(
+            model.tree, self.categories, model.pi.value
+        )
         self._search = judge.retriever(
             self.model,
             num_results=config.num_results,
