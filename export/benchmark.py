@@ -1,0 +1,289 @@
+"""Measures what is exported: the signatures of SavedModels, loaded again.
+
+    python -m export.benchmark --json
+
+Models are drawn at random, of the size that is trained by default, on a tree
+of --items leaves, on one of --large_items and on a flat list; k = M = 200. What
+is compared runs in turns in one process, and medians are compared.
+
+roofline_batch32, roofline_batch1: operations that the scored nodes need, a
+    second of `recommend`, over the rate of a [1024, 1024] float32 product in
+    TensorFlow with the same threads. Only the network's own operations count,
+    the user's part of the first layer once a level.
+own_products_batch32: the first over the rate of the network's own products
+    alone, 24, 128, 64 and 32 wide: what is left to win.
+scan_ratio: milliseconds a user of a linear scan of the same network over
+    those of `recommend`.
+growth_2_24_over_2_20: time of `recommend` on the large tree (24 levels) over
+    the other (20 levels), batch 32.
+filtered_ratio: time of `recommend_filtered` over `recommend`, batch 32: 100
+    items excluded and one category of eight allowed.
+load_seconds_10m, resident_gib_10m: loading the large one in a fresh process,
+    and what that holds after answering both signatures; peak_gib_10m is the
+    most that it ever held.
+"""
+
+import gc
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from absl import flags
+
+from benchmarks import timing
+from experiments import program
+from export import saved_model
+from jtm_tf import tree as tree_lib
+from jtm_tf.data import interactions
+from jtm_tf.models import frozen
+from jtm_tf.models import layers
+from jtm_tf.models import tree_model
+
+_ITEMS = flags.DEFINE_integer(
+    "items", 1_000_000, "Items of the tree and of the list.", lower_bound=400
+)
+_LARGE_ITEMS = flags.DEFINE_integer(
+    "large_items", 10_000_000, "Items of the large tree.", lower_bound=400
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 20, "Times that everything is measured.", lower_bound=1
+)
+_BATCH = flags.DEFINE_integer(
+    "batch", 32, "Users of a large batch.", lower_bound=1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object on stdout.")
+
+_CONFIG = saved_model.ServingConfig(beam_width=200, num_results=200)
+_HISTORY = sum(layers.WINDOWS)
+_EXCLUDED = 100
+_CATEGORIES = 64  # in eight coarse ones
+
+# Loads a SavedModel and answers, with nothing of this project imported.
+_STRANGER = """
+import json, resource, sys, time
+import tensorflow as tf
+
+def gib(field):
+    with open("/proc/self/status") as lines:
+        kib = next(x.split()[1] for x in lines if x.startswith(field))
+    return int(kib) / 2**20
+
+before = gib("VmRSS")
+began = time.perf_counter()
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+loaded = time.perf_counter() - began
+batch, history = int(sys.argv[2]), int(sys.argv[3])
+users = tf.fill([batch, history], tf.constant(int(sys.argv[4]), tf.int64))
+signatures["recommend"](history=users)["item_ids"].numpy()
+answered = time.perf_counter() - began
+signatures["recommend_filtered"](
+    history=users, exclude=users, allow_categories=tf.fill([batch, 1], "")
+)["item_ids"].numpy()
+print(json.dumps({
+    "load_seconds_10m": round(loaded, 2),
+    "first_answer_seconds_10m": round(answered, 2),
+    "resident_gib_10m": round(gib("VmRSS"), 3),
+    "peak_gib_10m": round(gib("VmHWM"), 3),
+    "tensorflow_gib": round(before, 3),
+}))
+"""
+
+
+def raw_ids(items: np.ndarray) -> np.ndarray:
+    """Maps items to ids as scattered as those of a shop, [...] int64."""
+    return items.astype(np.int64) * 2_654_435_761 % (1 << 40)  # one to one
+
+
+def data_on(tree: tree_lib.Tree) -> interactions.Interactions:
+    """Returns items without interactions; categories are ranges of leaves."""
+    place = (tree.pi[1:].astype(np.int64) - tree.first_leaf) * _CATEGORIES
+    fine = pa.array((place // tree.num_leaves).astype(np.int32))
+    paths = pa.array([f"c{i // 8}|f{i}" for i in range(_CATEGORIES)])
+    category = pa.DictionaryArray.from_arrays(fine, paths)
+    items = np.arange(1, tree.num_items + 1, dtype=np.int32)
+    return interactions.Interactions(
+        user=np.zeros(0, np.int32),
+        item=np.zeros(0, np.int32),
+        timestamp=np.zeros(0, np.int64),
+        items=pa.table(
+            {"item": items, "raw_id": raw_ids(items), "category": category}
+        ),
+        users=pa.table({"user": [], "raw_id": [], "split": []}),
+        manifest={},
+    )
+
+
+def export(folder: pathlib.Path, items: int, *, flat: bool = False) -> float:
+    """Exports a model drawn at random; returns the operations for a user."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(items) + 1
+    branching = items if flat else 2
+    tree = tree_lib.Tree.from_order(order, branching=branching)
+    keras.utils.set_random_seed(0)
+    weight = 0.0 if flat else 0.5
+    model = tree_model.TreeModel(2, 1, path_weight=weight)
+    # The table is drawn apart: Keras would take three times its memory.
+    shape = tree.num_codes, model.embedding_dim
+    table = rng.standard_normal(shape, np.float32)
+    table *= 0.1
+    large = frozen.FrozenModel(model, (tree, table))
+    del table
+    served = saved_model.ServedModel(large, data_on(tree), config=_CONFIG)
+    served.save(folder)
+    per_user, per_pair = timing.scorer_operations(
+        model.scorer.user_dim, model.embedding_dim, model.hidden
+    )
+    widths = [
+        min(branching**level, _CONFIG.beam_width * branching)
+        for level in range(1, tree.max_level + 1)
+    ]
+    return len(widths) * per_user + sum(widths) * per_pair
+
+
+def own_products(rows: int, hidden=(128, 64, 32), dim: int = 24):
+    """Returns a call of a beam step's products, and its operations."""
+    widths = (dim, *hidden, 1)
+    x = tf.random.stateless_normal([rows, dim], [0, 0])
+    kernels = [
+        tf.random.stateless_normal(shape, [0, 0]) * 0.1
+        for shape in zip(widths, widths[1:])
+    ]
+
+    @tf.function
+    def products(x):
+        for kernel in kernels:
+            x = tf.matmul(x, kernel)
+        return x
+
+    operations = rows * timing.scorer_operations(0, dim, hidden)[1]
+    return lambda: products(x).numpy(), operations
+
+
+class Caller:
+    """Calls signatures of a SavedModel with users drawn at random.
+
+    Args:
+        folder: of the SavedModel.
+        items: of its vocabulary.
+    """
+
+    def __init__(self, folder: pathlib.Path, items: int):
+        self._loaded = tf.saved_model.load(str(folder))
+        self._items = items
+
+    def __call__(self, signature: str, batch: int):
+        """Returns a call without arguments that waits for its answer."""
+        rng = np.random.default_rng(batch)
+
+        def draw(width):
+            drawn = rng.integers(1, self._items + 1, (batch, width))
+            return tf.constant(raw_ids(drawn))
+
+        inputs = {"history": draw(_HISTORY)}
+        if signature == "recommend_filtered":
+            inputs["exclude"] = draw(_EXCLUDED)
+            inputs["allow_categories"] = tf.constant([["c3"]] * batch)
+        function = self._loaded.signatures[signature]
+        return lambda: function(**inputs)["item_ids"].numpy()
+
+
+def load_elsewhere(folder: pathlib.Path, batch: int) -> dict[str, Any]:
+    """Loads and asks a SavedModel in a process of its own."""
+    some_id = raw_ids(np.array(1))
+    arguments = map(str, (folder, batch, _HISTORY, some_id))
+    done = subprocess.run(
+        [sys.executable, "-c", _STRANGER, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"The loading process failed: {done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(
+    *, items: int, large_items: int, rounds: int, batch: int
+) -> dict[str, Any]:
+    """Returns the figures of the module's docstring."""
+    with tempfile.TemporaryDirectory() as temporary:
+        tree, large, flat = (
+            pathlib.Path(temporary) / name for name in ("tree", "large", "flat")
+        )
+        export(large, large_items)
+        gc.collect()  # models and their graphs are cycles
+        loading = load_elsewhere(large, batch)
+        operations = export(tree, items)
+        export(flat, items, flat=True)
+        gc.collect()
+        call, scan = Caller(tree, items), Caller(flat, items)
+        product = timing.MatrixProduct()
+        width = 2 * _CONFIG.beam_width
+        products, products_operations = own_products(batch * width)
+        calls = {
+            "product": product,
+            "products": products,
+            "batch": call("recommend", batch),
+            "batch1": call("recommend", 1),
+            "filtered": call("recommend_filtered", batch),
+            "large": Caller(large, large_items)("recommend", batch),
+        }
+        times, processor = timing.seconds(calls, rounds=rounds)
+        # A scan takes seconds: a few will do, the search beside them again.
+        slow = {"scan": scan("recommend", batch), "batch": calls["batch"]}
+        scans, _ = timing.seconds(slow, rounds=min(rounds, 3))
+    rate = product.operations / times["product"]
+    needed = batch * operations
+    return {
+        "roofline_batch32": round(needed / times["batch"] / rate, 3),
+        "roofline_batch1": round(operations / times["batch1"] / rate, 3),
+        "own_products_batch32": round(
+            needed / times["batch"] * times["products"] / products_operations,
+            3,
+        ),
+        "roofline_batch32_processor": round(
+            needed / product.operations
+            * processor["product"] / processor["batch"], 3
+        ),
+        "scan_ratio": round(scans["scan"] / scans["batch"], 1),
+        "growth_2_24_over_2_20": round(times["large"] / times["batch"], 3),
+        "filtered_ratio": round(times["filtered"] / times["batch"], 3),
+        **loading,
+        "items": items,
+        "large_items": large_items,
+        "batch": batch,
+        "gflops_product_1024": round(rate / 1e9, 1),
+        "milliseconds": {
+            name: round(1e3 * seconds, 2)
+            for name, seconds in {**scans, **times}.items()
+        },
+        "machine": timing.machine(),
+    }
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    tf.get_logger().setLevel("WARNING")
+    result = measure(
+        items=_ITEMS.value,
+        large_items=_LARGE_ITEMS.value,
+        rounds=_ROUNDS.value,
+        batch=_BATCH.value,
+    )
+    if _JSON.value:
+        print(json.dumps(result))
+    else:
+        width = max(map(len, result))
+        for name, value in result.items():
+            print(f"{name:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    program.run(main)
