@@ -29,6 +29,7 @@ from jtm_tf import judge  # noqa: F401  Keras knows the models by it.
 from jtm_tf import run_folder
 from jtm_tf import trained
 from jtm_tf.data import interactions
+from jtm_tf.models import frozen
 
 FORMAT_VERSION = 1
 _PATH = pathlib.Path("assets.extra") / "origin"
@@ -128,11 +129,7 @@ def read(folder: files.Path) -> Origin:
     model = keras.saving.deserialize_keras_object(kept["model"])
     nothing = np.zeros(0, np.int32)
     try:
-        weights = tf.train.load_checkpoint(
-            str(folder / "variables" / "variables")
-        )
-        for name, variable in saved_model.theta_names(model).items():
-            variable.assign(weights.get_tensor(name))
+        frozen.thaw(model, saved_model.read_theta(folder))
         items = pq.read_table(folder / _PATH / "items.parquet")
         users = pq.read_table(folder / _PATH / "profile.parquet")
     except (tf.errors.OpError, ValueError, OSError, pa.ArrowException) as error:

@@ -15,10 +15,11 @@ nobody knows, has the pad id and the least finite float32 as its score.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from export import filters
@@ -200,12 +201,19 @@ class ServedModel:
         return {"item_ids": self.items.raw_ids(items), "scores": scores}
 
 
-def theta_names(model: tree_model.TreeModel) -> dict[str, keras.Variable]:
-    """Returns a model's variables by their names among a SavedModel's."""
-    return {
-        f"theta/{index}/.ATTRIBUTES/VARIABLE_VALUE": variable
-        for index, variable in enumerate(model.variables)
-    }
+def read_theta(folder: files.Path) -> list[np.ndarray]:
+    """Returns `FrozenModel.theta` of a SavedModel, without loading graphs.
+
+    Raises:
+        tf.errors.OpError: the files are damaged.
+    """
+    path = str(pathlib.Path(folder) / "variables" / "variables")
+    weights = tf.train.load_checkpoint(path)
+    names = weights.get_variable_to_shape_map()
+    theta: list[np.ndarray] = []
+    while (name := f"theta/{len(theta)}/.ATTRIBUTES/VARIABLE_VALUE") in names:
+        theta.append(weights.get_tensor(name))
+    return theta
 
 
 def _concrete(graph, inputs: Mapping[str, tf.TensorSpec]):

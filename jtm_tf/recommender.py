@@ -126,6 +126,8 @@ class Recommender:
 
     def trees(self) -> list[tree_lib.Tree]:
         """Returns the initial tree and that of each tree step, in order."""
+        if self.run.folder is None:
+            return [self.tree]
         steps = range(1 + self.run.settings["joint_iterations"])
         paths = map(self.run.folder.tree, steps)
         return [tree_lib.Tree.load(path) for path in paths if path.exists()]

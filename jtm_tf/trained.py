@@ -21,14 +21,14 @@ class TrainedRun:
         data: what it was trained on.
         config: config.json of the run.
         metrics: metrics.json of the run.
-        folder: where it lies.
+        folder: where it lies; None of a model that was exported.
     """
 
     model: tree_model.TreeModel
     data: interactions.Interactions
     config: dict[str, Any]
     metrics: dict[str, Any]
-    folder: run_folder.RunFolder
+    folder: run_folder.RunFolder | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

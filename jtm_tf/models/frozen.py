@@ -129,7 +129,7 @@ class FrozenModel(preference.Preference, tf.Module):
         self.profile, self.visits = model.profile, model.visits
         self.scorer = model.scorer
         self.pi = keras.Variable(tree.pi, trainable=False, dtype="int32")
-        own = [self.pi]
+        own = [self.pi]  # `thaw` knows this order.
         if self.siblings:
             self.occupied = keras.Variable(
                 tree.occupied_codes(), trainable=False, dtype="bool"
@@ -183,3 +183,30 @@ class FrozenModel(preference.Preference, tf.Module):
         )
         size = windows * self.embedding.dim
         return tf.reshape(means, [len(levels) * batch, size])
+
+
+def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:
+    """Gives a model what it had when it was frozen: its tree and its weights.
+
+    Leaves without items have lost their vectors, which no score depends on;
+    they are zero.
+
+    Args:
+        model: of the same settings.
+        theta: `FrozenModel.theta`.
+
+    Raises:
+        ValueError: theta is of another model.
+    """
+    inner, items, _, pi, *rest = theta
+    if model.siblings:
+        del rest[0]  # occupied codes
+    tree = tree_lib.Tree(pi, model.max_level, model.branching)
+    model.set_tree(tree)
+    table = np.zeros([tree.num_codes, items.shape[1]], np.float32)
+    table[: tree.first_leaf] = inner[tree.branching - 2 :][: tree.first_leaf]
+    table[tree.pi] = items
+    model.embedding.table.assign(table)
+    parts = [*model.scorer.weights, *model.profile.weights]
+    for variable, value in zip(parts, rest, strict=True):
+        variable.assign(value)
