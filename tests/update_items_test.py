@@ -53,11 +53,16 @@ def _data(tmp_path_factory):
     return interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
 
 
+@pytest.fixture(name="model", scope="module")
+def _model():
+    return untrained(**KINDS["jtm"])
+
+
 @pytest.fixture(name="base", scope="module")
-def _base(data, tmp_path_factory):
+def _base(data, model, tmp_path_factory):
     """BASE of one version."""
     base = tmp_path_factory.mktemp("served") / "jtm"
-    publishing.publish(origin_of(data, untrained(**KINDS["jtm"])), base, 1)
+    publishing.publish(origin_of(data, model), base, 1)
     return base
 
 
@@ -93,9 +98,8 @@ def histories(rows=32, seed=0):
     return np.random.default_rng(seed).choice(staying, [rows, 3])
 
 
-def test_a_version_is_all_that_an_update_needs(data, base):
+def test_a_version_is_all_that_an_update_needs(data, model, base):
     made = origin.read(base / "1")
-    model = untrained(**KINDS["jtm"])
     for got, want in zip(made.run.model.variables, model.variables):
         np.testing.assert_array_equal(got.numpy(), want.numpy())
     assert made.run.data.items.equals(data.items)
