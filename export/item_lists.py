@@ -54,8 +54,9 @@ def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
     )
     if len(sources.first_rows(path)[0]) < 2:
         raise ValueError(f"{path} has a header and no items.")
-    table = pa.Table.from_batches([block for block, _ in rows])
+    blocks = [block for block, _ in rows]
     _refuse_malformed(path, skipped)
+    table = pa.Table.from_batches(blocks)
     text = table["raw_id"]
     if empty := np.count_nonzero(pc.equal(text, "").to_numpy()):
         raise ValueError(f"{path} has {empty} rows without a raw_id.")

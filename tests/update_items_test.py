@@ -100,8 +100,12 @@ def histories(rows=32, seed=0):
 
 def test_a_version_is_all_that_an_update_needs(data, model, base):
     made = origin.read(base / "1")
+    used = np.ones(model.tree.num_codes, bool)
+    used[model.tree.first_leaf :] = model.tree.leaf_items() != PAD
+    used[PAD] = False
     for got, want in zip(made.run.model.variables, model.variables):
-        np.testing.assert_array_equal(got.numpy(), want.numpy())
+        rows = used if want is model.embedding.table else slice(None)
+        np.testing.assert_array_equal(got.numpy()[rows], want.numpy()[rows])
     assert made.run.data.items.equals(data.items)
     assert (made.config, made.warming) == (EVERYTHING, None)
     found, folder, version = origin.find(base)
@@ -319,7 +323,6 @@ REFUSED = [
     ({"add": ["id", 101]}, "needs each of the columns .*raw_id"),
     ({"add": ["raw_id"]}, "has a header and no items"),
     ({"add": []}, "is empty"),
-    ({"add": ["raw_id", 101, "", 102]}, "a raw_id|malformed"),
     ({"add": ["raw_id,name", '"",x']}, "1 rows without a raw_id"),
     ({"add": ["raw_id", 101, 102, 101]}, r"once; 1 \(101\) come more"),
     ({"add": ["raw_id", 101, "x1", "007"]}, r"by integers; 2 \(x1, 007\)"),
