@@ -181,7 +181,9 @@ class GrpcServer:
         Raises:
             OSError: the port is taken.
         """
-        address = f"{self._config.host}:{self._config.port}"
+        host = self._config.host
+        host = f"[{host}]" if ":" in host else host
+        address = f"{host}:{self._config.port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:

@@ -16,12 +16,12 @@ import asyncio
 import concurrent.futures
 import json
 import re
+import socket
 import time
 import urllib.parse
 
 import tornado.httpserver
 import tornado.iostream
-import tornado.netutil
 import tornado.web
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
@@ -91,16 +91,18 @@ class RestServer:
             OSError: the port is taken.
         """
         config = self.engine.config
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         try:
-            sockets = tornado.netutil.bind_sockets(
-                config.rest_port, config.host
+            plug = socket.create_server(
+                (config.host, config.rest_port), family=family
             )
         except OSError as error:
             raise OSError(
                 f"Cannot listen on {config.host}:{config.rest_port}: {error}"
             ) from error
-        self.port = sockets[0].getsockname()[1]
-        self._server.add_sockets(sockets)
+        plug.setblocking(False)
+        self.port = plug.getsockname()[1]
+        self._server.add_socket(plug)
 
     async def stop(self, seconds: float) -> None:
         """Takes no connections; requests under way have `seconds`."""

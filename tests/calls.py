@@ -1,0 +1,70 @@
+"""Clients of both protocols, for tests of serving."""
+
+import json
+import urllib.error
+import urllib.request
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+
+def predict_request(name, inputs, *, signature="", version=None):
+    """Returns a request; `inputs` are arrays or protos."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    if version is not None:
+        request.model_spec.version.value = version
+    for key, value in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return request
+
+
+class Client:
+    """Speaks to a server that runs.
+
+    Args:
+        ports: {"grpc": port, "rest": port}.
+    """
+
+    def __init__(self, ports):
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}")
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(
+            self.channel
+        )
+        self.url = f"http://127.0.0.1:{ports['rest']}"
+
+    def close(self):
+        self.channel.close()
+
+    def predict(self, request, timeout=30):
+        """Returns model_spec and outputs as arrays."""
+        response = self.stub.Predict(request, timeout=timeout)
+        outputs = {
+            name: tf.make_ndarray(value)
+            for name, value in response.outputs.items()
+        }
+        return response.model_spec, outputs
+
+    def http(self, path, body=None, timeout=30):
+        """Returns status, headers and the body's JSON; POSTs a body."""
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, body)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return answer.status, answer.headers, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, json.load(error)
+
+
+def refusal(call):
+    """Returns the status of a gRPC call that must fail, and its message."""
+    try:
+        answer = call()
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+    raise AssertionError(f"not refused: {answer}")

@@ -1,0 +1,103 @@
+"""Tests of the program `export.serve`, as a shell starts it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from export import serving
+from tests import calls
+from tests import served_models
+from tests import shell
+from tests.programs_test import the_error
+
+# Runs a program where the library and its programs cannot be imported.
+STRANGER = """
+import runpy
+import sys
+
+class Nothing:
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("jtm_tf", "experiments"):
+            raise ImportError(f"{name} must not be needed")
+
+sys.meta_path.insert(0, Nothing())
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+@contextlib.contextmanager
+def serve(*flags):
+    """Yields the process of a server and its ports."""
+    command = [sys.executable, "-c", STRANGER, "export.serve", *flags]
+    with subprocess.Popen(
+        command,
+        cwd=shell.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield process, json.loads(line)
+        finally:
+            process.kill()
+
+
+def test_a_life_in_the_shell(tmp_path):
+    """Serves without the library; stops when told, and answers until then."""
+    base = tmp_path / "numbered"
+    served_models.publish_numbered(base, 3)
+    flags = f"--model_base={base}", "--port=0", "--rest_port=0", "--name=shop"
+    with serve(*flags) as (process, ports):
+        with contextlib.closing(calls.Client(ports)) as client:
+            history = np.array([[20, 2]], np.int64)
+            spec, outputs = client.predict(
+                calls.predict_request("shop", {"history": history})
+            )
+            assert spec.version.value == 3
+            assert outputs["sums"].tolist() == [22]
+            slow = client.stub.Predict.future(
+                calls.predict_request(
+                    "shop", {"history": history}, signature="slow"
+                ),
+                timeout=60,
+            )
+            while "serving_queue_requests 1.0" not in metrics(client):
+                assert not slow.done()
+            process.send_signal(signal.SIGTERM)
+            assert slow.result().model_spec.signature_name == "slow"
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (0, "")
+    said = [line.partition("] ")[2] for line in stderr.splitlines()]
+    assert [line.split()[0] for line in said] == [
+        "Serving", "Stopping;", "Released"
+    ]  # fmt: skip
+
+
+def metrics(client):
+    """Returns the metrics of a server."""
+    url = client.url + "/monitoring/prometheus/metrics"
+    with calls.urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
+
+
+def test_errors_are_one_line(tmp_path):
+    error = the_error(shell.run("export.serve", f"--model_base={tmp_path}"))
+    assert "has no version that can be served" in error
+
+
+def test_settings_that_cannot_be():
+    for name, value in {
+        "port": 70_000, "keep_versions": 0, "poll_seconds": 0.0,
+        "max_batch": 0, "workers": 0, "max_request_mb": float("nan"),
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match="at least|above|at most"):
+            serving.Config(**{name: value})
