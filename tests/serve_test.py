@@ -14,7 +14,6 @@ from export import serving
 from tests import calls
 from tests import served_models
 from tests import shell
-from tests.programs_test import the_error
 
 # Runs a program where the library and its programs cannot be imported.
 STRANGER = """
@@ -87,11 +86,6 @@ def metrics(client):
     url = client.url + "/monitoring/prometheus/metrics"
     with calls.urllib.request.urlopen(url) as answer:
         return answer.read().decode()
-
-
-def test_errors_are_one_line(tmp_path):
-    error = the_error(shell.run("export.serve", f"--model_base={tmp_path}"))
-    assert "has no version that can be served" in error
 
 
 def test_settings_that_cannot_be():
