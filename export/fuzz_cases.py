@@ -83,9 +83,13 @@ class World:
         """Posts JSON, or bytes; returns the HTTP status."""
         if not isinstance(body, bytes):
             body = json.dumps(body).encode()
+        return self.raw(self.head(len(body), path) + body)
+
+    def head(self, length: int, path: str | None = None) -> bytes:
+        """Returns what comes before a body that is posted."""
         path = path or f"/v1/models/{self.name}:predict"
-        head = f"POST {path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
-        return self.raw(head.encode() + body)
+        lines = f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}"
+        return "\r\n".join([*lines, "", ""]).encode()
 
     def raw(self, data: bytes, port: str = "rest", *, end: bool = True) -> str:
         """Sends bytes; returns the HTTP status, or "closed" without one.
@@ -279,7 +283,7 @@ def rest_deep(rng, world):
 
 def rest_wrong_keys(rng, world):
     good = {"history": [_row(rng, world)]}
-    bodies: tuple[Any, ...] = (
+    bodies = (
         {}, [], 1, None, "x", {"instances": []}, {"instances": good},
         {"inputs": {**good, "x": 1}}, {"inputs": good, "instances": [good]},
         {"inputs": good, "signature_name": 5}, {"inputs": None},
@@ -328,9 +332,7 @@ def rest_too_large(rng, world):
 
 def rest_claimed_size(rng, world):
     size = 10 ** int(rng.integers(9, 30))
-    path = f"/v1/models/{world.name}:predict"
-    head = f"POST {path} HTTP/1.1\r\nContent-Length: {size}\r\n\r\n"
-    return world.raw(head.encode() + b"{")
+    return world.raw(world.head(size) + b"{")
 
 
 def rest_no_http(rng, world):
@@ -339,27 +341,23 @@ def rest_no_http(rng, world):
 
 def rest_large_header(rng, world):
     size = int(rng.integers(20_000, 100_000))
-    head = f"GET /v1/models/{world.name} HTTP/1.1\r\nX: {'x' * size}\r\n\r\n"
-    return world.raw(head.encode())
+    head = f"GET /v1/models/{world.name} HTTP/1.1\r\nHost: x\r\nX: "
+    return world.raw(head.encode() + b"x" * size + b"\r\n\r\n")
 
 
 def rest_half(rng, world):
     """Half a request, then silence: the server must hang up by itself."""
     body = json.dumps({"instances": [_row(rng, world)]}).encode()
-    path = f"/v1/models/{world.name}:predict"
-    head = f"POST {path} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
-    whole = head.encode() + body
+    whole = world.head(len(body)) + body
     return world.raw(whole[: rng.integers(1, len(whole))], end=False)
 
 
 def rest_gone(rng, world):
     """Half a request, then gone."""
     body = json.dumps({"instances": [_row(rng, world)]}).encode()
-    path = f"/v1/models/{world.name}:predict"
-    head = f"POST {path} HTTP/1.1\r\nContent-Length: {len(body) + 9}\r\n\r\n"
     address = "127.0.0.1", world.ports["rest"]
     with socket.create_connection(address, world.seconds) as plug:
-        plug.sendall(head.encode() + body)
+        plug.sendall(world.head(len(body) + 9) + body)
     return "closed"
 
 

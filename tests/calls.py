@@ -5,20 +5,21 @@ import urllib.error
 import urllib.request
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 
 def predict_request(name, inputs, *, signature="", version=None):
-    """Returns a request; `inputs` are arrays or protos."""
+    """Returns a request; lists of integers are sent as int64."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     request.model_spec.signature_name = signature
     if version is not None:
         request.model_spec.version.value = version
     for key, value in inputs.items():
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(np.asarray(value)))
     return request
 
 
@@ -59,6 +60,13 @@ class Client:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.headers, json.load(error)
+
+    def metric(self, name):
+        """Returns a number that the server tells Prometheus."""
+        url = f"{self.url}/monitoring/prometheus/metrics"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            text = answer.read().decode()
+        return float(text.partition(f"\n{name} ")[2].split()[0])
 
 
 def refusal(call):

@@ -69,7 +69,7 @@ def test_a_life_in_the_shell(tmp_path):
                 ),
                 timeout=60,
             )
-            while "serving_queue_requests 1.0" not in metrics(client):
+            while not client.metric("serving_queue_requests"):
                 assert not slow.done()
             process.send_signal(signal.SIGTERM)
             assert slow.result().model_spec.signature_name == "slow"
@@ -79,13 +79,6 @@ def test_a_life_in_the_shell(tmp_path):
     assert [line.split()[0] for line in said] == [
         "Serving", "Stopping;", "Released"
     ]  # fmt: skip
-
-
-def metrics(client):
-    """Returns the metrics of a server."""
-    url = client.url + "/monitoring/prometheus/metrics"
-    with calls.urllib.request.urlopen(url) as answer:
-        return answer.read().decode()
 
 
 def test_settings_that_cannot_be():

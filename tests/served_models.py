@@ -64,7 +64,7 @@ def call(served, signature, **inputs):
 def publish(base, data, version, *, seed=0, warm=True):
     """Exports a small random model of a data set as BASE/`version`."""
     served = saved_model.ServedModel(
-        untrained(seed=seed, path_weight=0.5),
+        untrained(seed=seed, branching=4, path_weight=0.5),
         data,
         config=saved_model.ServingConfig(beam_width=8, num_results=5),
     )

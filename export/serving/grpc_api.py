@@ -9,6 +9,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import grpc
+from google.protobuf import message
 from grpc_health.v1 import health
 from grpc_health.v1 import health_pb2
 from grpc_health.v1 import health_pb2_grpc
@@ -126,10 +127,10 @@ def status(
         ServingError: there are none.
     """
     response = get_model_status_pb2.GetModelStatusResponse()
-    for number, state, message in engine.states(target):
+    for number, state, reason in engine.states(target):
         one = response.model_version_status.add(version=number, state=state)
-        one.status.error_message = message
-        if message:
+        one.status.error_message = reason
+        if reason:
             one.status.error_code = errors.Code.UNKNOWN.value[0]
     return response
 
@@ -161,6 +162,7 @@ class GrpcServer:
                 ("grpc.keepalive_timeout_ms", milliseconds),
                 ("grpc.server_handshake_timeout_ms", milliseconds),
             ],
+            interceptors=[_Unreadable()],
             maximum_concurrent_rpcs=_MAX_CALLS,
         )
         self._health = health.aio.HealthServicer()
@@ -196,6 +198,33 @@ class GrpcServer:
         """Refuses new calls; those under way have `seconds` to finish."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(seconds)
+
+
+class _Unreadable(grpc.aio.ServerInterceptor):
+    """Refuses bytes that are no message as other gRPC servers do.
+
+    Left to itself, grpc.aio calls them unknown errors and logs a trace each.
+    """
+
+    async def intercept_service(self, continuation, handler_call_details):
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        def parse(data):
+            try:
+                return handler.request_deserializer(data)
+            except message.DecodeError as error:
+                return error
+
+        async def answer(request, context):
+            if isinstance(request, message.DecodeError):
+                await context.abort(errors.Code.INTERNAL, str(request))
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, parse, handler.response_serializer
+        )
 
 
 _SERVICES = (

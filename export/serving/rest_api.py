@@ -171,7 +171,8 @@ class _Models(_Handler):
 
     def initialize(self, server):
         super().initialize(server)
-        self._chunks, self._counted = [], False
+        self._chunks = []
+        self._counted = self._answering = False
 
     async def prepare(self):
         config = self.rest.engine.config
@@ -199,7 +200,9 @@ class _Models(_Handler):
         self._chunks.append(chunk)
 
     def on_finish(self):
-        self._uncount()
+        # An answer may still be on its way, and stopping waits for it.
+        if not self._answering:
+            self._uncount()
 
     def on_connection_close(self):
         self._uncount()
@@ -216,6 +219,7 @@ class _Models(_Handler):
         await self._respond()
 
     async def _respond(self):
+        self._answering = True
         started, code, method = time.monotonic(), errors.Code.CANCELLED, "none"
         try:
             target, method = _target(self.request.method, self.request.path)
@@ -229,6 +233,7 @@ class _Models(_Handler):
         finally:
             seconds = time.monotonic() - started
             self.rest.metrics.request("rest", method, code.name, seconds)
+            self._uncount()
 
     async def _answer(self, target, method):
         """Returns the body of an answer."""

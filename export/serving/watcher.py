@@ -6,6 +6,7 @@ last request is answered. A version that does not work is told of once, and
 tried again when its files have changed and then stay as they are.
 """
 
+import gc
 import pathlib
 import threading
 from typing import Any
@@ -46,6 +47,7 @@ class Watcher:
         # Of versions that failed: their files then, and at the last look.
         self._failed: dict[int, tuple[Any, Any]] = {}
         self._complaint = ""
+        self._garbage = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -137,6 +139,10 @@ class Watcher:
         with self._lock:
             available = sorted(self._versions)
         self._metrics.versions(available)
+        if self._garbage:
+            # A loaded model refers to itself; its memory would stay long.
+            self._garbage = False
+            gc.collect()
 
     def _watch(self, poll_seconds):
         while not self._stop.wait(poll_seconds):
@@ -186,6 +192,7 @@ class Watcher:
 
         def released():
             self._note(number, None)
+            self._garbage = True
             logging.info("Released version %d of %s.", number, self.name)
 
         version.retire(released)
