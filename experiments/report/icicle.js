@@ -220,7 +220,7 @@ class Icicle {
         pen.fillRect(x, y, w - 1, h - gap);
         if (h < 14) return;
         const bright = 0.299 * fill[0] + 0.587 * fill[1] + 0.114 * fill[2];
-        pen.fillStyle = bright > 140 ? "#000000" : "#ffffff";
+        pen.fillStyle = bright > 100 ? "#000000" : "#ffffff";
         pen.font = "12px system-ui, sans-serif";
         pen.textBaseline = "middle";
         const text = this.text(level, place);

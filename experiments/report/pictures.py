@@ -146,7 +146,7 @@ def _blended(color, share):
 
 def _is_bright(color):
     """Tells whether black can be read on a colour, as the page does."""
-    return np.dot(color, (0.299, 0.587, 0.114)) > 0.55
+    return np.dot(color, (0.299, 0.587, 0.114)) > 0.4
 
 
 def _short(text, length=13):
