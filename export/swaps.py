@@ -65,8 +65,11 @@ class Publisher:
         self._thread: threading.Thread | None = None
 
     def start(self, seconds: float) -> None:
-        """Publishes in the background, evenly over this time."""
-        gap = seconds / (self._count + 1)
+        """Publishes in the background, evenly over this time.
+
+        The last one has two gaps left to be taken up and seen.
+        """
+        gap = seconds / (self._count + 2)
         self._thread = threading.Thread(target=self._publish_all, args=[gap])
         self._thread.start()
 
