@@ -1,0 +1,1 @@
+"""The proof outside Python: a C++ program that serves an exported version."""

@@ -1,0 +1,161 @@
+"""Tests of `export.cpp`: C++ without Python gets what Python gets."""
+
+import dataclasses
+import os
+import subprocess
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from export import saved_model
+from export.cpp import build
+from jtm_tf.data import interactions
+from tests import worlds
+from tests.export_test import named
+from tests.served_models import ITEMS, call, untrained
+
+pytestmark = pytest.mark.skipif(
+    build.compiler() is None, reason="no C++ compiler on Linux"
+)
+
+CONFIG = saved_model.ServingConfig(beam_width=8, num_results=6)
+USERS = 12
+TASTES = ("sweet", "", "?")
+
+
+@pytest.fixture(name="program", scope="module")
+def _program():
+    """What an earlier run compiled from the same, else compiled now."""
+    return build.build(build.default_folder())
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    return interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
+
+
+def serve_numbers(data):
+    """Returns a model whose ids are numbers, 0 and negative ones too."""
+    ids = pa.array([i - 7 for i in range(ITEMS)])
+    items = data.items.set_column(1, "raw_id", ids)
+    return saved_model.ServedModel(
+        untrained(path_weight=0.5),
+        dataclasses.replace(data, items=items),
+        config=CONFIG,
+    )
+
+
+def serve_names(data):
+    """Returns a model whose ids are strings, with a profile."""
+    return saved_model.ServedModel(
+        untrained(path_weight=0.5, profile_sizes=(3,)),
+        named(data),
+        profile=("taste",),
+        config=CONFIG,
+    )
+
+
+def draw(served):
+    """Returns users: each what it sends, input to values."""
+    rng = np.random.default_rng(3)
+    raw_ids = served.items.raw_ids(tf.range(1, ITEMS + 1)).numpy().tolist()
+
+    def some(values, most):
+        return rng.choice(values, rng.integers(0, most + 1)).tolist()
+
+    users = [
+        {
+            "history": some(raw_ids, 9),
+            "exclude": some(raw_ids, ITEMS // 2),
+            "allow_categories": some(served.categories.names, 2),
+            **{name: [TASTES[i % 3]] for name in served.profile.inputs},
+        }
+        for i in range(USERS)
+    ]
+    return [*users, {name: [""] for name in served.profile.inputs}]
+
+
+def run(program, folder, signature, *fields, users=()):
+    """Runs the program; returns exit status, rows of fields, and message."""
+    done = subprocess.run(
+        [str(program), str(folder), signature, *fields],
+        input="".join(f"{line}\n" for line in users),
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    return done.returncode, rows, done.stderr
+
+
+def text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def fields(user, inputs):
+    """Returns what a user sends to a signature, as NAME=VALUE."""
+    return [
+        f"{name}={text(value)}"
+        for name, values in user.items()
+        if name in inputs
+        for value in values
+    ]
+
+
+@pytest.mark.parametrize("serve", [serve_numbers, serve_names])
+def test_the_same_ids_as_in_python(program, data, tmp_path, serve):
+    served = serve(data)
+    served.save(tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path)).signatures
+    users = draw(served)
+    for name in ("recommend", "recommend_filtered"):
+        inputs = loaded[name].structured_input_signature[1]
+        want = []
+        for number, user in enumerate(users):
+            answer = loaded[name](
+                **{
+                    key: tf.constant(
+                        user.get(key, []),
+                        spec.dtype,
+                        [1, len(user.get(key, []))][-spec.shape.rank :],
+                    )
+                    for key, spec in inputs.items()
+                }
+            )
+            items, scores = (
+                answer[key][0].numpy().tolist()
+                for key in ("item_ids", "scores")
+            )
+            want += [
+                (str(number), text(item), score)
+                for item, score in zip(items, scores)
+            ]
+        lines = ["\t".join(fields(user, inputs)) for user in users]
+        status, got, message = run(program, tmp_path, name, users=lines)
+        assert status == 0, message
+        assert [row[:2] for row in got] == [[*row[:2]] for row in want]
+        np.testing.assert_allclose(
+            [float(row[2]) for row in got],
+            [row[2] for row in want],
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_one_user_and_errors(program, data, tmp_path):
+    served = serve_numbers(data)
+    served.save(tmp_path)
+    user = [f"history={i}" for i in (3, 0, -2)]
+    status, got, _ = run(program, tmp_path, "recommend", *user)
+    want = call(served, "recommend", history=[[3, 0, -2]])["item_ids"][0]
+    assert (status, [int(row[1]) for row in got]) == (0, want.tolist())
+    for wrong, complaint in (
+        (["history=x"], "Error: expected an integer id; got x"),
+        (["history=1"] * 1025, "expected history of at most 1024 columns"),
+    ):
+        status, got, message = run(program, tmp_path, "recommend", *wrong)
+        assert (status, got) == (1, [])
+        assert complaint in message
