@@ -1,12 +1,16 @@
 """Versions of an exported model: BASE/1, BASE/2, .., each whole or not there.
 
 A server looks for folders with integer names and loads the largest, so a
-version is written under another name and appears by one rename.
+version is written under another name and appears by one rename. Who writes
+one holds a lock on its folder, which the system takes back when the process
+ends, however it ends; so what a killed export left is known for certain.
 """
 
 import contextlib
+import fcntl
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -45,15 +49,48 @@ def publishing(base: files.Path, version: int) -> Iterator[pathlib.Path]:
     """Yields an empty folder that becomes BASE/`version` on success.
 
     If the block raises, the folder is removed and nothing appears. A killed
-    process leaves a folder with a leading dot, which servers pass by.
+    process leaves a folder with a leading dot, which servers pass by and the
+    next export removes.
     """
     base = pathlib.Path(base)
     base.mkdir(parents=True, exist_ok=True)
     temporary = base / f".{os.getpid()}.{version}"
-    temporary.mkdir()
+    with contextlib.ExitStack() as stack:
+        with _lock(base):  # nobody takes a new folder for a leftover
+            _remove_leftovers(base)
+            temporary.mkdir()
+            stack.enter_context(_lock(temporary))
+        try:
+            yield temporary
+            # Fails where another process has published this version.
+            os.rename(temporary, base / str(version))
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_leftovers(base):
+    """Removes the folders of exports that were killed."""
+    for path in base.iterdir():
+        if re.fullmatch(r"\.\d+\.\d+", path.name) and path.is_dir():
+            with _lock(path, wait=False) as free:
+                if free:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(folder, *, wait=True):
+    """Locks a folder; yields whether it could.
+
+    It cannot where another process is at work and `wait` is False, or where
+    the file system has no locks: then leftovers stay.
+    """
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        yield temporary
-        # Fails where another process has published this version meanwhile.
-        os.rename(temporary, base / str(version))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
