@@ -17,7 +17,6 @@ from export import origin
 from export import publishing
 from export import saved_model
 from export import versions
-from export import warmup
 from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()
@@ -59,15 +58,15 @@ _WARMUP = flags.DEFINE_bool(
 )
 _MAX_HISTORY = flags.DEFINE_integer(
     "max_history",
-    None,
-    "The longest history that clients will send, to warm up with; what the "
-    "model sees of it if not given.",
+    _DEFAULT.max_history,
+    "The widest history of a request; wider ones are refused. Of its ids the "
+    "newest that the model can see count.",
     lower_bound=1,
 )
 _MAX_EXCLUSIONS = flags.DEFINE_integer(
     "max_exclusions",
-    warmup.WarmupConfig().max_exclusions,
-    "The most items that clients will exclude, to warm up with.",
+    _DEFAULT.max_exclusions,
+    "The most items that a request excludes for a user; more are refused.",
     lower_bound=0,
 )
 
@@ -78,10 +77,13 @@ def main(argv: list[str]) -> None:
     version = versions.choose(base, _VERSION.value)
     made = origin.Origin(
         trained.load(_RUN_DIR.value, _DATA_DIR.value),
-        saved_model.ServingConfig(_BEAM_WIDTH.value, _NUM_RESULTS.value),
-        warmup.WarmupConfig(_MAX_HISTORY.value, _MAX_EXCLUSIONS.value)
-        if _WARMUP.value
-        else None,
+        saved_model.ServingConfig(
+            beam_width=_BEAM_WIDTH.value,
+            num_results=_NUM_RESULTS.value,
+            max_history=_MAX_HISTORY.value,
+            max_exclusions=_MAX_EXCLUSIONS.value,
+        ),
+        warming=_WARMUP.value,
     )
     path = publishing.publish(made, base, version)
     print(json.dumps({"version": version, "path": str(path)}))

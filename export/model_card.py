@@ -118,9 +118,13 @@ def as_markdown(card: dict[str, Any]) -> str:
         "",
         "## Signatures",
         "",
-        "Dimension 0 is the batch; -1 is any size.",
+        "Dimension 0 is the batch; -1 is any size. An input wider than its "
+        "most columns is an InvalidArgument.",
         "",
-        *_table(("signature", "", "name", "dtype", "shape"), _rows(card)),
+        *_table(
+            ("signature", "", "name", "dtype", "shape", "most columns"),
+            _rows(card),
+        ),
         "",
         f"Ids are {ids['dtype']}, padded with `{ids['pad']!r}`; pads and "
         f"unknown ids are passed over wherever they stand. {ids['missing']}",
@@ -194,7 +198,9 @@ def _rows(card):
             for name, spec in sides[side].items():
                 shape = [-1 if n is None else n for n in spec["shape"]]
                 cell = f"`{signature}`", side[:-1], f"`{name}`"
-                yield *cell, spec["dtype"], str(shape)
+                most = spec.get("max_columns")
+                columns = "" if most is None else f"{most:,}"
+                yield *cell, spec["dtype"], str(shape), columns
 
 
 def _table(head, rows):

@@ -23,7 +23,6 @@ import tensorflow as tf
 
 from export import saved_model
 from export import versions
-from export import warmup
 from jtm_tf import files
 from jtm_tf import judge  # noqa: F401  Keras knows the models by it.
 from jtm_tf import run_folder
@@ -45,13 +44,13 @@ class Origin:
         run: model and tree, how they were trained, and the data; of a version
             that was read back no more of the data than `catalogue` keeps.
         config: how to search.
-        warming: what to warm a server up for, None for nothing.
+        warming: whether to write requests that warm a server up.
         updates: what was done to the run since it was trained, oldest first.
     """
 
     run: trained.TrainedRun
     config: saved_model.ServingConfig = saved_model.ServingConfig()
-    warming: warmup.WarmupConfig | None = warmup.WarmupConfig()
+    warming: bool = True
     updates: tuple[dict[str, Any], ...] = ()
 
 
@@ -101,7 +100,7 @@ def write(folder: pathlib.Path, origin: Origin) -> None:
             "metrics": run.metrics,
             "data": data.manifest,
             "search": dataclasses.asdict(origin.config),
-            "warmup": origin.warming and dataclasses.asdict(origin.warming),
+            "warmup": origin.warming,
             "updates": origin.updates,
         },
     )
@@ -143,7 +142,7 @@ def read(folder: files.Path) -> Origin:
     return Origin(
         trained.TrainedRun(model, data, kept["run"], kept["metrics"]),
         saved_model.ServingConfig(**kept["search"]),
-        kept["warmup"] and warmup.WarmupConfig(**kept["warmup"]),
+        kept["warmup"],
         tuple(kept["updates"]),
     )
 

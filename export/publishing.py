@@ -36,7 +36,7 @@ def publish(
     with versions.publishing(base, version) as folder:
         served.save(folder)
         if origin.warming:
-            made = warmup.requests(served, origin.warming)
+            made = warmup.requests(served)
             warmup.write(folder, made, model_name=base.name)
         origin_lib.write(folder, origin)
         card = model_card.describe(

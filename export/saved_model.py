@@ -12,6 +12,9 @@ explain: the best items with the nodes of their paths and those nodes' scores.
 
 What is missing, be it an item, a place in a short answer or a candidate that
 nobody knows, has the pad id and the least finite float32 as its score.
+
+A request wider than `ServingConfig` allows is an InvalidArgument, whatever
+the server: the limits are in the graph.
 """
 
 import dataclasses
@@ -43,10 +46,20 @@ class ServingConfig:
         beam_width: k, nodes kept on each level; of no effect on a flat tree.
         num_results: M, at most `beam_width`: with fewer nodes than results a
             filter might leave an answer short.
+        max_history: the widest `history` of a request; of its ids the newest
+            T known ones count.
+        max_exclusions: the widest `exclude`.
+        max_categories: the widest `allow_categories`; work grows with its
+            square.
+        max_candidates: the widest `candidates`.
     """
 
     beam_width: int = 400
     num_results: int = 200
+    max_history: int = 1024
+    max_exclusions: int = 10_000
+    max_categories: int = 100
+    max_candidates: int = 10_000
 
     def __post_init__(self):
         if not 1 <= self.num_results <= self.beam_width:
@@ -54,6 +67,16 @@ class ServingConfig:
                 "num_results must be in [1, beam_width]; got num_results="
                 f"{self.num_results} and beam_width={self.beam_width}."
             )
+
+    @property
+    def max_columns(self) -> dict[str, int]:
+        """The widest that each input of two dimensions may be."""
+        return {
+            "history": self.max_history,
+            "exclude": self.max_exclusions,
+            "allow_categories": self.max_categories,
+            "candidates": self.max_candidates,
+        }
 
 
 class ServedModel:
@@ -75,7 +98,8 @@ class ServedModel:
         signatures: name to concrete function.
 
     Raises:
-        ValueError: model and data do not fit.
+        ValueError: model and data do not fit, or a history that the model
+            could use may not be asked for.
     """
 
     def __init__(
@@ -92,6 +116,12 @@ class ServedModel:
             raise ValueError(
                 "The model was trained on (items, profile columns) "
                 f"{want}; the data have {have}."
+            )
+        if config.max_history < model.max_history:
+            raise ValueError(
+                f"The model sees histories of {model.max_history} items, so "
+                "expected max_history to be at least that; got "
+                f"{config.max_history}."
             )
         self.config, self.max_history = config, model.max_history
         self.items = vocabulary.ItemVocabulary(data.items["raw_id"])
@@ -116,16 +146,18 @@ class ServedModel:
         user = {"history": ids}
         for name in self.profile.inputs:
             user[name] = tf.TensorSpec([None], tf.string)
-        recommend = _concrete(self._recommend, user)
+        recommend = self._concrete(self._recommend, user)
         self.signatures = {
             "serving_default": recommend,
             "recommend": recommend,
-            "recommend_filtered": _concrete(
+            "recommend_filtered": self._concrete(
                 self._recommend_filtered,
                 {**user, "exclude": ids, "allow_categories": names},
             ),
-            "score": _concrete(self._score, {**user, "candidates": ids}),
-            "explain": _concrete(self._explain, user),
+            "score": self._concrete(
+                self._score, {**user, "candidates": ids}
+            ),
+            "explain": self._concrete(self._explain, user),
         }
 
     def save(self, folder: files.Path) -> None:
@@ -140,14 +172,39 @@ class ServedModel:
         tf.saved_model.save(module, str(folder), signatures=self.signatures)
 
     def describe(self) -> dict[str, Any]:
-        """Returns inputs and outputs of each signature, with dtype, shape."""
-        return {
+        """Returns inputs and outputs of each signature, with dtype, shape.
+
+        An input of two dimensions says how wide it may be: `max_columns`.
+        """
+        described = {
             name: {
                 "inputs": _described(function.structured_input_signature[1]),
                 "outputs": _described(function.structured_outputs),
             }
             for name, function in self.signatures.items()
         }
+        for sides in described.values():
+            for name, most in self.config.max_columns.items():
+                if name in sides["inputs"]:
+                    sides["inputs"][name]["max_columns"] = most
+        return described
+
+    def _concrete(self, graph, inputs: Mapping[str, tf.TensorSpec]):
+        """Traces a graph of named tensors with inputs of these kinds."""
+
+        def call(**tensors):
+            for name, most in self.config.max_columns.items():
+                if name in tensors:
+                    tensors[name] = _no_wider(tensors[name], name, most)
+            return graph(tensors)
+
+        specs = {
+            name: tf.TensorSpec(spec.shape, spec.dtype, name)
+            for name, spec in inputs.items()
+        }
+        return tf.function(call, autograph=False).get_concrete_function(
+            **specs
+        )
 
     def _recommend(self, inputs):
         """Maps users to `item_ids` and `scores`, [B, M] each."""
@@ -216,17 +273,13 @@ def read_theta(folder: files.Path) -> list[np.ndarray]:
     return theta
 
 
-def _concrete(graph, inputs: Mapping[str, tf.TensorSpec]):
-    """Traces a graph of named tensors with inputs of these kinds."""
-
-    def call(**tensors):
-        return graph(tensors)
-
-    specs = {
-        name: tf.TensorSpec(spec.shape, spec.dtype, name)
-        for name, spec in inputs.items()
-    }
-    return tf.function(call, autograph=False).get_concrete_function(**specs)
+def _no_wider(tensor, name, most):
+    """Returns a [B, columns] input; refuses more than `most` columns."""
+    columns = tf.shape(tensor)[1]
+    message = f"expected {name} of at most {most} columns; got"
+    fits = tf.debugging.Assert(columns <= most, [message, columns])
+    with tf.control_dependencies([fits]):
+        return tf.identity(tensor)
 
 
 def _described(specs):

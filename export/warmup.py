@@ -5,7 +5,6 @@ these records, the server itself pays. Needs tensorflow-serving-api, of which
 only the message types are used.
 """
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -17,33 +16,19 @@ from export import saved_model
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
 
 BATCHES = (1, 16)
-
-
-@dataclasses.dataclass(frozen=True)
-class WarmupConfig:
-    """What requests to expect.
-
-    Attributes:
-        max_history: the longest history that clients will send; None for
-            what the model sees of it.
-        max_exclusions: the most items that they will exclude.
-    """
-
-    max_history: int | None = None
-    max_exclusions: int = 100
+# As wide as `exclude` commonly is; a rare wider request pays for itself.
+EXCLUSIONS = 100
 
 
 def requests(
-    served: saved_model.ServedModel,
-    config: WarmupConfig,
-    *,
-    batches: tuple[int, ...] = BATCHES,
+    served: saved_model.ServedModel, *, batches: tuple[int, ...] = BATCHES
 ) -> list[tuple[str, dict[str, tf.Tensor]]]:
     """Returns a request of every signature and batch size.
 
+    Histories are as wide as the model sees them, T.
+
     Args:
         served: the model.
-        config: what to expect.
         batches: rows of the requests.
 
     Returns:
@@ -51,12 +36,12 @@ def requests(
     """
     known = served.items.raw_ids(tf.constant([1]))
     allowed = served.categories.names[:1] or [""]
-    max_history = config.max_history or served.max_history
+    exclusions = min(EXCLUSIONS, served.config.max_exclusions)
     made = []
     for batch in batches:
         inputs = {
-            "history": tf.tile(known[None], [batch, max_history]),
-            "exclude": tf.tile(known[None], [batch, config.max_exclusions]),
+            "history": tf.tile(known[None], [batch, served.max_history]),
+            "exclude": tf.tile(known[None], [batch, exclusions]),
             "candidates": tf.tile(known[None], [batch, 1]),
             "allow_categories": tf.constant([allowed] * batch),
         }

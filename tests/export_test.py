@@ -10,9 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
-from tensorflow.core.framework import op_def_pb2
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.framework import op_def_registry
 from tensorflow_serving.apis import prediction_log_pb2
 
 from export import saved_model
@@ -29,6 +26,7 @@ from jtm_tf.types import PAD
 from tests import joint_test
 from tests import served_models
 from tests import shell
+from tests import stock_ops
 from tests import worlds
 from tests.programs_test import the_error
 
@@ -156,18 +154,11 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
 
 
 def test_only_stock_ops(exported):
-    proto = saved_model_pb2.SavedModel()
-    proto.ParseFromString((exported / "1" / "saved_model.pb").read_bytes())
-    graph = proto.meta_graphs[0].graph_def
-    own = {function.signature.name for function in graph.library.function}
-    nodes = list(graph.node)
-    for function in graph.library.function:
-        nodes.extend(function.node_def)
-    ops = {node.op for node in nodes} - own
-    assert {"TopKV2", "LookupTableFindV2", "LowerBound"} <= ops
-    for op in ops:
-        assert not op.endswith("PyFunc") and "PyFunc" not in op, op
-        assert isinstance(op_def_registry.get(op), op_def_pb2.OpDef), op
+    ops = stock_ops.by_signature(exported / "1")
+    for name in ("recommend", "recommend_filtered", "score", "explain"):
+        assert "LookupTableFindV2" in ops[name], name
+    assert {"TopKV2", "LowerBound", "Assert"} <= ops["recommend_filtered"]
+    assert not stock_ops.foreign(exported / "1")
 
 
 def test_a_version_describes_itself(data, exported, run_dir):
@@ -187,8 +178,9 @@ def test_a_version_describes_itself(data, exported, run_dir):
             want = loaded[name].structured_outputs[key]
             assert spec["dtype"] == want.dtype.name
             assert spec["shape"] == want.shape.as_list()
+        assert sides["inputs"]["history"]["max_columns"] == 1024
     markdown = (folder / "model_card.md").read_text()
-    for text in ("# jtm, version 1", "`exclude`", "Empty history", "recall"):
+    for text in ("# jtm, version 1", "`exclude`", "Empty history", "10,000"):
         assert text in markdown
     nobody = loaded["recommend"](history=tf.zeros([1, 0], tf.int64))
     ids = nobody["item_ids"][0].numpy().tolist()
@@ -243,6 +235,17 @@ def test_a_crash_leaves_no_version(tmp_path):
     command = [sys.executable, "-c", killed, str(tmp_path)]
     assert subprocess.run(command, cwd=shell.ROOT, check=False).returncode == 9
     assert versions.existing(tmp_path) == [3]
+
+    # The next export removes it, and neither what is being written nor what
+    # is none of its own.
+    (left,) = tmp_path.glob(".*")
+    (tmp_path / ".1.notes").mkdir()
+    with versions.publishing(tmp_path, 5) as folder:
+        assert not left.exists()
+        with versions.publishing(tmp_path, 6):
+            assert folder.is_dir()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".1.notes", "3", "5", "6"]
 
 
 def test_refusals(data, exported, run_dir, data_dir, tmp_path):

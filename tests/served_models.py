@@ -74,6 +74,6 @@ def publish(base, data, version, *, seed=0, warm=True):
             folder / "model_card.json", {"ids": {"pad": served.items.pad}}
         )
         if warm:
-            made = warmup.requests(served, max_history=4, max_exclusions=4)
+            made = warmup.requests(served)
             warmup.write(folder, made, model_name=base.name)
     return base / str(version)

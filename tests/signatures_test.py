@@ -115,6 +115,45 @@ def test_pads_stand_anywhere(served):
     assert best() == best(0) == best(999, 0)
 
 
+def test_wide_requests_are_refused(data):
+    """Each input may be as wide as it says; beyond, the message says so."""
+    limits = {"max_history": 5, "max_exclusions": 3, "max_categories": 2}
+    narrow = saved_model.ServedModel(
+        untrained(),
+        data,
+        config=dataclasses.replace(EXACT, max_candidates=7, **limits),
+    )
+    for signature, sides in narrow.describe().items():
+        wide = {
+            name: spec["max_columns"] for name, spec in sides["inputs"].items()
+        }
+        fits = {name: [[""] * n] for name, n in wide.items()}
+        for name in set(wide) - {"allow_categories"}:
+            fits[name] = [list(range(1, wide[name] + 1))]
+        call(narrow, signature, **fits)
+        for name, most in wide.items():
+            for rows in (0, 2):
+                beyond = {
+                    key: np.repeat(value, rows, 0)
+                    for key, value in fits.items()
+                }
+                beyond[name] = np.repeat(
+                    [[*fits[name][0], fits[name][0][0]]], rows, 0
+                )
+                message = f"expected {name} of at most {most} columns; got.*"
+                with pytest.raises(
+                    tf.errors.InvalidArgumentError,
+                    match=f"{message}{most + 1}",
+                ):
+                    call(narrow, signature, **beyond)
+    with pytest.raises(ValueError, match="histories of 4 items.* got 3"):
+        saved_model.ServedModel(
+            untrained(),
+            data,
+            config=dataclasses.replace(EXACT, max_history=3),
+        )
+
+
 def allowed_items(data, exclude, allow):
     """The oracle: raw ids, since here they are the items."""
     asked = {name for name in allow if name}

@@ -39,7 +39,7 @@ def origin_of(data, model, profile=()):
         "code": "none",
     }
     run = trained.TrainedRun(model, data, config, {"best_iteration": 1})
-    return origin.Origin(run, EVERYTHING, warming=None)
+    return origin.Origin(run, EVERYTHING, warming=False)
 
 
 def write(path, *lines):
@@ -107,7 +107,7 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
         rows = used if want is model.embedding.table else slice(None)
         np.testing.assert_array_equal(got.numpy()[rows], want.numpy()[rows])
     assert made.run.data.items.equals(data.items)
-    assert (made.config, made.warming) == (EVERYTHING, None)
+    assert (made.config, made.warming) == (EVERYTHING, False)
     found, folder, version = origin.find(base)
     assert (folder, version) == (base, max(versions.existing(base)))
     assert found.run.settings == made.run.settings

@@ -44,7 +44,7 @@ class Config:
     workers: int | None = None
     max_queue: int = 128
     max_rows: int = 256
-    max_length: int = 2048
+    max_length: int = 10_000
     max_request_mb: float = 8.0
     client_seconds: float = 30.0
     answer_seconds: float = 30.0
