@@ -41,8 +41,9 @@ def untrained(
         **settings,
     )
     for variable in model.trainable_variables:  # set scores well apart
-        own = seed + len(variable.path)
-        noise = keras.random.normal(variable.shape, seed=own)
+        noise = keras.random.normal(
+            variable.shape, seed=seed + len(variable.path)
+        )
         variable.assign(variable + noise)
     model.set_tree(tree)
     return model
@@ -75,5 +76,53 @@ def publish(base, data, version, *, seed=0, warm=True):
         )
         if warm:
             made = warmup.requests(served)
+            warmup.write(folder, made, model_name=base.name)
+    return base / str(version)
+
+
+class Numbered(tf.Module):
+    """A quick SavedModel whose answers tell its version.
+
+    serving_default: history [B, any] to sums [B] and version [B]; an item -13
+        makes it fail.
+    slow: the same, after as many thousand steps as the first item says.
+    """
+
+    def __init__(self, version):
+        super().__init__()
+        self.version = tf.Variable(version, dtype=tf.int64)
+
+    @tf.function
+    def answer(self, history):
+        tf.debugging.assert_none_equal(history, tf.constant(-13, tf.int64))
+        sums = tf.reduce_sum(history, 1)
+        return {"sums": sums, "version": tf.zeros_like(sums) + self.version}
+
+    @tf.function
+    def slow(self, history):
+        steps = 1000 * tf.reduce_max(history[:, 0])
+        count = tf.zeros([], tf.int64)
+        for _ in tf.range(steps):
+            count += 1
+        answer = self.answer(history)
+        return {**answer, "version": answer["version"] + 0 * count}
+
+
+def publish_numbered(base, version, *, warmup_inputs=None):
+    """Writes `Numbered` as BASE/`version`; returns its folder."""
+    model = Numbered(version)
+    spec = tf.TensorSpec([None, None], tf.int64, "history")
+    with versions.publishing(base, version) as folder:
+        tf.saved_model.save(
+            model,
+            str(folder),
+            signatures={
+                "serving_default": model.answer.get_concrete_function(spec),
+                "slow": model.slow.get_concrete_function(spec),
+            },
+        )
+        files.write_json(folder / "model_card.json", {"ids": {"pad": 0}})
+        if warmup_inputs is not None:
+            made = [("serving_default", warmup_inputs)]
             warmup.write(folder, made, model_name=base.name)
     return base / str(version)
