@@ -212,7 +212,7 @@ def test_one_search(source, report):
         if step["rank"] is not None:
             assert step["rank"] == pytest.approx(rank, abs=1e-3)
     for level, kept in story["beam"].items():
-        assert len(kept) <= 8 and max(kept) < 2**level
+        assert len(kept) <= 8 and max(kept) < 2 ** int(level)
 
 
 def test_why_this_item(source, report):
