@@ -24,6 +24,7 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
 from export import grpc_wire
+from export import wire
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
@@ -164,14 +165,19 @@ class Generator:
         """Asks each request once, one after the other.
 
         Raises:
-            grpc.RpcError: one was refused.
+            wire.RefusedError: one was refused.
         """
-        return [
-            predict_pb2.PredictResponse.FromString(
-                self._predict(request, timeout=self._timeout)
-            )
-            for request in self._requests
-        ]
+        try:
+            return [
+                predict_pb2.PredictResponse.FromString(
+                    self._predict(request, timeout=self._timeout)
+                )
+                for request in self._requests
+            ]
+        except grpc.RpcError as error:
+            raise wire.RefusedError(
+                error.code().name, error.details()
+            ) from error
 
     def closed_loop(self, callers: int, seconds: float) -> list[Result]:
         """Asks with some callers, each as soon as it has its answer."""

@@ -176,7 +176,7 @@ def _answers(client, histories, version):
     """Returns what one version answers, asked one by one."""
     asked = questions.requests(client, histories, _SIGNATURE.value, version)
     with load.Generator(_TARGET.value, asked, _TIMEOUT.value) as generator:
-        return [result.response() for result in generator.in_turn()]
+        return generator.in_turn()
 
 
 def _histories(client):

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from export import load
 from export import swaps
 from export import versions
+from export import wire
 from tests import shell
 from tests.programs_test import the_error
 
@@ -113,6 +114,8 @@ def test_errors_are_counted(service):
         results = generator.open_loop(np.linspace(0.0, 0.1, 10))
         with pytest.raises(ValueError, match="RESOURCE_EXHAUSTED"):
             load.find_capacity(generator, seconds=0.05)
+        with pytest.raises(wire.RefusedError, match="RESOURCE_EXHAUSTED: full"):
+            generator.in_turn()
     found = load.summary(results, 0.1)
     assert found["errors"] == {"RESOURCE_EXHAUSTED": 5}
     assert (found["requests"], found["answers"]) == (10, 5)
