@@ -39,7 +39,7 @@ def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
         ValueError: it is empty or malformed, an id is missing, repeats or is
             of another type.
     """
-    (header, *_), delimiter = sources.first_rows(path)
+    (header, *more), delimiter = sources.first_rows(path)
     reading.require(path, ["raw_id"], header, "Name the items' ids so.")
     columns = ["raw_id", *[name for name in _OPTIONAL if name in header]]
     reading.require(path, columns, header, "Name no column twice.")
@@ -52,10 +52,10 @@ def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
         delimiter=delimiter,
         skipped=skipped,
     )
-    if len(sources.first_rows(path)[0]) < 2:
-        raise ValueError(f"{path} has a header and no items.")
-    blocks = [block for block, _ in rows]
+    blocks = [block for block, _ in rows] if more else []
     _refuse_malformed(path, skipped)
+    if not blocks:
+        raise ValueError(f"{path} has a header and no items.")
     table = pa.Table.from_batches(blocks)
     text = table["raw_id"]
     if empty := np.count_nonzero(pc.equal(text, "").to_numpy()):
@@ -93,7 +93,7 @@ def read_histories(
         FileNotFoundError: there is no such file.
         ValueError: it is empty or malformed, or has none of the new items.
     """
-    (header, *_), delimiter = sources.first_rows(path)
+    (header, *more), delimiter = sources.first_rows(path)
     roles = ("user", "item", "timestamp")
     reading.require(path, roles, header, "Name the columns so.")
     skipped = skipping.SkipLog()
@@ -105,8 +105,11 @@ def read_histories(
         delimiter=delimiter,
         skipped=skipped,
     )
-    blocks = list(reading.stream(rows, {r: r for r in roles}, skipped))
+    names = {role: role for role in roles}
+    blocks = list(reading.stream(rows, names, skipped)) if more else []
     _refuse_malformed(path, skipped)
+    if not blocks:
+        raise ValueError(f"{path} has a header and no rows.")
     table = pa.Table.from_batches(blocks).combine_chunks()
     numbers = pc.index_in(table["item"], pc.cast(raw_ids, pa.string()))
     item = pc.fill_null(numbers, -1).to_numpy() + 1

@@ -12,6 +12,10 @@ from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 
+# Leaves whose mean is a start. A sibling alone would hand on how popular it
+# is: new items then push others out of the results.
+_NEIGHBOURS = 4
+
 
 def edge_weights_of(
     model: tree_model.TreeModel,
@@ -89,9 +93,10 @@ def started(
 ) -> np.ndarray:
     """Returns node vectors in which nodes of new items have a start.
 
-    From the root down, each node that had no item takes the mean of its
-    siblings that had some, or where none had the vector of its parent. So
-    does the leaf of a new item, whatever item sat there before.
+    A new item's leaf takes the mean of the leaves that old items sit on below
+    its nearest ancestor with a few of them. Above, from the root down, a node
+    that had no item takes the mean of its siblings that had some, or where
+    none had the vector of its parent.
 
     Args:
         table: [num_codes, E], trained for `old`.
@@ -102,17 +107,40 @@ def started(
     Returns:
         [num_codes, E], a copy.
     """
-    table, trained = table.copy(), old.occupied_codes()
-    trained[leaves] = False
+    table, b = table.copy(), new.branching
+    trained = old.occupied_codes()
     fresh = np.flatnonzero(new.occupied_codes() & ~trained)
-    levels = tree_lib.level_of(fresh, new.branching)
-    for level in range(1, new.max_level + 1):
+    levels = tree_lib.level_of(fresh, b)
+    for level in range(1, new.max_level):
         nodes = fresh[levels == level]
-        above = tree_lib.parent(nodes, new.branching)
-        family = tree_lib.children(above, new.branching)  # [n, b]
-        helps = trained[family]
-        mean = np.einsum("nb,nbe->ne", helps, table[family])
-        mean /= np.maximum(helps.sum(axis=1), 1)[:, None]
-        alone = ~helps.any(axis=1)[:, None]
-        table[nodes] = np.where(alone, table[above], mean)
+        above = tree_lib.parent(nodes, b)
+        family = tree_lib.children(above, b)  # [n, b]
+        mean, count = _mean(table, family, trained)
+        table[nodes] = np.where(count > 0, mean, table[above])
+
+    trained[leaves] = False
+    enough = min(_NEIGHBOURS, np.count_nonzero(trained[new.first_leaf :]))
+    for levels_up in range(1, new.max_level + 1):
+        above, place = np.unique(
+            tree_lib.ancestor(
+                leaves,
+                from_level=new.max_level,
+                to_level=new.max_level - levels_up,
+                branching=b,
+            ),
+            return_inverse=True,
+        )
+        near = tree_lib.descendants(above, levels=levels_up, branching=b)
+        mean, count = _mean(table, near, trained)
+        done = (count >= enough)[place, 0]
+        table[leaves[done]] = mean[place[done]]
+        leaves = leaves[~done]
     return table
+
+
+def _mean(table, nodes, chosen):
+    """Returns the mean vector of the chosen of [n, w] nodes; their number."""
+    helps = chosen[nodes]
+    count = helps.sum(axis=1)[:, None]
+    total = np.einsum("nw,nwe->ne", helps, table[nodes])
+    return total / np.maximum(count, 1), count

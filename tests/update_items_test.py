@@ -18,6 +18,7 @@ from export import versions
 from jtm_tf import growing
 from jtm_tf import placement
 from jtm_tf import trained
+from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.types import PAD
 from tests import shell
@@ -295,28 +296,49 @@ def test_edge_weights_of_new_items():
 
 
 def test_starting_vectors():
-    """Nodes of the old tree keep theirs; new ones resemble their family."""
+    """Old nodes keep theirs; new ones resemble whom they sit next to."""
     model = untrained(branching=3)
     old = model.tree
     rest, kept = placement.remove(old, np.arange(20, ITEMS + 1))
     tree = placement.add(rest, 40)
     grown = growing.regrown(model, kept, tree)
     was, now = (m.embedding.table.numpy() for m in (model, grown))
-    fresh = set(tree.pi[len(kept) :])
-    settled = set(range(1, old.num_codes)) & set(
-        np.flatnonzero(old.occupied_codes())
-    )
-    for node in settled - fresh:
+    settled = set(np.flatnonzero(old.occupied_codes())) - set(tree.pi[20:])
+    for node in settled:
         np.testing.assert_array_equal(now[node], was[node])
-    for leaf in fresh:
-        above = (leaf - 2) // 3 + 1
-        family = [x for x in range(3 * above - 1, 3 * above + 2)]
-        known = [was[x] for x in family if x in settled - fresh]
-        want = np.mean(known, axis=0) if known else now[above]
-        np.testing.assert_allclose(now[leaf], want, atol=1e-6)
+    for leaf in tree.pi[20:]:
+        above, near = leaf, []
+        while len(near) < 4:
+            above = tree_lib.parent(above, 3)
+            near = [leaf for leaf in rest.pi[1:] if is_below(leaf, above)]
+        want = was[near].mean(axis=0)
+        np.testing.assert_allclose(now[leaf], want, atol=1e-5)
     with pytest.raises(ValueError, match="must keep their leaves"):
         turned = rest.replace_pi(np.append(0, rest.pi[:0:-1]))
         growing.regrown(model, kept, turned)
+
+
+def is_below(node, above):
+    """Tells whether a node of a tree of three branches is below another."""
+    while node > above:
+        node = tree_lib.parent(node, 3)
+    return node == above
+
+
+def test_inner_nodes_that_were_empty():
+    """A new branch starts from its siblings, and where none is, its parent."""
+    #          1          Items on 8 and 14: node 5 and both below 6 are new.
+    #      2       3
+    #    4   5   6   7
+    #   8 . . . . . 14 .
+    old = tree_lib.Tree(np.array([0, 8, 14]), 3)
+    new = tree_lib.Tree(np.array([0, 8, 14, 10, 12, 15]), 3)
+    table = np.arange(16.0)[:, None]
+    got = growing.started(table, old, new, new.pi[3:])[:, 0]
+    assert (got[5], got[6]) == (4, 7)
+    assert got[[10, 12, 15]].tolist() == [11, 11, 11]  # of 8 and 14
+    for node in (1, 2, 3, 4, 7, 8, 14):
+        assert got[node] == node
 
 
 REFUSED = [
