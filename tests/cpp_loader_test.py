@@ -57,6 +57,16 @@ def serve_names(data):
     )
 
 
+@pytest.fixture(name="exported", scope="module")
+def _exported(data, tmp_path_factory):
+    """Pairs of a model and the folder it was saved to."""
+    made = {}
+    for name, serve in (("numbers", serve_numbers), ("names", serve_names)):
+        made[name] = serve(data), tmp_path_factory.mktemp(name)
+        made[name][0].save(made[name][1])
+    return made
+
+
 def draw(served):
     """Returns users: each what it sends, input to values."""
     rng = np.random.default_rng(3)
@@ -105,11 +115,10 @@ def fields(user, inputs):
     ]
 
 
-@pytest.mark.parametrize("serve", [serve_numbers, serve_names])
-def test_the_same_ids_as_in_python(program, data, tmp_path, serve):
-    served = serve(data)
-    served.save(tmp_path)
-    loaded = tf.saved_model.load(str(tmp_path)).signatures
+@pytest.mark.parametrize("ids", ["numbers", "names"])
+def test_the_same_ids_as_in_python(program, exported, ids):
+    served, folder = exported[ids]
+    loaded = tf.saved_model.load(str(folder)).signatures
     users = draw(served)
     for name in ("recommend", "recommend_filtered"):
         inputs = loaded[name].structured_input_signature[1]
@@ -134,7 +143,7 @@ def test_the_same_ids_as_in_python(program, data, tmp_path, serve):
                 for item, score in zip(items, scores)
             ]
         lines = ["\t".join(fields(user, inputs)) for user in users]
-        status, got, message = run(program, tmp_path, name, users=lines)
+        status, got, message = run(program, folder, name, users=lines)
         assert status == 0, message
         assert [row[:2] for row in got] == [[*row[:2]] for row in want]
         np.testing.assert_allclose(
@@ -145,17 +154,16 @@ def test_the_same_ids_as_in_python(program, data, tmp_path, serve):
         )
 
 
-def test_one_user_and_errors(program, data, tmp_path):
-    served = serve_numbers(data)
-    served.save(tmp_path)
+def test_one_user_and_errors(program, exported):
+    served, folder = exported["numbers"]
     user = [f"history={i}" for i in (3, 0, -2)]
-    status, got, _ = run(program, tmp_path, "recommend", *user)
+    status, got, _ = run(program, folder, "recommend", *user)
     want = call(served, "recommend", history=[[3, 0, -2]])["item_ids"][0]
     assert (status, [int(row[1]) for row in got]) == (0, want.tolist())
     for wrong, complaint in (
         (["history=x"], "Error: expected an integer id; got x"),
         (["history=1"] * 1025, "expected history of at most 1024 columns"),
     ):
-        status, got, message = run(program, tmp_path, "recommend", *wrong)
+        status, got, message = run(program, folder, "recommend", *wrong)
         assert (status, got) == (1, [])
         assert complaint in message
