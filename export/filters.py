@@ -80,7 +80,11 @@ class ItemFilter(tf.Module):
         return live
 
     def _wanted(self, allow):
-        """Maps [B, C] names to [B, >= 1] categories that do not overlap."""
+        """Maps [B, C] names to categories that do not overlap.
+
+        As many columns as some row needs: each costs a search
+        at every node.
+        """
         given = tf.reduce_any(allow != "", 1, keepdims=True)
         everything = tf.cast(~given, tf.int64) * self._categories.ROOT
         missing = tf.maximum(1 - tf.shape(allow)[1], 0)
@@ -96,7 +100,9 @@ class ItemFilter(tf.Module):
         earlier = order[None, :] < order[:, None]
         other = (asked[:, :, None] != asked[:, None]) | earlier
         covered = tf.reduce_any(within & other, 2)
-        return tf.where(covered, tf.zeros_like(asked), asked)
+        wanted = tf.where(covered, tf.zeros_like(asked), asked)
+        wanted = tf.sort(wanted, axis=1, direction="DESCENDING")
+        return tf.boolean_mask(wanted, tf.reduce_any(wanted != 0, 0), axis=1)
 
     def _excluded(self, exclude, wanted):
         """Returns the pairs of excluded, else allowed items, [B, 1 + X].
