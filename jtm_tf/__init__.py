@@ -5,8 +5,7 @@
     model.recommend(["B0002", "B0017"], num_results=5)
 
 Names are loaded when they are first used, so that `import jtm_tf` is quick and
-preparing data needs no TensorFlow. TensorFlow itself starts without its notes;
-set TF_CPP_MIN_LOG_LEVEL=0 to see them.
+preparing data needs no TensorFlow.
 """
 
 import importlib
