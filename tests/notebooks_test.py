@@ -33,6 +33,7 @@ def test_runs(path, tmp_path, monkeypatch):
     nbclient.NotebookClient(
         notebook,
         timeout=SECONDS,
+        startup_timeout=SECONDS,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()
