@@ -5,20 +5,22 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench docs clean
 
 help:
 	@echo "make demo    train on The Complete Journey and recommend (6 min)"
 	@echo "make test    lint and tests"
 	@echo "make lint    flake8 and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
+	@echo "make docs    the API reference, as docs/api/index.html"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(VENV)/.installed-demo
 	@$(RUN) experiments.demo --out_dir=runs/demo
 
+# A file of tests stays in one process, where it shares what it has made.
 test: lint
-	$(RUN) pytest
+	TF_NUM_INTRAOP_THREADS=1 $(RUN) pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.installed-test
 	$(RUN) flake8
@@ -26,6 +28,10 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(RUN) benchmarks
+
+docs: $(VENV)/.installed-docs
+	$(RUN) pdoc --docformat=google --output-directory=docs/api jtm_tf \
+	    jtm_tf.settings jtm_tf.training jtm_tf.tree_learning jtm_tf.max_heap
 
 # A stamp for each set of extras; they are installed anew when setup.cfg is.
 $(VENV)/.installed-%: setup.cfg pyproject.toml
