@@ -48,7 +48,7 @@ class Publisher:
         count: int,
         available: Callable[[], Sequence[int]],
         *,
-        patience: float = 120.0,
+        patience: float = 600.0,
     ):
         self._base, self._count = pathlib.Path(base), count
         self._available, self._patience = available, patience
