@@ -93,10 +93,10 @@ def started(
 ) -> np.ndarray:
     """Returns node vectors in which nodes of new items have a start.
 
-    A new item's leaf takes the mean of the leaves that old items sit on below
-    its nearest ancestor with a few of them. Above, from the root down, a node
-    that had no item takes the mean of its siblings that had some, or where
-    none had the vector of its parent.
+    A new item's leaf takes the mean of the leaves that were trained below its
+    nearest ancestor with a few of them; not of its own, if an item left it.
+    Above, from the root down, a node that had no item takes the mean of its
+    siblings that had some, or where none had the vector of its parent.
 
     Args:
         table: [num_codes, E], trained for `old`.

@@ -1,6 +1,5 @@
 """The life of an index: items come and go, version after version."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from export import item_lists
-from export import model_card
 from export import origin
 from export import publishing
 from export import saved_model
@@ -24,7 +22,6 @@ from jtm_tf.types import PAD
 from tests import shell
 from tests import worlds
 from tests.export_test import named
-from tests.programs_test import the_error
 from tests.served_models import ITEMS, KINDS, call, untrained
 
 GONE, NEW = (7, 30, 31), (101, 102, 103, 104)
@@ -93,6 +90,13 @@ def _after(base, update):
     return made
 
 
+@pytest.fixture(name="loaded", scope="module")
+def _loaded(base, after):
+    """Both versions as a server has them, by number."""
+    del after
+    return {n: tf.saved_model.load(str(base / str(n))) for n in (1, 2)}
+
+
 def histories(rows=32, seed=0):
     """Returns histories of items that stay."""
     staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
@@ -119,8 +123,8 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
     assert kept < 20_000  # no second copy of the weights
 
 
-def test_what_goes_is_gone(base, after):
-    loaded = tf.saved_model.load(str(base / "2"))
+def test_what_goes_is_gone(loaded, after):
+    loaded = loaded[2]
     staying = {*range(1, ITEMS + 1), *NEW} - {*GONE}
     assert after.run.model.num_items == len(staying)
     history = histories()
@@ -150,9 +154,8 @@ def test_what_goes_is_gone(base, after):
     np.testing.assert_array_equal(plain["item_ids"], with_gone["item_ids"])
 
 
-def test_what_stays_is_scored_as_before(base, after):
-    del after
-    before, now = (tf.saved_model.load(str(base / n)) for n in "12")
+def test_what_stays_is_scored_as_before(loaded):
+    before, now = loaded[1], loaded[2]
     staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
     history = histories()
     want, got = (
@@ -171,11 +174,10 @@ def test_what_stays_is_scored_as_before(base, after):
     assert got == want
 
 
-def test_newcomers_have_categories(data, base, after):
+def test_newcomers_have_categories(data, loaded, after):
     category = data.categories()[4]
-    loaded = tf.saved_model.load(str(base / "2"))
     found = call(
-        loaded, "recommend_filtered", history=[[0]], exclude=[[0]],
+        loaded[2], "recommend_filtered", history=[[0]], exclude=[[0]],
         allow_categories=[[category]],
     )["item_ids"]  # fmt: skip
     inside = np.flatnonzero(data.categories() == category) + 1
@@ -200,9 +202,8 @@ def test_the_card_tells_the_chain(base, after):
     assert "updates" not in (base / "1" / "model_card.md").read_text()
 
 
-def test_the_program(base, after, tmp_path):
-    """An update of an update undoes it; a mistake changes nothing."""
-    del after
+def test_the_program(base, loaded, tmp_path):
+    """An update of an update undoes it."""
     new = write(tmp_path / "new.csv", "raw_id", *NEW)
     status, stdout, stderr = shell.run(
         "export.update_items", f"--model_dir={base}", f"--remove={new}"
@@ -213,7 +214,7 @@ def test_the_program(base, after, tmp_path):
     assert said["path"] == str(base / "3")
     card = json.loads((base / "3" / "model_card.json").read_text())
     assert [x["version"] for x in card["updates"]] == [1, 2]
-    once, twice = (tf.saved_model.load(str(base / n)) for n in "13")
+    once, twice = loaded[1], tf.saved_model.load(str(base / "3"))
     history = histories()
     want, got = (
         call(one, "recommend", history=history)["item_ids"]
@@ -221,16 +222,9 @@ def test_the_program(base, after, tmp_path):
     )
     for row, more in zip(got, want):
         assert list(row[row != 0]) == [x for x in more if x and x not in GONE]
-    error = the_error(
-        shell.run(
-            "export.update_items", f"--model_dir={base}", f"--remove={new}"
-        )
-    )
-    assert "does not have: 4 (101, 102, 103, 104)" in error
-    assert versions.existing(base) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("name", ["hsm", "flat", "attention"])
+@pytest.mark.parametrize("name", ["hsm", "flat"])
 def test_string_ids_profiles_and_other_models(data, name, tmp_path):
     kind = KINDS[name] | {"profile_sizes": (3,)}
     before = origin_of(named(data), untrained(**kind), ["taste"])
@@ -310,7 +304,7 @@ def test_starting_vectors():
         above, near = leaf, []
         while len(near) < 4:
             above = tree_lib.parent(above, 3)
-            near = [leaf for leaf in rest.pi[1:] if is_below(leaf, above)]
+            near = [x for x in old.pi if x in settled and is_below(x, above)]
         want = was[near].mean(axis=0)
         np.testing.assert_allclose(now[leaf], want, atol=1e-5)
     with pytest.raises(ValueError, match="must keep their leaves"):
@@ -416,15 +410,20 @@ def test_what_is_no_model(base, tmp_path):
         origin.find(folder)
 
 
-def test_a_crash_leaves_nothing(before, tmp_path, monkeypatch):
-    def crash(folder, card):
+class Breaks:
+    """A model that cannot be written to the end."""
+
+    def __init__(self, *args, **settings):
+        del args, settings
+
+    def save(self, folder):
+        (folder / "saved_model.pb").write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(model_card, "write", crash)
+
+def test_a_crash_leaves_nothing(before, tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "ServedModel", Breaks)
     with pytest.raises(OSError, match="no space"):
-        publishing.publish(
-            dataclasses.replace(before, config=saved_model.ServingConfig(8, 5)),
-            tmp_path / "jtm",
-            1,
-        )
-    assert not list((tmp_path / "jtm").iterdir())
+        publishing.publish(before, tmp_path / "jtm", 1)
+    assert not versions.existing(tmp_path / "jtm")
+    assert not list((tmp_path / "jtm").rglob("saved_model.pb"))

@@ -15,6 +15,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,14 @@ from export.serving import errors
 from export.serving import signature as signature_lib
 from export.serving.config import Config
 
+# The next bracket, past numbers and whole strings.
+_BRACKET = re.compile(
+    rb'(?:[^][{}"]|"(?:[^"\\]|\\.)*+")*+([][{}])', re.DOTALL
+)
+# Deeper than any tensor. Python's parser recurses as deep as it is told, and
+# a garbage collection that falls into its last steps cannot finish.
+_MAX_DEPTH = 32
+
 
 def parse(body: bytes) -> dict[str, Any]:
     """Returns the object that a request's body is.
@@ -32,9 +41,13 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
         ServingError: it is none.
     """
+    if _is_deep(body):
+        raise errors.invalid(
+            f"JSON Parse error: nested more than {_MAX_DEPTH} deep."
+        )
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise errors.invalid(f"JSON Parse error: {error}") from error
     if not isinstance(value, dict):
         raise errors.invalid(f"The body must be an object; got {_kind(value)}.")
@@ -91,6 +104,17 @@ def encode(outputs: signature_lib.Arrays, *, rows: bool) -> bytes:
     else:
         answer = [dict(zip(names, row)) for row in zip(*columns.values())]
     return json.dumps({"predictions": answer}).encode()
+
+
+def _is_deep(body):
+    """Tells whether brackets nest too deep, without nesting calls."""
+    depth = position = 0
+    while found := _BRACKET.match(body, position):
+        depth += 1 if found[1] in b"[{" else -1
+        if depth > _MAX_DEPTH:
+            return True
+        position = found.end()
+    return False
 
 
 def _columns(value, signature):
