@@ -39,7 +39,7 @@ from absl import flags
 
 from benchmarks import timing
 from experiments import program
-from export import saved_model
+from export.artefact import saved_model
 from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen

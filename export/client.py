@@ -7,7 +7,7 @@
 
 Works against TensorFlow Serving as it is. Over gRPC it starts in seconds,
 since the messages need TensorFlow; over REST at once. What is asked for is in
-flags or, for many users, in lines of --input: see `export.user_lines`. Flags
+flags or, for many users, in lines of --input: see `calling.user_lines`. Flags
 other than --history hold for all users, and a line has its own say over them.
 """
 
@@ -17,8 +17,8 @@ import sys
 from absl import flags
 
 from experiments import program
-from export import clients
-from export import user_lines
+from export.calling import clients
+from export.calling import user_lines
 
 _TARGET = flags.DEFINE_string("target", None, "HOST:PORT, to ask by gRPC.")
 _REST = flags.DEFINE_string(

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from export import clients
 from export import serving
-from export import versions
+from export.artefact import versions
+from export.calling import clients
 
 
 def publish(

@@ -13,10 +13,10 @@ import pathlib
 from absl import flags
 
 from experiments import program
-from export import origin
-from export import publishing
-from export import saved_model
-from export import versions
+from export.artefact import origin
+from export.artefact import publishing
+from export.artefact import saved_model
+from export.artefact import versions
 from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()

@@ -20,7 +20,7 @@ import time
 from absl import flags
 
 from export import frame
-from export import fuzz_attack
+from export.fuzzing import attack
 
 _MODEL_BASE = flags.DEFINE_string(
     "model_base", None, "A folder of exported versions.", required=True
@@ -35,7 +35,7 @@ _OUT = flags.DEFINE_string("out", None, "Where to write the JSON as well.")
 def main(argv: list[str]) -> None:
     frame.no_arguments(argv)
     base = pathlib.Path(_MODEL_BASE.value).resolve()
-    limits = [f"--{name}={value}" for name, value in fuzz_attack.LIMITS.items()]
+    limits = [f"--{name}={value}" for name, value in attack.LIMITS.items()]
     started = time.monotonic()
     with subprocess.Popen(
         [
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
             ports = server.stdout.readline() if server.stdout else ""
             if not ports:
                 raise ValueError(f"{base} cannot be served; see above.")
-            found = fuzz_attack.attack(
+            found = attack.attack(
                 base.name, json.loads(ports), _REQUESTS.value, _SEED.value
             )
             found["resident_gib"] = _resident_gib(server.pid)

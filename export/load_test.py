@@ -28,12 +28,12 @@ import numpy as np
 from absl import flags
 from absl import logging
 
-from export import clients
 from export import frame
-from export import load
-from export import questions
-from export import swaps
-from export import user_lines
+from export.calling import clients
+from export.calling import load
+from export.calling import questions
+from export.calling import swaps
+from export.calling import user_lines
 
 _TARGET = flags.DEFINE_string(
     "target", None, "HOST:PORT of gRPC, on this machine.", required=True

@@ -16,10 +16,10 @@ import pathlib
 from absl import flags
 
 from experiments import program
-from export import origin
-from export import publishing
-from export import updating
-from export import versions
+from export.artefact import origin
+from export.artefact import publishing
+from export.artefact import updating
+from export.artefact import versions
 
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir",

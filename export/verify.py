@@ -14,9 +14,9 @@ import sys
 from absl import flags
 
 from experiments import program
-from export import agreement
-from export import clients
-from export import saved_model
+from export.artefact import saved_model
+from export.calling import agreement
+from export.calling import clients
 from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()

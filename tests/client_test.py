@@ -1,4 +1,4 @@
-"""Tests of `export.client` and `export.agreement`, against the served model."""
+"""Tests of `export.client` and `calling.agreement`, on the served model."""
 
 import dataclasses
 import json
@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from export import agreement
-from export import clients
-from export import saved_model
 from export import serving
-from export import user_lines
-from export import versions
-from export import wire
+from export.artefact import saved_model
+from export.artefact import versions
+from export.calling import agreement
+from export.calling import clients
+from export.calling import user_lines
+from export.calling import wire
 from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.data import splits

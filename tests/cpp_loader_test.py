@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from export import saved_model
+from export.artefact import saved_model
 from export.cpp import build
 from jtm_tf.data import interactions
 from tests import worlds

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import saved_model
-from export import versions
-from export import warmup
+from export.artefact import saved_model
+from export.artefact import versions
+from export.artefact import warmup
 from jtm_tf import counting
 from jtm_tf import joint
 from jtm_tf import judge
@@ -227,7 +227,7 @@ def test_a_crash_leaves_no_version(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["3", "whole"]
 
     killed = (
-        "import os, sys\nfrom export import versions\n"
+        "import os, sys\nfrom export.artefact import versions\n"
         "with versions.publishing(sys.argv[1], 4) as folder:\n"
         "    (folder / 'saved_model.pb').write_bytes(b'half')\n"
         "    os._exit(9)\n"

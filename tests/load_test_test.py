@@ -10,10 +10,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export import load
-from export import swaps
-from export import versions
-from export import wire
+from export.artefact import versions
+from export.calling import load
+from export.calling import swaps
+from export.calling import wire
 from tests import shell
 from tests.programs_test import the_error
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import saved_model
-from export import versions
-from export import warmup
+from export.artefact import saved_model
+from export.artefact import versions
+from export.artefact import warmup
 from jtm_tf import files
 from jtm_tf import tree as tree_lib
 from jtm_tf.models import hsm

@@ -20,9 +20,9 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 
-from export import fuzz_attack
-from export import fuzz_cases
 from export import serving
+from export.fuzzing import attack
+from export.fuzzing import cases
 from jtm_tf.data import interactions
 from tests import calls
 from tests import served_models
@@ -308,7 +308,7 @@ def huge_shape():
 
 def test_no_message_at_all(client):
     """Bytes that are none are refused, in one line."""
-    call = client.channel.unary_unary(fuzz_cases.PREDICT)
+    call = client.channel.unary_unary(cases.PREDICT)
     code, text = calls.refusal(lambda: call(b"\xff" * 9))
     assert code == "INTERNAL" and "PredictRequest" in text
 
@@ -448,11 +448,11 @@ def test_deadlines(client):
 @pytest.mark.parametrize("model", ["numbers", "names"])
 def test_a_short_fuzz(bases, model):
     """As `python -m export.fuzz`, which was run with 10,000 requests."""
-    limits = {**fuzz_attack.LIMITS, "client_seconds": 1.0}
+    limits = {**attack.LIMITS, "client_seconds": 1.0}
     config = serving.Config(**limits)
     with serving.Server(bases / model, config) as server:
         ports = {"grpc": server.grpc_port, "rest": server.rest_port}
-        found = fuzz_attack.attack(model, ports, requests=150, seed=1)
+        found = attack.attack(model, ports, requests=150, seed=1)
     assert (found["wrong"], found["differed"]) == (0, 0), found
     assert found["known_good"] == 9
-    assert len(found["answers"]) > 0.8 * len(fuzz_cases.CASES)
+    assert len(found["answers"]) > 0.8 * len(cases.CASES)

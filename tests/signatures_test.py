@@ -1,4 +1,4 @@
-"""Tests of the signatures: `export.saved_model`, and filters and paths in it.
+"""Tests of the signatures: `artefact.saved_model`, with filters and paths.
 
 Here raw ids are the items themselves.
 """
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from export import saved_model
+from export.artefact import saved_model
 from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from tests import worlds

@@ -16,15 +16,15 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export import saved_model
-from export import versions
-from export import warmup
+from export.artefact import saved_model
+from export.artefact import versions
+from export.artefact import warmup
 from jtm_tf.data import interactions
 from tests import worlds
 from tests.served_models import call, untrained
 
 SERVER = shutil.which("tensorflow_model_server")
-CONFIGS = pathlib.Path(warmup.__file__).parent / "tf_serving"
+CONFIGS = pathlib.Path(warmup.__file__).parents[1] / "tf_serving"
 AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 pytestmark = pytest.mark.skipif(

@@ -16,9 +16,9 @@ from google.protobuf import text_format
 from google.protobuf import wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from export import warmup
+from export.artefact import warmup
 
-FOLDER = pathlib.Path(warmup.__file__).parent / "tf_serving"
+FOLDER = pathlib.Path(warmup.__file__).parents[1] / "tf_serving"
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from export import item_lists
-from export import origin
-from export import publishing
-from export import saved_model
-from export import updating
-from export import versions
+from export.artefact import item_lists
+from export.artefact import origin
+from export.artefact import publishing
+from export.artefact import saved_model
+from export.artefact import updating
+from export.artefact import versions
 from jtm_tf import growing
 from jtm_tf import placement
 from jtm_tf import trained

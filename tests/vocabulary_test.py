@@ -1,11 +1,11 @@
-"""Tests of `export.vocabulary` against a dictionary."""
+"""Tests of `export.artefact.vocabulary` against a dictionary."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from export import vocabulary
+from export.artefact import vocabulary
 
 FAR = np.iinfo(np.int64)
 INTEGERS = [7, -3, FAR.max, 1 << 40, FAR.min, 12]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from experiments.report import source as source_lib
-from export import paths
+from export.artefact import paths
 from jtm_tf import beam_trace
 from jtm_tf import judge
 from jtm_tf import tree as tree_lib

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from export import saved_model
-from export import versions
+from export.artefact import saved_model
+from export.artefact import versions
 from jtm_tf import files
 from jtm_tf import judge  # noqa: F401  Keras knows the models by it.
 from jtm_tf import run_folder

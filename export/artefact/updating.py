@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from export import item_lists
-from export import origin as origin_lib
-from export import vocabulary
+from export.artefact import item_lists
+from export.artefact import origin as origin_lib
+from export.artefact import vocabulary
 from jtm_tf import files
 from jtm_tf import growing
 from jtm_tf import placement

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from export import grpc_wire
-from export import load
-from export import versions
+from export.artefact import versions
+from export.calling import grpc_wire
+from export.calling import load
 
 # Scores of one version may differ by float32 rounding with the rows that a
 # server puts into a batch; ids may not differ at all.

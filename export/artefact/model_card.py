@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from export import saved_model
+from export.artefact import saved_model
 from jtm_tf import files
 from jtm_tf import run_folder
 from jtm_tf import trained

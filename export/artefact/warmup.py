@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from export import saved_model
+from export.artefact import saved_model
 
 # Where TensorFlow Serving looks, inside a version.
 PATH = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"

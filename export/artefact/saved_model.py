@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from export import filters
-from export import paths
-from export import vocabulary
+from export.artefact import filters
+from export.artefact import paths
+from export.artefact import vocabulary
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf.data import interactions

@@ -23,8 +23,8 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from export import grpc_wire
-from export import wire
+from export.calling import grpc_wire
+from export.calling import wire
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export import wire
+from export.calling import wire
 
 # gRPC stops at 4 MiB, which is 600 users of 200 long string ids.
 _OPTIONS = [("grpc.max_receive_message_length", 256 * 2**20)]

@@ -11,7 +11,7 @@ pair x places on does. x are the leaves that are excluded.
 import numpy as np
 import tensorflow as tf
 
-from export import vocabulary
+from export.artefact import vocabulary
 from jtm_tf import tree as tree_lib
 from jtm_tf.types import LiveFn
 

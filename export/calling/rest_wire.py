@@ -5,7 +5,7 @@ import json
 import urllib.parse
 from typing import Any
 
-from export import wire
+from export.calling import wire
 
 # Versions may go while they are asked; the next newest one answers then.
 _TRIES = 3

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from tensorflow_serving.apis import predict_pb2
 
-from export import clients
-from export import grpc_wire
-from export import wire
+from export.calling import clients
+from export.calling import grpc_wire
+from export.calling import wire
 
 # Enough answers to nobody and to somebody to know most popular ids by.
 _ROUNDS = 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from export import clients
+from export.calling import clients
 from jtm_tf import judge
 from jtm_tf import trained
 from jtm_tf.data import splits

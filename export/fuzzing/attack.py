@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export import fuzz_cases
+from export.fuzzing import cases
 
 # What a server is told before it is attacked.
 LIMITS = {
@@ -26,7 +26,7 @@ _SLOW_SHARE = 0.002
 class _Known:
     """A good request, and the answer that it got first."""
 
-    def __init__(self, world: fuzz_cases.World, channel: grpc.Channel):
+    def __init__(self, world: cases.World, channel: grpc.Channel):
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         history = world.ids(np.random.default_rng(0), (3, 8))
         self._request = world.request({"history": history})
@@ -63,14 +63,14 @@ def attack(
         `known_good` requests and how many `differed`, `answers` by case.
     """
     channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}")
-    world = fuzz_cases.World(name, ports, _dtype(name, channel), LIMITS)
+    world = cases.World(name, ports, _dtype(name, channel), LIMITS)
     known = _Known(world, channel)
-    quick = [x for x in fuzz_cases.CASES if x not in fuzz_cases.SLOW]
+    quick = [x for x in cases.CASES if x not in cases.SLOW]
 
     def send(i):
         rng = np.random.default_rng((seed, i))
-        cases = fuzz_cases.SLOW if rng.random() < _SLOW_SHARE else quick
-        case = cases[rng.integers(len(cases))]
+        pool = cases.SLOW if rng.random() < _SLOW_SHARE else quick
+        case = pool[rng.integers(len(pool))]
         answer = case(rng, world)
         checked = known.same() if i % _CHECK_EVERY == 0 else None
         return i, case, answer, checked
@@ -80,7 +80,7 @@ def attack(
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
         for i, case, answer, checked in threads.map(send, range(requests)):
             answers[case.__name__][answer] += 1
-            if answer not in fuzz_cases.CASES[case]:
+            if answer not in cases.CASES[case]:
                 wrong.append((i, case.__name__, answer))
             if checked is not None:
                 checks.append(checked)

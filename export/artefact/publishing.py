@@ -5,11 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from export import model_card
-from export import origin as origin_lib
-from export import saved_model
-from export import versions
-from export import warmup
+from export.artefact import model_card
+from export.artefact import origin as origin_lib
+from export.artefact import saved_model
+from export.artefact import versions
+from export.artefact import warmup
 
 # How much of the answer to an empty history is shown on the card.
 _SHOWN = 10

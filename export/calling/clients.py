@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export import wire
+from export.calling import wire
 
 Id = int | str
 
@@ -83,11 +83,11 @@ class Client:
         self.model = model
         self.transport: wire.Transport
         if target is not None:
-            from export import grpc_wire
+            from export.calling import grpc_wire
 
             self.transport = grpc_wire.GrpcTransport(target, model, timeout)
         elif rest is not None:
-            from export import rest_wire
+            from export.calling import rest_wire
 
             self.transport = rest_wire.RestTransport(rest, model, timeout)
         self._signatures: dict[str, dict[str, wire.Input]] | None = None

@@ -1,0 +1,1 @@
+"""Asks an endpoint: clients, load, and comparisons of answers."""
