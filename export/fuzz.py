@@ -54,7 +54,7 @@ def main(argv: list[str]) -> None:
             )
             found["resident_gib"] = _resident_gib(server.pid)
             server.send_signal(signal.SIGTERM)
-            found["exit_status"] = server.wait(60)
+            found["exit_status"] = server.wait(600)
         finally:
             server.kill()
     found["seconds"] = round(time.monotonic() - started, 1)
