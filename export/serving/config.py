@@ -42,7 +42,7 @@ class Config:
     max_batch: int = 64
     batch_wait_ms: float = 0.0
     workers: int | None = None
-    max_queue: int = 128
+    max_queue: int = 512
     max_rows: int = 256
     max_length: int = 10_000
     max_request_mb: float = 8.0

@@ -25,9 +25,9 @@ from export.serving import errors
 from export.serving import metrics as metrics_lib
 from export.serving import tensors
 
-# Requests on the wire at a time, those half sent among them: in all, and on
-# one connection.
-_MAX_CALLS, _MAX_STREAMS = 1000, 250
+# Calls that may be open for each request in the queue, so that the queue
+# refuses, by a message, before gRPC does.
+_OPEN_CALLS = 2
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -155,7 +155,7 @@ class GrpcServer:
             options=[
                 ("grpc.max_receive_message_length", config.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.max_concurrent_streams", _MAX_STREAMS),
+                ("grpc.max_concurrent_streams", _OPEN_CALLS * config.max_queue),
                 # Else a second server would share the port in silence.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", milliseconds),
@@ -163,7 +163,7 @@ class GrpcServer:
                 ("grpc.server_handshake_timeout_ms", milliseconds),
             ],
             interceptors=[_Unreadable()],
-            maximum_concurrent_rpcs=_MAX_CALLS,
+            maximum_concurrent_rpcs=_OPEN_CALLS * config.max_queue,
         )
         self._health = health.aio.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(

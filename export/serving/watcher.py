@@ -178,6 +178,7 @@ class Watcher:
             self._versions[number] = version
             self._states[number] = State.AVAILABLE, ""
         self._metrics.load(True)
+        _settle()
         logging.info(
             "Serving version %d of %s, warmed up by %d requests.",
             number, self.name, requests,
@@ -203,6 +204,17 @@ class Watcher:
                 self._states.pop(number, None)
             else:
                 self._states[number] = state, message
+
+
+def _settle() -> None:
+    """Takes what a version is made of out of the garbage collector's rounds.
+
+    A loaded graph is some hundred thousand Python objects; looking through
+    them stops all threads for tenths of a second, again and again.
+    """
+    gc.unfreeze()  # a version that was released is garbage now
+    gc.collect()
+    gc.freeze()
 
 
 def _fingerprint(folder: pathlib.Path) -> Any:
