@@ -22,13 +22,13 @@ from absl import logging
 
 from experiments import launch
 from experiments import plots
-from experiments import program
+from export.command_line import program
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
 from jtm_tf import diagnosis
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
-from jtm_tf.data import interactions
-from jtm_tf.data import splits
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True
@@ -307,7 +307,7 @@ def main(argv: list[str]) -> None:
     }
     files.write_json(out.with_suffix(".json"), found)
     plots.save(plots.half_steps(found, DRAWN), out.with_suffix(".svg"))
-    command = program.command("ablations", sys.argv[1:])
+    command = program.command("experiments.ablations", sys.argv[1:])
     with files.replacing(out.with_suffix(".md")) as temporary:
         temporary.write_text(markdown(found, command) + "\n")
     if failed:

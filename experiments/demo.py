@@ -19,18 +19,18 @@ import tensorflow as tf
 from absl import flags
 from absl import logging
 
+from experiments import demo_serving
 from experiments import plots
-from experiments import program
-from export import demo_serving
+from export.command_line import program
 from jtm_tf import counting
-from jtm_tf import evaluation
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import settings
 from jtm_tf.data import interactions
 from jtm_tf.data import preparation
 from jtm_tf.data import splits
+from jtm_tf import evaluation
+from jtm_tf import joint
+from jtm_tf import judge
 from jtm_tf.models import tree_model
+from jtm_tf import settings
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(

@@ -14,7 +14,7 @@ from absl import flags
 from absl import logging
 
 from experiments import curves
-from experiments import program
+from export.command_line import program
 
 _RUNS = flags.DEFINE_string(
     "runs",

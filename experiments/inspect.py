@@ -16,12 +16,12 @@ import pathlib
 import tensorflow as tf
 from absl import flags
 
-from experiments import program
 from experiments import projector
 from experiments.report import contents
 from experiments.report import page
 from experiments.report import pictures
 from experiments.report import source as source_lib
+from export.command_line import program
 from jtm_tf import run_folder
 from jtm_tf import tree as tree_lib
 

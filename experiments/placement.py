@@ -21,20 +21,20 @@ from absl import flags
 from absl import logging
 
 from experiments import held_out_items
-from experiments import program
+from export.command_line import program
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
 from jtm_tf import evaluation
 from jtm_tf import files
 from jtm_tf import growing
 from jtm_tf import joint
 from jtm_tf import judge
+from jtm_tf.models import tree_model
 from jtm_tf import placement
 from jtm_tf import run_folder
 from jtm_tf import settings
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_init
-from jtm_tf.data import interactions
-from jtm_tf.data import splits
-from jtm_tf.models import tree_model
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True

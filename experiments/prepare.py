@@ -32,7 +32,7 @@ folder is described in jtm_tf/data/interactions.py.
 import tqdm
 from absl import flags
 
-from experiments import program
+from export.command_line import program
 from jtm_tf.data import preparation
 from jtm_tf.data import splits
 from jtm_tf.data import tables

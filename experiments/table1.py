@@ -19,8 +19,8 @@ from absl import flags
 from absl import logging
 
 from experiments import paper
-from experiments import program
 from experiments import table
+from export.command_line import program
 
 _DATA = flags.DEFINE_list(
     "data",
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
     )
     failed = table.make(
         config,
-        command=program.command("table1", sys.argv[1:]),
+        command=program.command("experiments.table1", sys.argv[1:]),
         progress=sys.stderr.isatty(),
     )
     print(pathlib.Path(config.out_dir) / "table1.md")

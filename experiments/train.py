@@ -16,11 +16,11 @@ import sys
 import tensorflow as tf
 from absl import logging
 
-from experiments import program
 from experiments import train_flags
+from export.command_line import program
 from jtm_tf import counting
-from jtm_tf import joint
 from jtm_tf.data import interactions
+from jtm_tf import joint
 
 
 def main(argv: list[str]) -> None:

@@ -6,15 +6,15 @@ A flag that decides the outcome has the name of its setting, see
 
 from absl import flags
 
-from experiments import flag_groups
-from experiments import program
+from export.command_line import flag_groups
+from export.command_line import program
 from jtm_tf import assignment
 from jtm_tf import counting
 from jtm_tf import joint
-from jtm_tf import settings
-from jtm_tf import tree_learning
 from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
+from jtm_tf import settings
+from jtm_tf import tree_learning
 
 _DEFAULT = settings.JointConfig()
 

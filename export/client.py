@@ -16,9 +16,9 @@ import sys
 
 from absl import flags
 
-from experiments import program
 from export.calling import clients
 from export.calling import user_lines
+from export.command_line import program
 
 _TARGET = flags.DEFINE_string("target", None, "HOST:PORT, to ask by gRPC.")
 _REST = flags.DEFINE_string(

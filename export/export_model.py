@@ -12,11 +12,11 @@ import pathlib
 
 from absl import flags
 
-from experiments import program
 from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import saved_model
 from export.artefact import versions
+from export.command_line import program
 from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()

@@ -19,7 +19,7 @@ import time
 
 from absl import flags
 
-from export import frame
+from export.command_line import program
 from export.fuzzing import attack
 
 _MODEL_BASE = flags.DEFINE_string(
@@ -33,7 +33,7 @@ _OUT = flags.DEFINE_string("out", None, "Where to write the JSON as well.")
 
 
 def main(argv: list[str]) -> None:
-    frame.no_arguments(argv)
+    program.no_arguments(argv)
     base = pathlib.Path(_MODEL_BASE.value).resolve()
     limits = [f"--{name}={value}" for name, value in attack.LIMITS.items()]
     started = time.monotonic()
@@ -80,4 +80,4 @@ def _resident_gib(pid):
 
 
 if __name__ == "__main__":
-    frame.run(main)
+    program.run(main)

@@ -28,12 +28,12 @@ import numpy as np
 from absl import flags
 from absl import logging
 
-from export import frame
 from export.calling import clients
 from export.calling import load
 from export.calling import questions
 from export.calling import swaps
 from export.calling import user_lines
+from export.command_line import program
 
 _TARGET = flags.DEFINE_string(
     "target", None, "HOST:PORT of gRPC, on this machine.", required=True
@@ -88,7 +88,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of arrivals and random histories.")
 
 
 def main(argv: list[str]) -> None:
-    frame.no_arguments(argv)
+    program.no_arguments(argv)
     _check_flags()
     load.require_loopback(_TARGET.value)
     with clients.Client(
@@ -196,4 +196,4 @@ def _histories(client):
 
 
 if __name__ == "__main__":
-    frame.run(main)
+    program.run(main)

@@ -17,7 +17,7 @@ import threading
 from absl import flags
 from absl import logging
 
-from export import frame
+from export.command_line import program
 from export import serving
 
 _DEFAULT = serving.Config()
@@ -96,7 +96,7 @@ _DRAIN_SECONDS = flags.DEFINE_float(
 
 
 def main(argv: list[str]) -> None:
-    frame.no_arguments(argv)
+    program.no_arguments(argv)
     logging.set_verbosity(logging.INFO)
     # Every malformed request would be a line of its own.
     python_logging.getLogger("tornado").setLevel(python_logging.ERROR)
@@ -114,4 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    frame.run(main)
+    program.run(main)

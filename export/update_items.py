@@ -15,11 +15,11 @@ import pathlib
 
 from absl import flags
 
-from experiments import program
 from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import updating
 from export.artefact import versions
+from export.command_line import program
 
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir",

@@ -13,10 +13,10 @@ import sys
 
 from absl import flags
 
-from experiments import program
 from export.artefact import saved_model
 from export.calling import agreement
 from export.calling import clients
+from export.command_line import program
 from jtm_tf import trained
 
 _DEFAULT = saved_model.ServingConfig()

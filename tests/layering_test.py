@@ -104,3 +104,26 @@ def test_packages_import_nothing():
             name for node in tree.body for name in imports_of_node(node)
         }
         assert names <= {"importlib", "typing"}, path
+
+
+# Of the packages, each imports only from those before it.
+PACKAGES = ("jtm_tf", "benchmarks", "export", "experiments")
+# Rooms that need nothing of ours but themselves: serving does without the
+# library.
+ALONE = ("export.command_line", "export.serving")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_point_one_way(package):
+    later = PACKAGES[PACKAGES.index(package) + 1 :]
+    for path in (ROOT / package).rglob("*.py"):
+        for name in imports_of(path):
+            assert name.split(".")[0] not in later, f"{path} -> {name}"
+
+
+@pytest.mark.parametrize("room", ALONE)
+def test_rooms_that_need_nothing_else(room):
+    for path in (ROOT / room.replace(".", "/")).rglob("*.py"):
+        for name in imports_of(path):
+            ours = name.split(".")[0] in PACKAGES
+            assert not ours or name.startswith(f"{room}."), f"{path} -> {name}"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from experiments import program
+from export.command_line import program
 from jtm_tf import settings
 from tests import shell
 from tests import worlds

@@ -15,9 +15,9 @@ from experiments import collect
 from experiments import compare
 from experiments import launch
 from experiments import paper
-from experiments import program
 from experiments import table
 from experiments import table_text
+from export.command_line import program
 from jtm_tf import run_folder
 from tests import fake_runs
 

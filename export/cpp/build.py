@@ -21,7 +21,7 @@ import sys
 import tensorflow as tf
 from absl import flags
 
-from export import frame
+from export.command_line import program
 from jtm_tf import files
 
 SOURCE = pathlib.Path(__file__).parent / "recommend.cc"
@@ -112,10 +112,10 @@ def _fingerprint(command):
 
 
 def main(argv: list[str]) -> None:
-    frame.no_arguments(argv)
+    program.no_arguments(argv)
     path = build(_OUT_DIR.value or default_folder())
     print(json.dumps({"path": str(path)}))
 
 
 if __name__ == "__main__":
-    frame.run(main)
+    program.run(main)

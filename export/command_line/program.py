@@ -1,19 +1,52 @@
-"""What the command-line programs share: errors for people, flag parsing."""
+"""The frame of every program: errors for people, flags that hold lists."""
 
+import logging as python_logging
+import pathlib
 import re
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 
-from experiments import flag_groups
-from export import frame
-from export.frame import no_arguments
+from absl import app
+from absl import logging
 
-__all__ = ["command", "integers", "no_arguments", "pairs", "run"]
+from export.command_line import flag_groups
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program as `frame.run` does; --help shows flags by purpose."""
-    frame.run(main, flags_parser=flag_groups.parse)
+    """Runs a program; an expected error is one line and exit status 1.
+
+    --help shows flags by purpose where they are grouped.
+
+    Args:
+        main: takes what is left on the command line beside flags.
+    """
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(argv)
+        except (ValueError, OSError, FloatingPointError) as error:
+            sys.exit(f"Error: {error}")
+
+    logging.get_absl_logger().addFilter(_is_for_users)
+    # TensorFlow's warnings have a handler of their own; once is enough.
+    python_logging.getLogger("tensorflow").propagate = False
+    app.run(guarded, flags_parser=flag_groups.parse)
+
+
+def _is_for_users(record):
+    """Tells whether a log record is no mere note of TensorFlow's own."""
+    own = "tensorflow" in pathlib.Path(record.pathname).parts
+    return not own or record.levelno > python_logging.INFO
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+    """Refuses what is left on the command line beside flags."""
+    if len(argv) > 1:
+        raise ValueError(
+            f"Unknown arguments: {' '.join(argv[1:])}. Flags begin with --; "
+            "--help lists them."
+        )
 
 
 def integers(
@@ -56,8 +89,8 @@ def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def command(name: str, arguments: Sequence[str]) -> str:
+def command(module: str, arguments: Sequence[str]) -> str:
     """Returns a program's command line to copy, a flag a line."""
     return " \\\n    ".join(
-        [f"python -m experiments.{name}", *map(shlex.quote, arguments)]
+        [f"python -m {module}", *map(shlex.quote, arguments)]
     )
