@@ -23,12 +23,13 @@ from absl import logging
 from experiments import launch
 from experiments import plots
 from export.command_line import program
-from jtm_tf.data import interactions
-from jtm_tf.data import splits
 from jtm_tf import diagnosis
 from jtm_tf import files
 from jtm_tf import judge
 from jtm_tf import run_folder
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.models import saving
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True
@@ -137,7 +138,7 @@ def judge_run(
         beams: widths to judge at as well, with M = NARROW.
     """
     metrics = folder.read_metrics()
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     users = splits.held_out_users(
         data, "validation", model.max_history, metrics["config"]["profile"]
     )

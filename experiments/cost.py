@@ -24,9 +24,9 @@ from experiments import nearest
 from experiments import plots
 from experiments import searches
 from export.command_line import program
-from jtm_tf.data import interactions
 from jtm_tf import files
 from jtm_tf import run_folder
+from jtm_tf.data import interactions
 
 _RUNS = flags.DEFINE_string(
     "runs", None, "RUNS_DIR/DATA of experiments.table1.", required=True

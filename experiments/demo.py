@@ -23,14 +23,15 @@ from experiments import demo_serving
 from experiments import plots
 from export.command_line import program
 from jtm_tf import counting
-from jtm_tf.data import interactions
-from jtm_tf.data import preparation
-from jtm_tf.data import splits
 from jtm_tf import evaluation
 from jtm_tf import joint
 from jtm_tf import judge
-from jtm_tf.models import tree_model
 from jtm_tf import settings
+from jtm_tf.data import interactions
+from jtm_tf.data import preparation
+from jtm_tf.data import splits
+from jtm_tf.models import saving
+from jtm_tf.models import tree_model
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(
@@ -101,20 +102,13 @@ def main(argv: list[str]) -> None:
     print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
     if _HOUSEHOLDS.value:
         known, offered = show_households(
-            data, judge.load_model(out_dir / "jtm" / "best.keras")
+            data, saving.load(out_dir / "jtm" / "best.keras")
         )
         base = out_dir / "served" / "jtm"
         demo_serving.publish(out_dir / "jtm", _data_dir(out_dir), base)
-        raw_ids = np.array([None, *data.items["raw_id"].to_pylist()], object)
         print(
             "\nThe same household, asked for at an endpoint\n"
-            + demo_serving.report(
-                base,
-                raw_ids[known].tolist(),
-                raw_ids[offered].tolist(),
-                dict(zip(raw_ids, data.item_names())),
-                lines=_LINES,
-            )
+            + demo_serving.report(base, data, known, offered, lines=_LINES)
         )
 
 
@@ -229,8 +223,6 @@ def show_households(
         f"{count} test households, from low to high recall. Known products "
         "are not filtered out:\ngroceries are bought again."
     )
-    names = data.item_names()
-    raw_ids = data.users["raw_id"].to_pylist()
     rows = data.user_rows()
     for row in chosen:
         user = users.users[row]
@@ -240,8 +232,8 @@ def show_households(
         offered = items[row][items[row] != PAD]
         found = np.intersect1d(offered, later)
         print(
-            f"\nHousehold {raw_ids[user - 1]}: {len(known):,} purchases "
-            f"known; of {len(set(later)):,} products bought later\n"
+            f"\nHousehold {data.user_ids.of([user])[0]}: {len(known):,} "
+            f"purchases known; of {len(set(later)):,} products bought later\n"
             f"{len(found)} are among the {len(offered)} offered"
         )
         had = np.isin(offered, known)
@@ -252,8 +244,9 @@ def show_households(
             ("bought next   (* was offered)", later, found),
         ):
             print(f"  {title}")
-            for item in list(dict.fromkeys(listed))[:_LINES]:
-                print(f"    {'*' if item in marked else ' '} {names[item]}")
+            shown = list(dict.fromkeys(listed))[:_LINES]
+            for item, name in zip(shown, data.item_names(shown)):
+                print(f"    {'*' if item in marked else ' '} {name}")
     history = users.history[row]
     return history[history != PAD], offered
 

@@ -7,11 +7,14 @@ the SavedModel, and a client that speaks TensorFlow Serving's gRPC.
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import numpy as np
 
 from export import serving
 from export.artefact import versions
 from export.calling import clients
+from jtm_tf.data import interactions
 
 
 def publish(
@@ -55,9 +58,9 @@ def ask(
 
 def report(
     base: pathlib.Path,
-    history: Sequence[clients.Id],
-    expected: Sequence[clients.Id],
-    names: Mapping[clients.Id, str],
+    data: interactions.Interactions,
+    history: np.ndarray,
+    expected: np.ndarray,
     *,
     lines: int,
 ) -> str:
@@ -65,17 +68,18 @@ def report(
 
     Args:
         base: the folder to serve.
-        history: raw ids, oldest first.
-        expected: what the model itself recommends.
-        names: product names by raw id.
+        data: what the items are.
+        history: items, oldest first.
+        expected: the items that the model itself recommends.
         lines: how many to show.
     """
-    ids, version = ask(base, history)
-    equal = ids == list(expected)
+    ids, version = ask(base, data.item_ids.of(history))
+    equal = ids == data.item_ids.of(expected)
+    shown = data.item_names(data.item_ids.numbers(ids[:lines]))
     return "\n".join(
         [
             f"Version {version} of {base.name}, served by gRPC, recommends",
-            *(f"      {names[item]}" for item in ids[:lines]),
+            *(f"      {name}" for name in shown),
             f"and {max(0, len(ids) - lines)} more: "
             + ("what" if equal else "NOT what")
             + " the model itself recommends.",

@@ -9,9 +9,9 @@ import json
 from absl import flags
 
 from export.command_line import program
-from jtm_tf.data import splits
 from jtm_tf import judge
 from jtm_tf import trained
+from jtm_tf.data import splits
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True

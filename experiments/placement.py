@@ -22,19 +22,20 @@ from absl import logging
 
 from experiments import held_out_items
 from export.command_line import program
-from jtm_tf.data import interactions
-from jtm_tf.data import splits
 from jtm_tf import evaluation
 from jtm_tf import files
 from jtm_tf import growing
 from jtm_tf import joint
 from jtm_tf import judge
-from jtm_tf.models import tree_model
 from jtm_tf import placement
 from jtm_tf import run_folder
 from jtm_tf import settings
 from jtm_tf import tree as tree_lib
 from jtm_tf import tree_init
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.models import saving
+from jtm_tf.models import tree_model
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True
@@ -76,7 +77,7 @@ def trained(
     joint.run(
         config, data, folder, joint.RunOptions(data_dir=_DATA_DIR.value)
     )
-    return judge.load_model(run_folder.RunFolder(folder).model)
+    return saving.load(run_folder.RunFolder(folder).model)
 
 
 def recalls(

@@ -22,6 +22,7 @@ from jtm_tf import settings
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import item_cf
+from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 
 METHODS = ("item_cf", *settings.METHODS)
@@ -82,7 +83,7 @@ def lines(
     method = config["method"]
     if method in counting.METHODS:
         return [_counted(config, data, num_results)], {}
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     users = splits.held_out_users(
         data, "test", model.max_history, config["profile"]
     )

@@ -19,8 +19,8 @@ from absl import logging
 from experiments import train_flags
 from export.command_line import program
 from jtm_tf import counting
-from jtm_tf.data import interactions
 from jtm_tf import joint
+from jtm_tf.data import interactions
 
 
 def main(argv: list[str]) -> None:

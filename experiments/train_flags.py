@@ -11,10 +11,10 @@ from export.command_line import program
 from jtm_tf import assignment
 from jtm_tf import counting
 from jtm_tf import joint
-from jtm_tf.models import scorers
-from jtm_tf.models import tree_model
 from jtm_tf import settings
 from jtm_tf import tree_learning
+from jtm_tf.models import scorers
+from jtm_tf.models import tree_model
 
 _DEFAULT = settings.JointConfig()
 

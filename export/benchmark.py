@@ -40,11 +40,11 @@ from absl import flags
 from benchmarks import timing
 from export.artefact import saved_model
 from export.command_line import program
+from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
 from jtm_tf.models import layers
 from jtm_tf.models import tree_model
-from jtm_tf import tree as tree_lib
 
 _ITEMS = flags.DEFINE_integer(
     "items", 1_000_000, "Items of the tree and of the list.", lower_bound=400

@@ -17,8 +17,8 @@ import threading
 from absl import flags
 from absl import logging
 
-from export.command_line import program
 from export import serving
+from export.command_line import program
 
 _DEFAULT = serving.Config()
 

@@ -29,6 +29,7 @@ from jtm_tf import tree_step
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import hsm
+from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 
 # Validation users, at most, whose recall is measured level by level.
@@ -111,8 +112,7 @@ def run(
         record["level_recall"] = _level_recall(config, state.model, validation)
         best = np.argmax([r["validation"]["recall"] for r in records])
         if records[best] is record:
-            with files.replacing(folder.model) as temporary:
-                state.model.save(temporary)
+            saving.save(state.model, folder.model)
         half_steps = {"model_step": state.losses()}
         record |= state.tree_step()  # line 4
         half_steps["tree_step"] = state.losses()
@@ -135,7 +135,7 @@ def run(
 
 def _test(config, folder, users):
     """Judges the best model on test users; returns its part of the metrics."""
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     cuts, table = judge.judge_cuts(
         lambda num_results, beam_width: judge.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width

@@ -1,41 +1,18 @@
 """Judges a model on held-out users: retrieves, then counts what was found."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
 from jtm_tf import evaluation
-from jtm_tf import files
 from jtm_tf import retrieval
 from jtm_tf.data import splits
-from jtm_tf.models import hsm
 from jtm_tf.models import preference
 from jtm_tf.models import tree_model
 from jtm_tf.types import PAD, RecommendFn
-
-
-# What a saved model may be. Keras knows a class by name once it is imported.
-MODELS = (tree_model.TreeModel, hsm.HSM)
-
-
-def load_model(path: files.Path) -> tree_model.TreeModel:
-    """Loads a saved model with its tree.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
-    try:
-        return keras.saving.load_model(path)
-    except (ValueError, zipfile.BadZipFile, OSError) as error:
-        raise ValueError(
-            f"{path} is missing or damaged: {error} Train again, into "
-            "another folder."
-        ) from error
 
 
 def recommend_all(

@@ -83,11 +83,6 @@ class Recommender:
 
     def __init__(self, run: trained.TrainedRun):
         self.run = run
-        raw_ids = run.data.items["raw_id"].to_pylist()
-        self._raw_ids: list[RawId] = ["", *raw_ids]
-        self._items = {raw_id: i for i, raw_id in enumerate(raw_ids, 1)}
-        self._id_type = type(raw_ids[0])
-        self._names = run.data.item_names()
         self._searches: dict[int, Callable] = {}
 
     @classmethod
@@ -185,13 +180,13 @@ class Recommender:
         )
         best = np.flatnonzero(kept)[:num_results]
         known = int(np.count_nonzero(numbers))
+        rows = zip(
+            self.data.item_ids.of(ranked[best]),
+            self.data.item_names(ranked[best]),
+            scores[best].tolist(),
+        )
         return Recommendations(
-            [
-                Recommendation(
-                    self._raw_ids[item], self._names[item], float(score)
-                )
-                for item, score in zip(ranked[best], scores[best])
-            ],
+            [Recommendation(*row) for row in rows],
             known=known,
             unknown=len(numbers) - known,
         )
@@ -245,16 +240,7 @@ class Recommender:
                 f"{argument} must be a list of raw ids; got the string "
                 f"{raw_ids!r}."
             )
-        return np.array([self._number(x) for x in raw_ids], np.int32)
-
-    def _number(self, raw_id):
-        """Returns an id's item; 17, "17" and 17.0 are the same id."""
-        if isinstance(raw_id, float) and not raw_id.is_integer():
-            return PAD
-        try:
-            return self._items.get(self._id_type(raw_id), PAD)
-        except (TypeError, ValueError):
-            return PAD
+        return self.data.item_ids.numbers(raw_ids)
 
     def _profile(self, values):
         """Returns the codes of profile values, 0 where unknown."""
@@ -311,7 +297,7 @@ def fit(
             "These data lie in no folder, where the run could find them "
             "again; get them from jtm_tf.prepare or jtm_tf.load."
         )
-    if data.categories() is None:
+    if "category" not in data.items.column_names:
         settings = {"initial_tree": "random", **settings}
     config = settings_lib.from_flat(
         method=method, joint_iterations=rounds, **settings

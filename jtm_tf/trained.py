@@ -6,9 +6,9 @@ from typing import Any
 
 from jtm_tf import counting
 from jtm_tf import files
-from jtm_tf import judge
 from jtm_tf import run_folder
 from jtm_tf.data import interactions
+from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 
 
@@ -62,7 +62,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
         )
     data = load_data(folder, config, data_dir)
     return TrainedRun(
-        judge.load_model(folder.model),
+        saving.load(folder.model),
         data,
         config,
         folder.read_metrics(),

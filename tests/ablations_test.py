@@ -11,6 +11,7 @@ from jtm_tf import judge
 from jtm_tf import run_folder
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import saving
 from tests import joint_test
 from tests import worlds
 
@@ -32,7 +33,7 @@ def _judged(tmp_path_factory):
 
 def test_figures_are_of_the_validation_users(judged):
     data, folder, found = judged
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     users = splits.held_out_users(data, "validation", model.max_history)
     for cut, (num_results, beam_width) in zip(found["cuts"], ablations.CUTS):
         want = judge.judge_model(

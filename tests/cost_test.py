@@ -20,6 +20,7 @@ from jtm_tf import settings
 from jtm_tf import training
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import saving
 from tests import worlds
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -75,7 +76,7 @@ def _product(runs):
     """The product model, the test users and what its own scan gives them."""
     folder = run_folder.RunFolder(runs / "youtube_dnn-3")
     data = interactions.load(folder.read_config()["data_dir"])
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     users = splits.held_out_users(data, "test", model.max_history)
     items = judge.recommend_users(
         model, users, num_results=RESULTS, beam_width=RESULTS

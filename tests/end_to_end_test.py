@@ -9,6 +9,7 @@ import pytest
 from jtm_tf import judge
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import saving
 from tests import shell
 
 DATA = shell.ROOT.parent / "shared" / "data"
@@ -88,7 +89,7 @@ def test_raw_ids_survive_to_the_recommendations(run_dir):
     assert prepared <= rows
     assert len(prepared) > 0.99 * len(rows)
 
-    model = judge.load_model(run_dir / "best.keras")
+    model = saving.load(run_dir / "best.keras")
     users = splits.held_out_users(data, "test", model.max_history)
     items = judge.recommend_users(
         model, users, num_results=20, beam_width=20

@@ -22,6 +22,7 @@ from jtm_tf import run_folder
 from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import saving
 from jtm_tf.types import PAD
 from tests import joint_test
 from tests import served_models
@@ -111,7 +112,7 @@ def _exported(run_dir, tmp_path_factory):
 
 
 def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
-    model = judge.load_model(run_folder.RunFolder(run_dir).model)
+    model = saving.load(run_folder.RunFolder(run_dir).model)
     users = splits.held_out_users(data, "test", model.max_history)
     raw_ids = np.append(0, data.items["raw_id"].to_numpy())
     with_names = named(data)

@@ -9,7 +9,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # A module of `jtm_tf` imports only from rows above its own.
 ROWS = [
-    ["types", "files", "data.encoding", "data.skipping"],
+    ["types", "files"],
+    ["data.encoding", "data.skipping", "data.raw_ids"],
     ["tree", "assignment", "evaluation", "run_folder"]
     + ["data.interactions", "data.sources"],
     ["tree_init", "tree_cluster", "edge_weights"]
@@ -26,13 +27,13 @@ ROWS = [
     ["models.preference"],
     ["models.tree_model"],
     ["models.hsm", "models.frozen", "training", "growing"],
-    ["judge"],
+    ["judge", "models.saving"],
     ["settings", "counting", "diagnosis", "beam_trace"],
     ["tree_step", "trained", "max_heap"],
     ["joint"],
     ["recommender"],
 ]
-FIRST_TF_ROW = 6
+FIRST_TF_ROW = 7
 ROW_OF = {
     f"jtm_tf.{name}": row for row, names in enumerate(ROWS) for name in names
 }

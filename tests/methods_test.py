@@ -21,6 +21,7 @@ from jtm_tf import training
 from jtm_tf.data import interactions
 from jtm_tf.data import preparation
 from jtm_tf.data import splits
+from jtm_tf.models import saving
 from jtm_tf.models import scorers
 from jtm_tf.types import PAD
 
@@ -122,7 +123,7 @@ def test_checkerboard(data, method, change, tmp_path):
     assert len(metrics["cuts"]) == (2 if scans else 3)
     assert (metrics["test"]["beam_width"] is None) == scans
 
-    model = judge.load_model(folder.model)
+    model = saving.load(folder.model)
     users = splits.held_out_users(
         data, "test", model.max_history, config.profile
     )

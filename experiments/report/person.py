@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 
 from experiments.report import source as source_lib
@@ -21,13 +20,6 @@ from jtm_tf.types import PAD
 _SHOWN = 10
 # Users looked at for one whose search both found and lost something.
 _TRIED = 32
-
-
-def find(table: pa.Table, raw_id: str) -> int | None:
-    """Returns the number of the row with a raw id, from 1; None if absent."""
-    column = pc.cast(table["raw_id"], pa.string())
-    at = pc.index(column, raw_id).as_py()
-    return None if at < 0 else at + 1
 
 
 def describe(
@@ -50,10 +42,10 @@ def describe(
     model, data, notes = source.model, source.data, []
     if model is None:
         return None, notes
-    number = None if user is None else find(data.users, user)
+    number = None if user is None else data.user_ids.number(user) or None
     if user is not None and number is None:
         notes.append(f"There is no user {user!r}; another one is shown.")
-    asked = None if item is None else find(data.items, item)
+    asked = None if item is None else data.item_ids.number(item) or None
     if item is not None and asked is None:
         notes.append(f"There is no item {item!r}; another one is shown.")
     known = _users(source, number)

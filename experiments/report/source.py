@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from jtm_tf import counting
 from jtm_tf import files
-from jtm_tf import judge
 from jtm_tf import run_folder
 from jtm_tf import trained
 from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
+from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 
 
@@ -126,7 +126,7 @@ def _model(folder, settings, data, notes):
         notes.append("There is no best.keras: no iteration has ended.")
         return None
     try:
-        model = judge.load_model(folder.model)
+        model = saving.load(folder.model)
     except (ValueError, TypeError) as error:
         notes.append(
             "best.keras cannot be loaded by this version, so nothing is "

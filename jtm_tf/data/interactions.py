@@ -26,6 +26,7 @@ manifest.json, written last: a folder without it is unfinished.
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
@@ -38,6 +39,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jtm_tf import files
+from jtm_tf.data import raw_ids
+from jtm_tf.types import PAD
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -92,28 +95,34 @@ class Interactions:
             return None
         return np.array(self.items["category"].to_pylist(), object)
 
-    def item_names(self, width: int = 72) -> list[str]:
-        """Returns a readable name of each item, [N + 1], of PAD "".
+    @functools.cached_property
+    def item_ids(self) -> raw_ids.RawIds:
+        """From the items' raw ids to 1..N and back."""
+        return raw_ids.RawIds(self.items["raw_id"])
+
+    @functools.cached_property
+    def user_ids(self) -> raw_ids.RawIds:
+        """From the users' raw ids to 1..U and back."""
+        return raw_ids.RawIds(self.users["raw_id"])
+
+    def item_names(
+        self, items: Sequence[int] | np.ndarray, *, width: int = 72
+    ) -> list[str]:
+        """Returns readable names of items, none of them PAD.
 
         It is the item's name, else its raw id, behind the part of its
         category that says most in a word.
 
         Args:
+            items: [n] of 1..N.
             width: longer names are cut.
         """
-        ids = [str(raw_id) for raw_id in self.items["raw_id"].to_pylist()]
-        parts: dict[str, list] = {
-            column: self.items[column].to_pylist()
-            if column in self.items.column_names
-            else [None] * len(ids)
-            for column in ("category", "name")
-        }
-        names = [""]
-        for raw_id, category, name in zip(
-            ids, parts["category"], parts["name"]
-        ):
+        rows = self.items.take(pa.array(np.asarray(items, np.int64) - 1))
+        names = []
+        for row in rows.to_pylist():
+            category, name = row.get("category"), row.get("name")
             group = category.split("|")[-2:][0] if category else ""
-            words = name or raw_id
+            words = name or str(row["raw_id"])
             if group and group not in words:
                 words = f"{group}: {words}"
             words = words.capitalize() if name else words
@@ -128,17 +137,15 @@ class Interactions:
         Raises:
             ValueError: there is no such user.
         """
-        known = self.users["raw_id"].to_pylist()
-        if raw_id not in known:
+        user = self.user_ids.number(raw_id)
+        if user == PAD:
             raise ValueError(
                 f"There is no user {raw_id!r}; there are {self.num_users}, "
-                f"such as {known[0]!r}. Users with few rows were dropped when "
-                "the data were prepared."
+                f"such as {self.user_ids.of([1])[0]!r}. Users with few rows "
+                "were dropped when the data were prepared."
             )
-        user = known.index(raw_id) + 1
         first, last = np.searchsorted(self.user, [user, user + 1])
-        items = self.item[first:last] - 1
-        return self.items["raw_id"].take(pa.array(items)).to_pylist()
+        return self.item_ids.of(self.item[first:last])
 
     def split_users(self, split: str) -> np.ndarray:
         """Returns the ids of the users in `split`, ascending int32."""
