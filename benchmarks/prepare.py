@@ -13,18 +13,16 @@ set), input_bytes, shuffled.
 """
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
-import time
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 from absl import app
 from absl import flags
+
+from benchmarks import children
 
 _ROWS = flags.DEFINE_integer(
     "rows", 10_000_000, "Rows to generate.", lower_bound=10_000
@@ -92,34 +90,16 @@ def measure(rows: int, *, seed: int, shuffle: bool = False) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         source = pathlib.Path(folder) / "UserBehavior.csv"
         generate(source, rows, seed=seed, shuffle=shuffle)
-        command = [
-            sys.executable,
-            "-m",
+        child = children.run(
             "experiments.prepare",
             "--dataset=userbehavior",
             f"--input={source}",
             f"--data_dir={folder}/prepared",
-        ]
-        began = time.monotonic()
-        # No Popen.wait: the usage is wanted of this one child.
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.monotonic() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise RuntimeError(
-                f"{' '.join(command)} failed with {child.returncode}."
-            )
+        )
         return {
             "rows": rows,
-            "rows_per_second": round(rows / seconds),
-            "seconds": round(seconds, 2),
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-            # Linux counts kibibytes, macOS bytes.
-            "peak_gib": round(
-                usage.ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20),
-                3,
-            ),
+            "rows_per_second": round(rows / child.seconds),
+            **child.costs(),
             "input_bytes": source.stat().st_size,
             "shuffled": shuffle,
         }

@@ -128,7 +128,9 @@ def run(
         logging.info("%s", format_record(record))
         options.on_record(record)
         state.finish_iteration()
-    metrics |= _test(config, folder, state.held_out("test"))
+    test_users = state.held_out("test")
+    del state  # its model makes room for the best one
+    metrics |= _test(config, folder, test_users)
     folder.write_metrics(metrics)
     return metrics
 

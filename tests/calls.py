@@ -1,6 +1,9 @@
 """Clients of both protocols, for tests of serving."""
 
+import contextlib
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 
@@ -67,6 +70,30 @@ class Client:
         with urllib.request.urlopen(url, timeout=30) as answer:
             text = answer.read().decode()
         return float(text.partition(f"\n{name} ")[2].split()[0])
+
+
+def free_ports(count):
+    """Returns numbers of ports that nobody listens on just now."""
+    with contextlib.ExitStack() as stack:
+        open_now = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for there in open_now:
+            there.bind(("127.0.0.1", 0))
+        return [there.getsockname()[1] for there in open_now]
+
+
+def get_json(url, *, patience):
+    """Returns what an address says, once somebody there says something."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                if found := json.load(answer):
+                    return found
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        assert time.monotonic() < until, f"{url} says nothing"
+        time.sleep(0.2)
 
 
 def refusal(call):

@@ -4,6 +4,7 @@ Plain CSV with a header. Whatever is wrong is said at once and by line or id;
 nothing is skipped but what the caller asked to skip.
 """
 
+import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -39,25 +40,12 @@ def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
         ValueError: it is empty or malformed, an id is missing, repeats or is
             of another type.
     """
-    (header, *more), delimiter = sources.first_rows(path)
-    reading.require(path, ["raw_id"], header, "Name the items' ids so.")
-    columns = ["raw_id", *[name for name in _OPTIONAL if name in header]]
-    reading.require(path, columns, header, "Name no column twice.")
-    skipped = skipping.SkipLog()
-    rows = sources.CsvRows(
-        path,
-        header,
-        columns=columns,
-        skip_rows=1,
-        delimiter=delimiter,
-        skipped=skipped,
-    )
-    blocks = [block for block, _ in rows] if more else []
-    _refuse_malformed(path, skipped)
+    with _opened(path, ["raw_id"], _OPTIONAL) as (rows, _):
+        blocks = [block for block, _ in rows]
     if not blocks:
         raise ValueError(f"{path} has a header and no items.")
     table = pa.Table.from_batches(blocks)
-    text = table["raw_id"]
+    columns, text = table.column_names, table["raw_id"]
     if empty := np.count_nonzero(pc.equal(text, "").to_numpy()):
         raise ValueError(f"{path} has {empty} rows without a raw_id.")
     ids = _of_type(path, text, known.type)
@@ -93,21 +81,9 @@ def read_histories(
         FileNotFoundError: there is no such file.
         ValueError: it is empty or malformed, or has none of the new items.
     """
-    (header, *more), delimiter = sources.first_rows(path)
     roles = ("user", "item", "timestamp")
-    reading.require(path, roles, header, "Name the columns so.")
-    skipped = skipping.SkipLog()
-    rows = sources.CsvRows(
-        path,
-        header,
-        columns=roles,
-        skip_rows=1,
-        delimiter=delimiter,
-        skipped=skipped,
-    )
-    names = {role: role for role in roles}
-    blocks = list(reading.stream(rows, names, skipped)) if more else []
-    _refuse_malformed(path, skipped)
+    with _opened(path, roles) as (rows, skipped):
+        blocks = list(reading.stream(rows, dict(zip(roles, roles)), skipped))
     if not blocks:
         raise ValueError(f"{path} has a header and no rows.")
     table = pa.Table.from_batches(blocks).combine_chunks()
@@ -156,8 +132,26 @@ def _is_int64(text):
     return pa.types.is_integer(encoding.as_integers(pa.array([text])).type)
 
 
-def _refuse_malformed(path, skipped):
-    """Raises if rows were skipped."""
+@contextlib.contextmanager
+def _opened(path, required, optional=()):
+    """Yields the blocks of a CSV and the log of what they skip.
+
+    Whatever is skipped while the block runs is an error at its end.
+    """
+    (header, *more), delimiter = sources.first_rows(path)
+    reading.require(path, required, header, "Name the columns so.")
+    columns = [*required, *[name for name in optional if name in header]]
+    reading.require(path, columns, header, "Name no column twice.")
+    skipped = skipping.SkipLog()
+    rows = sources.CsvRows(
+        path,
+        header,
+        columns=columns,
+        skip_rows=1,
+        delimiter=delimiter,
+        skipped=skipped,
+    )
+    yield (rows if more else ()), skipped
     if skipped.counts:
         reasons = "; ".join(
             f"{count} x {reason}, first {skipped.examples[reason][0]!r}"

@@ -13,6 +13,9 @@ from jtm_tf.types import PAD
 # The released network's pooling windows, oldest behaviours first.
 WINDOWS = (20, 20, 10, 10, 2, 2, 2, 1, 1, 1)
 
+# Of a table while it is read from a file.
+_BLOCK_ROWS = 1 << 20
+
 
 @keras.saving.register_keras_serializable("jtm_tf")
 class NodeEmbedding(keras.layers.Layer):
@@ -34,16 +37,30 @@ class NodeEmbedding(keras.layers.Layer):
         self.num_codes, self.dim, self.stddev = num_codes, dim, stddev
 
     def build(self, input_shape=None):
+        normal = keras.initializers.RandomNormal(stddev=self.stddev)
+
+        def draw(shape, dtype):
+            # In a graph each operation works in the memory of the one before:
+            # one table, where three stood side by side.
+            drawn = tf.function(lambda: normal(shape, dtype))
+            return drawn.get_concrete_function()()
+
         self.table = self.add_weight(
-            shape=(self.num_codes, self.dim),
-            initializer=keras.initializers.RandomNormal(stddev=self.stddev),
-            name="table",
+            shape=(self.num_codes, self.dim), initializer=draw, name="table"
         )
 
     def call(self, nodes, level=None):
         """Maps [...] nodes, of any `level`, to [..., E]."""
         del level
         return tf.gather(self.table.value, nodes)
+
+    def load_own_variables(self, store):
+        """Reads the table by blocks of rows; Keras would hold it thrice."""
+        self._check_load_own_variables(store)
+        saved = store["0"]
+        for start in range(0, self.num_codes, _BLOCK_ROWS):
+            rows = slice(start, min(start + _BLOCK_ROWS, self.num_codes))
+            self.table.value[rows].assign(saved[rows])
 
     def numpy(self):
         """Returns the table, [num_codes, E]."""

@@ -1,0 +1,85 @@
+"""Runs notebooks from top to bottom and keeps their outputs.
+
+    python -m experiments.notebooks --notebooks=notebooks/quickstart.ipynb
+
+Each runs in an empty folder and replaces its outputs only if no cell fails.
+What goes to stderr, progress bars and notes, is not kept. With --nokeep it is
+run and nothing is written.
+"""
+
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import nbclient
+import nbformat
+import tqdm
+from absl import flags
+
+from export.command_line import program
+from jtm_tf import files
+
+_NOTEBOOKS = flags.DEFINE_list(
+    "notebooks", None, "The .ipynb files to run.", required=True
+)
+_KEEP = flags.DEFINE_bool("keep", True, "Write the outputs into the files.")
+_SECONDS = flags.DEFINE_integer(
+    "seconds", 1800, "A limit on one cell.", lower_bound=1
+)
+
+
+def execute(
+    path: pathlib.Path, folder: pathlib.Path, *, seconds: int
+) -> nbformat.NotebookNode:
+    """Returns a notebook with the outputs of a run.
+
+    Args:
+        path: of the notebook.
+        folder: where it runs.
+        seconds: a limit on one cell.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    metadata = notebook.metadata.copy()
+    nbclient.NotebookClient(
+        notebook,
+        timeout=seconds,
+        startup_timeout=seconds,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(folder)}},
+    ).execute()
+    notebook.metadata = metadata  # not that of the Python it ran with
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if _is_kept(o)]
+    return notebook
+
+
+def _is_kept(output: Mapping[str, Any]) -> bool:
+    """Tells whether an output is for readers."""
+    return output.get("name") != "stderr"
+
+
+def main(argv: list[str]) -> None:
+    program.no_arguments(argv)
+    for name in tqdm.tqdm(_NOTEBOOKS.value, unit="notebook", disable=None):
+        path = pathlib.Path(name)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                done = execute(
+                    path, pathlib.Path(folder), seconds=_SECONDS.value
+                )
+            except nbclient.exceptions.CellExecutionError as error:
+                raise ValueError(f"{path} failed: {error}") from error
+        if _KEEP.value:
+            with files.replacing(path) as temporary:
+                nbformat.write(done, temporary)
+        print(f"{path}: {len(done.cells)} cells")
+
+
+if __name__ == "__main__":
+    program.run(main)

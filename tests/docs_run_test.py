@@ -1,0 +1,258 @@
+"""Runs what the documentation shows: each command and each example.
+
+A page's commands run in the order of the page, in a folder of its own where
+the files that it names lie, small ones; what takes long is shrunk by further
+flags. What cannot run here is in `ELSEWHERE`, with the file that vouches for
+it.
+"""
+
+import contextlib
+import csv
+import gzip
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pandas
+import pytest
+
+import jtm_tf
+from jtm_tf.data import preparation
+from jtm_tf.data import synthetic
+from tests import calls
+from tests import shell
+
+PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted(
+    (shell.ROOT / "docs").glob("*.md")
+)))  # fmt: skip
+
+_SMALL = [
+    "--joint_iterations=1", "--samples_per_epoch=400", "--embedding_dim=4",
+    "--windows=3,1", "--hidden=8", "--negatives=12", "--gap=3",
+    "--num_results=20", "--beam_width=20",
+]  # fmt: skip
+SHRUNK = {
+    "experiments.train": _SMALL,
+    "experiments.inspect": ["--nopictures", "--noprojector", "--num_users=8"],
+    "export.export_model": ["--num_results=20", "--beam_width=20"],
+}
+
+# Commands that begin so run elsewhere, or their output is committed.
+ELSEWHERE = {
+    "BASE=$PWD/exported/jtm docker compose": "tests/tf_serving_test.py",
+    "python -m experiments.cost": "experiments/results/cost-beauty.json",
+    "python -m export.cpp.build": "tests/cpp_loader_test.py",
+    "build/recommend-*": "tests/cpp_loader_test.py",
+}
+# What stands in place of make: the demo and the tests run by themselves.
+MAKE = {"demo": "tests/programs_test.py", "test": ".ci/run", "docs": "Makefile"}
+
+
+def shell_commands(text):
+    """Returns the commands of a page, in order, each as one line."""
+    text = re.sub(r"^```python\n.*?^```", "", text, flags=re.M | re.S)
+    text = re.sub(r"\\\n\s*", " ", text)
+    found = re.findall(
+        r"(?:^    |`|^(?=python ))"
+        r"((?:python -m |make |curl |tensorboard |build/|BASE=)[^`\n]*)",
+        text,
+        re.M,
+    )
+    return [line.split(" #")[0].strip() for line in found]
+
+
+def examples(text):
+    """Returns the Python of a page, block by block."""
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def write_files(folder):
+    """Writes the files that the pages name."""
+    world = synthetic.planted_world(60, 300, 20, 0)
+    path_of = ["", *(x.replace("c0", "Snacks", 1) for x in world.categories)]
+    rows = [
+        (u, i, t, path_of[i], f"{20 + u % 3}0-")
+        for u, i, t in zip(world.user, world.item, world.timestamp)
+    ]
+    with open(folder / "log.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["user", "item", "timestamp", "category"])
+        out.writerows(row[:4] for row in rows)
+    with gzip.open(folder / "log.csv.gz", "wt", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["customer", "sku", "time", "path", "age_group"])
+        out.writerows(rows)
+    days = pandas.to_datetime(world.timestamp % 100, unit="D", origin="2000")
+    with zipfile.ZipFile(folder / "ta_feng.csv.zip", "w") as archive:
+        lines = ["TRANSACTION_DT,CUSTOMER_ID,AGE_GROUP,PIN_CODE,"
+                 "PRODUCT_SUBCLASS,PRODUCT_ID"]  # fmt: skip
+        for day, (user, item, *_) in zip(days, rows):
+            lines.append(
+                f"{day.month}/{day.day}/{day.year},{user:08},25-29,115,"
+                f"{110000 + item % 7},{4710114128038 + item - 1}"
+            )
+        archive.writestr("ta_feng.csv", "\n".join(lines))
+    (folder / "new.csv").write_text("raw_id,category\n900,Snacks\n")
+    (folder / "gone.csv").write_text(f"raw_id\n{rows[0][1]}\n")
+
+
+def prepare_log(folder):
+    """Makes what the guides call data/log, and a run of it."""
+    preparation.run(preparation.Config(
+        "csv", str(folder / "data/log"), str(folder / "log.csv.gz"),
+        columns={"user": "customer", "item": "sku", "timestamp": "time",
+                 "category": "path"}, profile=("age_group",),
+    ))  # fmt: skip
+
+
+class Page:
+    """Runs the commands of a page in its folder."""
+
+    def __init__(self, folder, stack):
+        self._folder, self._stack = folder, stack
+        self._env = {**os.environ, "PYTHONPATH": str(shell.ROOT)}
+        self._ports = dict(zip(("8500", "8501"), calls.free_ports(2)))
+        self._server = None
+
+    def run(self, line):
+        """Runs a command, a server for as long as the page is read."""
+        for port, free in self._ports.items():
+            line = re.sub(rf"\b{port}\b", str(free), line)
+        words = shlex.split(line)
+        if words[:2] == ["python", "-m"]:
+            words = [sys.executable, *words[1:], *self._more(words)]
+        if words[0] == "tensorboard":
+            return self._tensorboard(words)
+        if words[2:3] == ["export.serve"]:
+            return self._serve(words)
+        done = self._done(words)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert '"error"' not in done.stdout, f"{line}\n{done.stdout}"
+        return None
+
+    def make_a_run(self):
+        """Trains what guides call runs/jtm, unless the page did."""
+        if not (self._folder / "runs/jtm").exists():
+            self.run("python -m experiments.train --method=jtm "
+                     "--data_dir=data/log --out_dir=runs/jtm")  # fmt: skip
+
+    def make_a_version(self):
+        """Exports what guides call exported/jtm, unless the page did."""
+        if not (self._folder / "exported/jtm").exists():
+            self.make_a_run()
+            self.run("python -m export.export_model --run_dir=runs/jtm "
+                     "--export_dir=exported/jtm")  # fmt: skip
+
+    def _more(self, words):
+        module = words[2]
+        if {"--help", "-h"} & set(words):
+            return []
+        return SHRUNK.get(module, [])
+
+    def _done(self, words):
+        return subprocess.run(
+            words, cwd=self._folder, env=self._env, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+
+    def _start(self, words):
+        process = subprocess.Popen(
+            words, cwd=self._folder, env=self._env, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return process
+
+    def make_a_server(self):
+        """Serves what guides call exported/jtm, unless the page does."""
+        if self._server is None:
+            self.make_a_version()
+            self.run("python -m export.serve --model_base=exported/jtm "
+                     "--port=8500 --rest_port=8501")  # fmt: skip
+
+    def _serve(self, words):
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait()
+        self._server = self._start(words)
+        assert self._server.stdout.readline(), self._server.stderr.read()
+
+    def _tensorboard(self, words):
+        """Starts it and asks for what the guide says is there."""
+        port = calls.free_ports(1)[0]
+        script = shutil.which("tensorboard", path=os.path.dirname(
+            sys.executable
+        ))  # fmt: skip
+        self._start([sys.executable, script, *words[1:], f"--port={port}"])
+        tags = calls.get_json(
+            f"http://127.0.0.1:{port}/data/plugin/scalars/tags", patience=60
+        )
+        shown = {tag for run in tags.values() for tag in run}
+        assert {"loss", "validation/recall", "moved_items"} <= shown
+        assert {"recall_by_level/01", "loss_by_level/01"} <= shown
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands(page, tmp_path):
+    lines = shell_commands((shell.ROOT / page).read_text())
+    write_files(tmp_path)
+    if not any("experiments.prepare " in line for line in lines):
+        prepare_log(tmp_path)
+    with contextlib.ExitStack() as stack:
+        reader = Page(tmp_path, stack)
+        for line in lines:
+            begins = [b for b in ELSEWHERE if line.startswith(b)]
+            if begins:
+                assert (shell.ROOT / ELSEWHERE[begins[0]]).exists()
+            elif line.startswith("make "):
+                assert (shell.ROOT / MAKE[line.split()[1]]).exists()
+            elif shutil.which("curl") or not line.startswith("curl "):
+                _set_up(reader, line)
+                reader.run(line)
+
+
+def _set_up(reader, line):
+    """Makes what a command takes for granted."""
+    if "--run_dir=runs/jtm" in line or "--logdir=runs/jtm" in line:
+        reader.make_a_run()
+    if "exported/jtm" in line and "export_model" not in line:
+        reader.make_a_version()
+    if "127.0.0.1:850" in line:
+        reader.make_a_server()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples(page, tmp_path, monkeypatch):
+    shown = examples((shell.ROOT / page).read_text())
+    if not shown:
+        return
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    known = {
+        "histories": [[17, 4], [250]],
+        "jtm_tf": jtm_tf,
+        "frame": pandas.read_csv("log.csv"),
+    }
+    if "jtm_tf.prepare" not in shown[0]:
+        data = jtm_tf.prepare("log.csv", "data")
+        known["model"] = jtm_tf.fit(data, "run", rounds=1)
+    for source in shown:
+        exec(compile(source, page, "exec"), known)  # pylint: disable=exec-used
+
+
+def test_the_test_sees_commands():
+    text = (
+        "`make demo` then\n\n    python -m a.b --x=1 \\\n        --y=2  # why\n"
+        "make fewer\n```python\nmake = 1\n```\n\n    curl -d '{}' h\n"
+        "```\npython -m c --z\n```\n"
+    )
+    assert shell_commands(text) == [
+        "make demo", "python -m a.b --x=1 --y=2", "curl -d '{}' h",
+        "python -m c --z",
+    ]  # fmt: skip
+    assert examples(text) == ["make = 1\n"]
