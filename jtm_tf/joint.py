@@ -128,16 +128,14 @@ def run(
         logging.info("%s", format_record(record))
         options.on_record(record)
         state.finish_iteration()
-    test_users = state.held_out("test")
-    del state  # its model makes room for the best one
-    metrics |= _test(config, folder, test_users)
+    saving.restore(state.model, folder.model)
+    metrics |= _test(config, folder, state.model, state.held_out("test"))
     folder.write_metrics(metrics)
     return metrics
 
 
-def _test(config, folder, users):
+def _test(config, folder, model, users):
     """Judges the best model on test users; returns its part of the metrics."""
-    model = saving.load(folder.model)
     cuts, table = judge.judge_cuts(
         lambda num_results, beam_width: judge.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width

@@ -12,7 +12,7 @@ from tests import worlds
 
 PROGRAMS = (
     "prepare", "train", "evaluate", "table1", "figure2", "cost",
-    "ablations", "demo", "placement", "inspect",
+    "ablations", "demo", "placement", "inspect", "notebooks",
 )  # fmt: skip
 
 

@@ -31,6 +31,17 @@ def test_what_is_saved_and_what_is_not(tmp_path):
     assert sizes[0] == sizes[1]
 
 
+def test_another_model_becomes_the_saved_one(tmp_path):
+    model, other = served_models.untrained(), served_models.untrained(seed=1)
+    saving.save(model, tmp_path / "best.keras")
+    saving.restore(other, tmp_path / "best.keras")
+    for mine, theirs in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    larger = served_models.untrained(branching=3)
+    with pytest.raises(ValueError, match="best.keras is missing or damaged"):
+        saving.restore(larger, tmp_path / "best.keras")
+
+
 def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     model, path = served_models.untrained(), tmp_path / "best.keras"
     saving.save(model, path)

@@ -58,6 +58,11 @@ class NodeEmbedding(keras.layers.Layer):
         """Reads the table by blocks of rows; Keras would hold it thrice."""
         self._check_load_own_variables(store)
         saved = store["0"]
+        if saved.shape != self.table.shape:
+            raise ValueError(
+                f"Expected a table of shape {tuple(self.table.shape)}; got "
+                f"{tuple(saved.shape)}."
+            )
         for start in range(0, self.num_codes, _BLOCK_ROWS):
             rows = slice(start, min(start + _BLOCK_ROWS, self.num_codes))
             self.table.value[rows].assign(saved[rows])

@@ -6,7 +6,7 @@ would read. Weights go through a file of their own: Keras's archive, written
 and read by itself, would hold them twice more in memory.
 """
 
-import gc
+import contextlib
 import json
 import pathlib
 import tempfile
@@ -31,19 +31,15 @@ def save(model: tree_model.TreeModel, path: pathlib.Path) -> None:
     """
     config = json.dumps(keras.saving.serialize_keras_object(model))
     metadata = json.dumps({"keras_version": keras.version()})
-    optimizer = getattr(model, "optimizer", None)
-    model.optimizer = None
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            weights = pathlib.Path(scratch) / _WEIGHTS
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = pathlib.Path(scratch) / _WEIGHTS
+        with _without_optimizer(model):
             model.save_weights(weights)
-            with files.replacing(path) as temporary:
-                with zipfile.ZipFile(temporary, "w") as archive:
-                    archive.writestr("metadata.json", metadata)
-                    archive.writestr("config.json", config)
-                    archive.write(weights, _WEIGHTS)
-    finally:
-        model.optimizer = optimizer
+        with files.replacing(path) as temporary:
+            with zipfile.ZipFile(temporary, "w") as archive:
+                archive.writestr("metadata.json", metadata)
+                archive.writestr("config.json", config)
+                archive.write(weights, _WEIGHTS)
 
 
 def load(path: files.Path) -> tree_model.TreeModel:
@@ -52,18 +48,53 @@ def load(path: files.Path) -> tree_model.TreeModel:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    # A model refers to itself, so one that went stays until it is collected;
-    # of ten million items, 24 GiB do not hold two.
-    gc.collect()
+    with _opened(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        model = keras.saving.deserialize_keras_object(config)
+        _restore(model, archive)
+        return model
+
+
+def restore(model: tree_model.TreeModel, path: files.Path) -> None:
+    """Gives a model the weights and the tree of one that was saved.
+
+    Of ten million items, 24 GiB do not hold a second model beside one that
+    has been trained.
+
+    Raises:
+        ValueError: there is none, it is damaged, or of another shape.
+    """
+    with _opened(path) as archive:
+        _restore(model, archive)
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Yields the archive; a `ValueError` if it is no such thing."""
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            model = keras.saving.deserialize_keras_object(config)
-            with tempfile.TemporaryDirectory() as scratch:
-                model.load_weights(archive.extract(_WEIGHTS, scratch))
-            return model
+            yield archive
     except (ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
         raise ValueError(
             f"{path} is missing or damaged: {error} Train again, into "
             "another folder."
         ) from error
+
+
+def _restore(model, archive):
+    """Reads the weights of a model, block by block."""
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = archive.extract(_WEIGHTS, scratch)
+        with _without_optimizer(model):
+            model.load_weights(weights)
+
+
+@contextlib.contextmanager
+def _without_optimizer(model):
+    """Hides a model's optimiser from Keras."""
+    optimizer = getattr(model, "optimizer", None)
+    model.optimizer = None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
