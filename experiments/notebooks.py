@@ -9,7 +9,6 @@ run and nothing is written.
 
 import pathlib
 import tempfile
-from collections.abc import Mapping
 from typing import Any
 
 import nbclient
@@ -55,13 +54,19 @@ def execute(
     notebook.metadata = metadata  # not that of the Python it ran with
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if _is_kept(o)]
+            cell.outputs = [
+                _without(output, f"{folder.resolve()}/")
+                for output in cell.outputs
+                if output.get("name") != "stderr"
+            ]
     return notebook
 
 
-def _is_kept(output: Mapping[str, Any]) -> bool:
-    """Tells whether an output is for readers."""
-    return output.get("name") != "stderr"
+def _without(output: nbformat.NotebookNode, path: str) -> Any:
+    """Returns an output that does not name the folder it came from."""
+    if "text" in output:
+        output.text = output.text.replace(path, "")
+    return output
 
 
 def main(argv: list[str]) -> None:

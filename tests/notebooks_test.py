@@ -58,7 +58,7 @@ def check_serving(outputs, texts):
     assert "until version 2 answered, none refused" in said
     assert "dropped product returned: True -> False" in said
     assert re.search(r"scores of .*: \[-?[\d.]+, None\]", said)
-    assert re.search(r'request_count\{.*OK.*\} [1-9]', said)
+    assert re.search(r'serving_requests_total\{.*"OK".*\} [1-9]', said)
 
 
 CHECKS = {
