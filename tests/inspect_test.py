@@ -267,6 +267,24 @@ def test_an_older_run(run_dir, source, tmp_path):
     assert [chart["id"] for chart in report["charts"]] == ["purity"]
 
 
+def test_the_best_iteration_may_be_the_first(source):
+    first = source.trees[0]
+    kept = without_model(source, trees={0: first})
+    (tree,) = contents.gather(kept)["trees"]
+    assert tree["name"] == "initial, never changed"
+    last = source.model.tree
+    model = served_models.untrained()
+    model.set_tree(first)
+    later = dataclasses.replace(
+        source, model=model, trees={0: first, 1: first, 2: last}
+    )
+    report = contents.gather(later, beside={"other": last})
+    assert [tree["name"] for tree in report["trees"]] == [
+        "after tree step 2", "other", "initial, of the best iteration"
+    ]  # fmt: skip
+    assert [t["searched"] for t in report["trees"]] == [False, False, True]
+
+
 def test_no_categories(source):
     data = dataclasses.replace(
         source.data, items=source.data.items.drop_columns(["category"])

@@ -15,7 +15,10 @@ from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
 
+# A run's own tree, and the one it began with. The best iteration may have been
+# the one before the first tree step.
 INITIAL, LEARNED = "initial", "learned"
+UNCHANGED, KEPT = "initial, never changed", "initial, of the best iteration"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,16 +105,17 @@ def gather(
 
 
 def _trees(source, tree, beside):
-    """Returns the trees to show by name, the learned one last."""
+    """Returns the trees to show by name, the run's own last."""
     first = source.trees.get(0)
-    found = {} if first is None else {INITIAL: first}
-    found |= beside
-    found[LEARNED] = tree
-    if first is not None and np.array_equal(first.pi, tree.pi):
-        del found[INITIAL]
-        del found[LEARNED]
-        found["initial, never changed"] = tree
-    return found
+    if first is None:
+        return {**beside, LEARNED: tree}
+    if not np.array_equal(first.pi, tree.pi):
+        return {INITIAL: first, **beside, LEARNED: tree}
+    steps = max(source.trees)
+    if not steps:
+        return {**beside, UNCHANGED: tree}
+    learned = {f"after tree step {steps}": source.trees[steps]}
+    return {**learned, **beside, KEPT: tree}
 
 
 def _under_the_beam(source, request):
