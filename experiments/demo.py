@@ -46,7 +46,7 @@ _JOINT_ITERATIONS = flags.DEFINE_integer(
 )
 _SAMPLES = flags.DEFINE_integer(
     "samples_per_iteration",
-    60_000,
+    30_000,
     "Purchases that a model step learns from, drawn at random.",
     lower_bound=1,
 )
@@ -66,6 +66,8 @@ _NAMES = {
     "popular": "best-sellers",
 }
 _LINES = 6  # products shown in each list
+# Households are known by hundreds of purchases; the default looks at 69.
+_WINDOWS = (128, 64, 32, 16, 8, 4, 2, 1, 1)
 
 
 def main(argv: list[str]) -> None:
@@ -136,13 +138,14 @@ def _config(method) -> settings.JointConfig:
         seed=_SEED.value,
         joint_iterations=_JOINT_ITERATIONS.value,
         epochs_per_iteration=1,
+        windows=_WINDOWS,
         training=dataclasses.replace(
             default.training, samples_per_epoch=_SAMPLES.value
         ),
         tree_learning=dataclasses.replace(
             default.tree_learning,
             gap=6,
-            max_samples_per_item=4,
+            max_samples_per_item=2,
             seed=_SEED.value,
         ),
     )

@@ -10,8 +10,10 @@ The vectors of the upper nodes go to RUN/tensorboard, for the projector of
 `tensorboard --logdir=RUN`. Prints JSON last.
 """
 
+import importlib
 import json
 import pathlib
+import types
 
 import tensorflow as tf
 from absl import flags
@@ -19,7 +21,6 @@ from absl import flags
 from experiments import projector
 from experiments.report import contents
 from experiments.report import page
-from experiments.report import pictures
 from experiments.report import source as source_lib
 from export.command_line import program
 from jtm_tf import run_folder
@@ -84,12 +85,24 @@ def _trees_beside(source: source_lib.Source) -> dict[str, tree_lib.Tree]:
     return found
 
 
+def _pictures() -> types.ModuleType:
+    """Returns what draws PNG files; a page needs no such library."""
+    try:
+        return importlib.import_module("experiments.report.pictures")
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "Pictures need matplotlib: install jtm_tf[demo], or pass "
+            "--nopictures."
+        ) from error
+
+
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
     run_dir = pathlib.Path(_RUN_DIR.value)
     out = pathlib.Path(_OUT.value or run_dir / "report.html")
     if out.suffix != ".html":
         raise ValueError(f"--out must end in .html; got {out.name!r}.")
+    draw = _pictures().write if _PICTURES.value else None
     source = source_lib.open_run(run_dir, _DATA_DIR.value)
     report = contents.gather(
         source,
@@ -99,7 +112,7 @@ def main(argv: list[str]) -> None:
         _trees_beside(source),
     )
     page.write(report, out)
-    drawn = pictures.write(report, out) if _PICTURES.value else []
+    drawn = [] if draw is None else draw(report, out)
     projected = 0
     if _PROJECTOR.value and source.searched:
         folder = run_folder.RunFolder(run_dir)

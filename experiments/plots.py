@@ -5,12 +5,18 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
-import matplotlib.ticker
 import numpy as np
 
 from jtm_tf import files
+
+try:
+    import matplotlib
+    import matplotlib.figure
+    import matplotlib.ticker
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "Pictures need matplotlib: install jtm_tf[demo]."
+    ) from error
 
 # Okabe and Ito's colours, told apart by all eyes, and a marker for each.
 _STYLES = (

@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -113,6 +114,23 @@ def test_the_program(run_dir, told, text, report):
     folder = run_folder.RunFolder(run_dir).tensorboard
     rows = (folder / "nodes-metadata.tsv").read_text().splitlines()
     assert len(rows) == 1 + told["projected_nodes"]
+
+
+def test_without_what_draws(run_dir, tmp_path):
+    """A plain installation has no matplotlib: said, before anything is done."""
+    run = "import runpy, sys; sys.modules['matplotlib'] = None; " \
+        "runpy.run_module('experiments.inspect', run_name='__main__')"
+    out = tmp_path / "report.html"
+    done = subprocess.run(
+        [sys.executable, "-c", run, f"--run_dir={run_dir}", f"--out={out}"],
+        cwd=shell.ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "Error: Pictures need matplotlib: install jtm_tf[demo], or pass "
+        "--nopictures."
+    ]
+    assert not out.exists()
 
 
 def test_the_page_needs_nothing_else(text, report):
