@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import re
+import secrets
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,8 +36,26 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[pathlib.Path]:
+    """Yields a name beside `path` for a file that is gone after the block.
+
+    Where that folder cannot be written it is the system's for such files.
+    """
+    path = pathlib.Path(path)
+    folder = path.parent
+    if not os.access(folder, os.W_OK):
+        folder = pathlib.Path(tempfile.gettempdir())
+    name = f".{os.getpid()}.{secrets.token_hex(4)}.{path.name}"
+    temporary = folder / name
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files of `replacing` that killed runs left."""
+    """Removes the temporary files that killed runs left."""
     for path in pathlib.Path(folder).glob(".*"):
         if re.fullmatch(r"\.\d+\..+", path.name):
             path.unlink(missing_ok=True)

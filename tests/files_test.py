@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import pathlib
+import tempfile
 
 import pytest
 
@@ -34,6 +35,22 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(path, {"a": object()})
     assert files.read_json(path) == {"a": 1}
+
+
+def test_scratch_lies_beside_and_goes(tmp_path, monkeypatch):
+    path = tmp_path / "best.keras"
+    with files.scratch(path) as first, files.scratch(path) as second:
+        assert first != second and first.parent == tmp_path
+        assert first.name.endswith(".best.keras")
+        first.touch()
+    assert not list(tmp_path.iterdir())
+    with files.scratch(path) as killed:
+        killed.touch()
+        files.remove_leftovers(tmp_path)
+        assert not killed.exists()
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
+    with files.scratch(path) as elsewhere:
+        assert elsewhere.parent == pathlib.Path(tempfile.gettempdir())
 
 
 def test_removes_what_killed_runs_left_and_nothing_else(tmp_path):

@@ -17,6 +17,7 @@ from jtm_tf import tree_step
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.data import synthetic
+from jtm_tf.models import saving
 from tests import worlds
 
 TINY = settings.JointConfig(
@@ -91,6 +92,26 @@ def test_the_best_model_is_the_one_that_was_judged(data, finished):
         users = splits.held_out_users(data, split, model.max_history)
         got = judge.judge_model(model, users, num_results=5, beam_width=8)
         assert got == want
+
+
+def test_the_best_model_is_tested_though_training_went_on(
+    data, tmp_path, monkeypatch
+):
+    judge_model, calls = judge.judge_model, []
+
+    def ever_worse(*args, **kwargs):
+        calls.append(judge_model(*args, **kwargs))
+        return {**calls[-1], "recall": 1 / len(calls)}
+
+    monkeypatch.setattr(judge, "judge_model", ever_worse)
+    metrics = joint.run(TINY, data, tmp_path / "run")
+    monkeypatch.undo()
+    assert metrics["best_iteration"] == 1
+    best = saving.load(run_folder.RunFolder(tmp_path / "run").model)
+    users = splits.held_out_users(data, "test", best.max_history)
+    for cut in metrics["cuts"]:
+        found = {key: cut[key] for key in ("num_results", "beam_width")}
+        assert judge_model(best, users, **found) == cut
 
 
 def test_a_finished_run_is_left_alone(data, finished):

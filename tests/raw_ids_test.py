@@ -28,9 +28,10 @@ def test_against_a_dictionary(ids, chunks):
 
 
 def test_one_id_in_several_forms():
-    integers = raw_ids.RawIds(pa.chunked_array([[17, 18]]))
     same = [17, "17", 17.0, np.int64(17), np.float32(17)]
-    assert integers.numbers(same).tolist() == [1] * len(same)
-    assert integers.number(17.5) == PAD
-    strings = raw_ids.RawIds(pa.chunked_array([["17", "18"]]))
-    assert strings.numbers([17, "17"]).tolist() == [1, 1]
+    others = [17.5, np.float32(17.5), np.float32("inf"), float("nan"), 2**70]
+    for ids in ([17, 18], ["17", "18"]):
+        found = raw_ids.RawIds(pa.chunked_array([ids]))
+        assert found.numbers(same).tolist() == [1] * len(same)
+        assert found.numbers(others).tolist() == [PAD] * len(others)
+        assert found.number("18") == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jtm_tf import optimizers
+from jtm_tf.models import layers
 from jtm_tf.models import saving
 from tests import served_models
 
@@ -16,14 +17,19 @@ def test_what_is_saved_and_what_is_not(tmp_path):
     saving.save(model, tmp_path / "without.keras")
     optimizer = optimizers.RowSparseAdam(1e-3)
     optimizer.build(model.trainable_variables)
-    model.optimizer = optimizer
+    model.compile(optimizer)
     saving.save(model, tmp_path / "with.keras")
     assert model.optimizer is optimizer
-    for load in (saving.load, keras.saving.load_model):
-        copy = load(tmp_path / "with.keras")
-        np.testing.assert_array_equal(copy.tree.pi, model.tree.pi)
-        for mine, theirs in zip(model.variables, copy.variables, strict=True):
-            np.testing.assert_array_equal(mine, theirs)
+    model.save(tmp_path / "by_keras.keras")  # as runs once were
+    for load, name in (
+        (saving.load, "with.keras"),
+        (keras.saving.load_model, "with.keras"),
+        (saving.load, "by_keras.keras"),
+    ):
+        copy = load(tmp_path / name)
+        assert getattr(copy, "optimizer", None) is None
+        assert_equal(copy, model)
+    assert len(list(tmp_path.iterdir())) == 3
     sizes = [
         (tmp_path / name).stat().st_size
         for name in ("without.keras", "with.keras")
@@ -31,12 +37,18 @@ def test_what_is_saved_and_what_is_not(tmp_path):
     assert sizes[0] == sizes[1]
 
 
-def test_another_model_becomes_the_saved_one(tmp_path):
+def assert_equal(model, other):
+    np.testing.assert_array_equal(model.tree.pi, other.tree.pi)
+    for mine, theirs in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_another_model_becomes_the_saved_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(layers, "_BLOCK_ROWS", 7)
     model, other = served_models.untrained(), served_models.untrained(seed=1)
     saving.save(model, tmp_path / "best.keras")
     saving.restore(other, tmp_path / "best.keras")
-    for mine, theirs in zip(model.variables, other.variables, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    assert_equal(other, model)
     larger = served_models.untrained(branching=3)
     with pytest.raises(ValueError, match="best.keras is missing or damaged"):
         saving.restore(larger, tmp_path / "best.keras")
@@ -67,6 +79,19 @@ def test_no_model(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match="missing or damaged"):
         saving.load(path)
+
+
+def test_no_room_is_not_a_damaged_model(tmp_path, monkeypatch):
+    saving.save(served_models.untrained(), tmp_path / "best.keras")
+
+    def fail(saved, copy, length):
+        copy.write(saved.read(length)[:10])
+        raise OSError("no space")
+
+    monkeypatch.setattr(saving.shutil, "copyfileobj", fail)
+    with pytest.raises(OSError, match="no space"):
+        saving.load(tmp_path / "best.keras")
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_half_a_model(tmp_path):

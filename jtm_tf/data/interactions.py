@@ -117,9 +117,10 @@ class Interactions:
             items: [n] of 1..N.
             width: longer names are cut.
         """
-        rows = self.items.take(pa.array(np.asarray(items, np.int64) - 1))
         names = []
-        for row in rows.to_pylist():
+        for item in items:
+            # Not Table.take, which copies all rows into one piece first.
+            (row,) = self.items.slice(int(item) - 1, 1).to_pylist()
             category, name = row.get("category"), row.get("name")
             group = category.split("|")[-2:][0] if category else ""
             words = name or str(row["raw_id"])

@@ -5,6 +5,7 @@ histories pooled or in sequence, visits of a history to a node, profiles.
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from jtm_tf import tree_ops
@@ -41,7 +42,7 @@ class NodeEmbedding(keras.layers.Layer):
 
         def draw(shape, dtype):
             # In a graph each operation works in the memory of the one before:
-            # one table, where three stood side by side.
+            # two tables, where three stood side by side.
             drawn = tf.function(lambda: normal(shape, dtype))
             return drawn.get_concrete_function()()
 
@@ -64,8 +65,9 @@ class NodeEmbedding(keras.layers.Layer):
                 f"{tuple(saved.shape)}."
             )
         for start in range(0, self.num_codes, _BLOCK_ROWS):
-            rows = slice(start, min(start + _BLOCK_ROWS, self.num_codes))
-            self.table.value[rows].assign(saved[rows])
+            rows = np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
+            block = tf.IndexedSlices(saved[rows[0] : rows[-1] + 1], rows)
+            self.table.value.scatter_update(block)  # on every replica
 
     def numpy(self):
         """Returns the table, [num_codes, E]."""

@@ -2,15 +2,17 @@
 
 For ten million items, whose table of nodes is 3 GiB. The optimiser stays out:
 a run goes on from its checkpoint, and the slots of Adam are 6 GiB that nobody
-would read. Weights go through a file of their own: Keras's archive, written
-and read by itself, would hold them twice more in memory.
+would read. Weights go through a file of their own, beside the model's: Keras's
+archive, written and read by itself, would hold them twice more in memory.
 """
 
 import contextlib
 import json
 import pathlib
-import tempfile
+import shutil
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -18,28 +20,32 @@ from jtm_tf import files
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
 
-_WEIGHTS = "model.weights.h5"  # In the archive that Keras writes.
-
 # What a saved model may be. Keras knows a class by name once it is imported.
 MODELS = (tree_model.TreeModel, hsm.HSM)
 
+_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"  # As Keras names them.
+_BLOCK_BYTES = 1 << 20
 
-def save(model: tree_model.TreeModel, path: pathlib.Path) -> None:
+
+def save(model: tree_model.TreeModel, path: files.Path) -> None:
     """Writes a model with its tree, whole or not at all.
 
     The file is one that `keras.saving.load_model` reads.
     """
-    config = json.dumps(keras.saving.serialize_keras_object(model))
-    metadata = json.dumps({"keras_version": keras.version()})
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = pathlib.Path(scratch) / _WEIGHTS
+    path = pathlib.Path(path)
+    config = keras.saving.serialize_keras_object(model)
+    config["compile_config"] = None
+    metadata = {"keras_version": keras.version()}
+    with (
+        files.replacing(path) as temporary,
+        files.scratch(path.with_name(_WEIGHTS)) as weights,
+    ):
         with _without_optimizer(model):
             model.save_weights(weights)
-        with files.replacing(path) as temporary:
-            with zipfile.ZipFile(temporary, "w") as archive:
-                archive.writestr("metadata.json", metadata)
-                archive.writestr("config.json", config)
-                archive.write(weights, _WEIGHTS)
+        with zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr("metadata.json", json.dumps(metadata))
+            archive.writestr(_CONFIG, json.dumps(config))
+            archive.write(weights, _WEIGHTS)
 
 
 def load(path: files.Path) -> tree_model.TreeModel:
@@ -48,11 +54,7 @@ def load(path: files.Path) -> tree_model.TreeModel:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    with _opened(path) as archive:
-        config = json.loads(archive.read("config.json"))
-        model = keras.saving.deserialize_keras_object(config)
-        _restore(model, archive)
-        return model
+    return _read(path, keras.saving.deserialize_keras_object)
 
 
 def restore(model: tree_model.TreeModel, path: files.Path) -> None:
@@ -64,29 +66,39 @@ def restore(model: tree_model.TreeModel, path: files.Path) -> None:
     Raises:
         ValueError: there is none, it is damaged, or of another shape.
     """
-    with _opened(path) as archive:
-        _restore(model, archive)
+    _read(path, lambda config: model)
+
+
+def _read(
+    path: files.Path, make: Callable[[dict[str, Any]], tree_model.TreeModel]
+) -> tree_model.TreeModel:
+    """Returns the model that `make` makes of a configuration, restored."""
+    path = pathlib.Path(path)
+    with _blamed_on(path, OSError):
+        archive = zipfile.ZipFile(path)
+    with archive, files.scratch(path.with_name(_WEIGHTS)) as weights:
+        with _blamed_on(path):
+            config = json.loads(archive.read(_CONFIG))
+            with archive.open(_WEIGHTS) as saved, open(weights, "wb") as copy:
+                shutil.copyfileobj(saved, copy, _BLOCK_BYTES)
+        with _blamed_on(path, OSError):
+            # Of a compiled model, which would build its optimiser too.
+            model = make({**config, "compile_config": None})
+            with _without_optimizer(model):
+                model.load_weights(weights)
+    return model
 
 
 @contextlib.contextmanager
-def _opened(path):
-    """Yields the archive; a `ValueError` if it is no such thing."""
+def _blamed_on(path, *more):
+    """Turns what a damaged file may raise into an error that says so."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except (ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
+        yield
+    except (ValueError, KeyError, zipfile.BadZipFile, *more) as error:
         raise ValueError(
             f"{path} is missing or damaged: {error} Train again, into "
             "another folder."
         ) from error
-
-
-def _restore(model, archive):
-    """Reads the weights of a model, block by block."""
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = archive.extract(_WEIGHTS, scratch)
-        with _without_optimizer(model):
-            model.load_weights(weights)
 
 
 @contextlib.contextmanager
