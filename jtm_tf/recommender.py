@@ -9,7 +9,8 @@ Only names and defaults are decided here: `joint` trains, `judge` searches.
 
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ from jtm_tf.data import splits
 from jtm_tf.types import PAD
 
 RawId = int | str
+
+# Recall of 200 among 200 items is 1 whatever the model.
+_ITEMS_A_RESULT = 10
 
 
 class Recommendation(NamedTuple):
@@ -180,6 +184,13 @@ class Recommender:
         )
         best = np.flatnonzero(kept)[:num_results]
         known = int(np.count_nonzero(numbers))
+        if len(numbers) and not known:
+            warnings.warn(
+                f"None of the {len(numbers)} ids of the history is an item; "
+                f"items are such as {self.data.item_ids.of([1])[0]!r}. This "
+                "is the answer to somebody new.",
+                stacklevel=2,
+            )
         rows = zip(
             self.data.item_ids.of(ranked[best]),
             self.data.item_names(ranked[best]),
@@ -235,10 +246,17 @@ class Recommender:
 
     def _numbers(self, raw_ids, argument):
         """Returns the items of raw ids, PAD for those unknown, [any] int32."""
-        if isinstance(raw_ids, (str, bytes)):
+        lists = (str, bytes, Mapping)
+        if isinstance(raw_ids, lists) or not isinstance(raw_ids, Iterable):
             raise ValueError(
-                f"{argument} must be a list of raw ids; got the string "
-                f"{raw_ids!r}."
+                f"{argument} must be a list of raw ids; got {raw_ids!r}."
+            )
+        raw_ids = list(raw_ids)
+        nested = [x for x in raw_ids if isinstance(x, (list, tuple, set))]
+        if nested:
+            raise ValueError(
+                f"{argument} is of one user, a flat list of raw ids; got "
+                f"{nested[0]!r} in it."
             )
         return self.data.item_ids.numbers(raw_ids)
 
@@ -285,18 +303,32 @@ def fit(
             notebook.
         **settings: any other flag of `experiments.train`, such as
             `samples_per_epoch=60_000`. `initial_tree` is "random" by default
-            where the data have no categories.
+            where the data have no categories; of fewer than 2,000 items a
+            round is judged by a tenth of them, `num_results`, at twice the
+            beam.
 
     Raises:
         ValueError: unknown settings, data that lie in no folder, or
             `out_dir` is another run's.
         FloatingPointError: the loss diverged.
     """
+    if not isinstance(data, interactions.Interactions):
+        raise ValueError(
+            "data must be what jtm_tf.prepare or jtm_tf.load returns; got "
+            f"{type(data).__name__}."
+        )
+    if "joint_iterations" in settings:
+        raise ValueError("joint_iterations is called rounds here.")
     if data.folder is None:
         raise ValueError(
             "These data lie in no folder, where the run could find them "
             "again; get them from jtm_tf.prepare or jtm_tf.load."
         )
+    few = data.num_items // _ITEMS_A_RESULT
+    if few < settings_lib.JointConfig().num_results:
+        # Among all items recommended everybody finds everything.
+        few = max(1, few)
+        settings = {"num_results": few, "beam_width": 2 * few, **settings}
     if "category" not in data.items.column_names:
         settings = {"initial_tree": "random", **settings}
     config = settings_lib.from_flat(

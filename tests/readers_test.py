@@ -237,6 +237,19 @@ def test_parquet_times(tmp_path, times):
     assert skipped.examples["bad_timestamp"][0].startswith("line 3: 3,a,")
 
 
+def test_times_written_as_iso_8601():
+    good = ["2023-11-18", "2023-11-18 17:42:37", "2023-11-18T17:42:37.25Z"]
+    bad = ["2023-13-01", "18.11.2023", "2023-11-18 17:42", "2023", "x", None]
+    seconds, wrong = sources.parse_seconds(pa.array([*good, "17", *bad[:3]]))
+    assert wrong.tolist() == [False] * 4 + [True] * 3
+    day = datetime.datetime(2023, 11, 18, tzinfo=datetime.UTC)
+    midnight = int(day.timestamp())
+    noon = midnight + 17 * 3600 + 42 * 60 + 37
+    assert seconds.to_pylist()[:4] == [midnight, noon, noon, 17]
+    _, wrong = sources.parse_seconds(pa.array(bad))
+    assert wrong.tolist() == [True, True, True, False, True, True]
+
+
 def test_parquet_keeps_the_types_of_ids(tmp_path):
     table = pa.table(
         {

@@ -94,7 +94,9 @@ def test_unknown_ids_are_passed_over_and_counted(model):
     assert ids(got) == ids(want)
     assert (got.known, got.unknown) == (2, 3)
     assert "3 of them unknown" in repr(got)
-    assert ids(model.recommend(["no", "never"])) == ids(model.recommend([]))
+    with pytest.warns(UserWarning, match="None of the 2 ids .* 'sku-1'"):
+        nobody = model.recommend(["no", "never"])
+    assert ids(nobody) == ids(model.recommend([]))
 
 
 def test_the_excluded_never_come_back(model):
@@ -139,6 +141,11 @@ def test_integers_without_categories(tmp_path):
     data = jtm_tf.prepare(rows, tmp_path / "data")
     model = jtm_tf.fit(data, tmp_path / "run", **{**TINY, "rounds": 1})
     assert model.run.settings["initial_tree"] == "random"
+    few = jtm_tf.fit(
+        data, tmp_path / "few", rounds=1, samples_per_epoch=64, windows=(3, 1)
+    )
+    settings = few.run.settings
+    assert (settings["num_results"], settings["beam_width"]) == (5, 10)
     want = ids(model.recommend([103, 107]))
     assert all(isinstance(raw_id, int) for raw_id in want)
     history = ["103", 7.5, np.int64(107), float("nan")]
@@ -194,13 +201,24 @@ def test_a_users_history(model):
 def test_mistakes_are_told(model, tmp_path):
     for wrong, message in (
         (lambda: model.recommend("sku-3"), "history must be a list"),
+        (lambda: model.recommend(3), "history must be a list"),
+        (lambda: model.recommend([["sku-3"]]), r"flat list .* got \['sku-3'\]"),
         (lambda: model.recommend([], num_results=0), "num_results must be"),
         (lambda: model.recommend([], profile={"age": 3}), "no profile column"),
         (
             lambda: jtm_tf.fit(model.data, tmp_path, epochs_per_iteratoin=3),
             "did you mean epochs_per_iteration",
         ),
+        (lambda: jtm_tf.fit("log.csv", tmp_path), "must be what .* got str"),
+        (
+            lambda: jtm_tf.fit(model.data, tmp_path, joint_iterations=3),
+            "is called rounds here",
+        ),
         (lambda: jtm_tf.prepare(3, tmp_path), "source must be the path"),
+        (
+            lambda: jtm_tf.prepare(pa.table({"sku": [1]}), tmp_path / "x"),
+            r"^the table has no column for .*columns=\{'user'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -98,8 +98,8 @@ def under_the_beam(
             "recall",
             "Recall by level",
             "Where targets are lost: share of a user's later items whose "
-            f"ancestor is still in the beam; {count}. The last level is "
-            "Recall@k.",
+            f"ancestor is still in the beam; {count}. On the last level it "
+            "is the recall if the whole beam were recommended.",
             lines,
         ),
         _chart(

@@ -155,7 +155,7 @@ def _facts(source, tree):
     if source.iterations:
         facts.append(("iterations", str(len(source.iterations))))
     if "best_iteration" in metrics:
-        facts.append(("best", str(metrics["best_iteration"])))
+        facts.append(("best iteration", str(metrics["best_iteration"])))
     test = metrics.get("test")
     if test:
         beam = test.get("beam_width")

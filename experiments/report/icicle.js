@@ -163,7 +163,7 @@ class Icicle {
                 y += box.h;
             }
         }
-        this.say();
+        this.say(columns);
         this.legend();
     }
 
@@ -289,11 +289,11 @@ class Icicle {
             0, Math.min(y, frame.height - tip.offsetHeight)) + "px";
     }
 
-    say() {
+    say(columns) {
         const {level, place} = this.view;
         const where = document.getElementById("where");
         where.textContent = this.lines(level, place).join(" · ")
-            + ` · levels 0–${this.levels.length - 1} of `
+            + ` · levels ${level}–${level + columns - 1} of `
             + `0–${this.report.max_level} are drawn`;
         document.getElementById("up").disabled = level === 0;
     }

@@ -24,7 +24,7 @@ function placeCell(step) {
 function placesTable(person) {
     const levels = person.levels || [];
     const head = make("tr", {}, make("th", {}, "item"), make("th", {}, "later"),
-        make("th", {}, "rank"),
+        make("th", {}, "score"),
         ...levels.map(level => make("th", {}, `level ${level}`)));
     const rows = person.rows.map(row => make("tr", {},
         make("td", {title: called(row)}, called(row)),

@@ -25,6 +25,7 @@ def prepare(
     columns: Mapping[str, str] | None = None,
     profile: Sequence[str] = (),
     min_interactions: int = 10,
+    max_bad_share: float = 0.01,
     seed: int = 0,
     overwrite: bool = False,
 ) -> interactions.Interactions:
@@ -35,7 +36,7 @@ def prepare(
     Args:
         source: rows of who did what when: the path of a CSV or Parquet file,
             or a pandas, polars or Arrow table. It has the columns user, item
-            and timestamp (seconds, dates or a mere order), maybe category
+            and timestamp (seconds, ISO dates or a mere order), maybe category
             (a path "coarse|fine") and name. Or "complete_journey", the data
             set that comes as a package.
         data_dir: the folder to write.
@@ -43,6 +44,7 @@ def prepare(
             {"item": "sku"}.
         profile: further columns, properties of the user.
         min_interactions: users with fewer rows are dropped.
+        max_bad_share: fail where more of the rows are malformed.
         seed: decides who trains and who judges.
         overwrite: replace a folder made from another source or with other
             settings.
@@ -57,18 +59,25 @@ def prepare(
     """
     with tempfile.TemporaryDirectory() as scratch:
         dataset, path = _as_file(source, pathlib.Path(scratch))
-        preparation.run(
-            preparation.Config(
-                dataset,
-                os.fspath(data_dir),
-                path,
-                columns=columns or {},
-                profile=tuple(profile),
-                min_interactions=min_interactions,
-                seed=seed,
-                overwrite=overwrite,
-            )
+        config = preparation.Config(
+            dataset,
+            os.fspath(data_dir),
+            path,
+            columns=columns or {},
+            profile=tuple(profile),
+            min_interactions=min_interactions,
+            max_bad_share=max_bad_share,
+            seed=seed,
+            overwrite=overwrite,
         )
+        try:
+            preparation.run(config)
+        except ValueError as error:
+            if path is None or isinstance(source, (str, os.PathLike)):
+                raise
+            # The reader knows a table, not the file that it went through.
+            said = str(error).replace(path, "the table")
+            raise ValueError(said) from error
     return interactions.load(data_dir)
 
 

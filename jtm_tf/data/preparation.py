@@ -316,6 +316,11 @@ def _refuse_bad(
         f" Skipped {count} x {reason}, first {skipped.examples[reason][0]!r}."
         for reason, count in skipped.counts.items()
     )
+    if "bad_timestamp" in skipped.counts:
+        skips += (
+            " A time is whole seconds, an order, or a date as ISO 8601 writes "
+            "it, 2023-11-18 17:42:37."
+        )
     raise ValueError(
         f"{reader.paths[0]}: {problem}{skips} Expected {reader.form}. "
         f"{reader.home}".strip()

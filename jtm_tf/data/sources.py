@@ -272,12 +272,32 @@ def open_parquet(path: files.Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
+# A date, and perhaps a time of day; what is below a second is cut.
+_ISO_8601 = r"^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d:\d\d)(?:\.\d+)?Z?)?$"
+
+
+def _seconds_of_iso_8601(column):
+    """Returns [R] int64 seconds of dates and times in UTC, null for others."""
+    found = pc.match_substring_regex(column, _ISO_8601)
+    text = pc.if_else(found, column, None)
+    text = pc.replace_substring_regex(text, _ISO_8601, r"\1 \2")
+    dates = pc.equal(pc.binary_length(text), len("2023-11-18 "))
+    text = pc.binary_join_element_wise(
+        text, pc.if_else(dates, "00:00:00", ""), ""
+    )
+    parsed = pc.strptime(
+        text, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True
+    )
+    return pc.cast(parsed, pa.int64())
+
+
 def parse_seconds(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Reads times as whole seconds that are not negative.
 
     Args:
-        column: [R] strings of digits, integers, whole floats, dates or
-            timestamps.
+        column: [R] strings of digits or ISO 8601 ("2023-11-18",
+            "2023-11-18 17:42:37", "2023-11-18T17:42:37.5Z"; UTC), integers,
+            whole floats, dates or timestamps.
 
     Returns:
         [R] int64 seconds, and [R] bool, true where the row has none.
@@ -288,7 +308,10 @@ def parse_seconds(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
         good = pc.and_(
             pc.ascii_is_decimal(column), pc.less(pc.binary_length(column), 19)
         )
-        column = pc.if_else(good, column, None)
+        counts = pc.cast(pc.if_else(good, column, None), pa.int64())
+        if counts.null_count:
+            counts = pc.coalesce(counts, _seconds_of_iso_8601(column))
+        column = counts
     elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         column = pc.cast(column, pa.timestamp("s"), safe=False)
     elif pa.types.is_floating(kind):

@@ -102,8 +102,9 @@ def choose_columns(
     missing = [role for role in _NEEDED if role not in names]
     if missing:
         raise ValueError(
-            f"{path} has no column for {missing}; got {header}. Name them: "
-            "--columns=user=...,item=...,timestamp=...[,category=...]."
+            f"{path} has no column for {missing}; got {header}. Name them, "
+            "as in columns={'user': 'customer', 'item': 'sku'}; in the shell "
+            "--columns=user=customer,item=sku."
         )
     names.update({name: name for name in options.profile})
     reading.require(path, names.values(), header)
