@@ -145,8 +145,8 @@ def assignment_step(
         gain[order], aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit,
         interpolation="nearest",
     )  # fmt: skip
-    figure.colorbar(image, ax=wanted, label="nats over the item's mean")
-    wanted.set_title("Edge weights")
+    figure.colorbar(image, ax=wanted)
+    wanted.set_title("Edge weights over the item's mean, nats", fontsize=9)
     wanted.set_ylabel("item, by hidden subtree")
     before = np.bincount(wish, minlength=len(nodes))
     after = np.bincount(choice, minlength=len(nodes))

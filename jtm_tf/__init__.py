@@ -2,7 +2,7 @@
 
     data = jtm_tf.prepare("log.csv", "data")
     model = jtm_tf.fit(data, "run", rounds=3)
-    model.recommend([17, 4, 250], num_results=5)
+    model.recommend(data.history(17), num_results=5)
 
 Names are loaded when they are first used, so that `import jtm_tf` is quick and
 preparing data needs no TensorFlow.

@@ -2,7 +2,7 @@
 
     data = jtm_tf.prepare("log.csv", "data")
     model = jtm_tf.fit(data, "run", rounds=3)
-    model.recommend([17, 4, 250], num_results=5)
+    model.recommend(data.history(17), num_results=5)
 
 Only names and defaults are decided here: `joint` trains, `judge` searches.
 """
