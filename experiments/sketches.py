@@ -157,7 +157,7 @@ def assignment_step(
         where="post", color="#000000", label="seats",
     )  # fmt: skip
     queues.set_title("Items at each node")
-    queues.set_ylim(0, 1.35 * max(before.max(), seats.max()))
+    queues.set_ylim(0, 1.6 * max(before.max(), seats.max()))
     queues.legend(frameon=False)
     members = np.zeros((groups.max() + 1, len(nodes)), np.int64)
     np.add.at(members, (groups, choice), 1)
