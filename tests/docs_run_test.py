@@ -237,7 +237,7 @@ def test_examples(page, tmp_path, monkeypatch):
     write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     known = {
-        "histories": [[17, 4], [250]],
+        "histories": [[17, 4], [4]],
         "jtm_tf": jtm_tf,
         "frame": pandas.read_csv("log.csv"),
     }
