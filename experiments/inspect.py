@@ -81,6 +81,22 @@ def _trees_beside(source: source_lib.Source) -> dict[str, tree_lib.Tree]:
             )
         if other.tree is None:
             raise ValueError(f"--beside: {run_dir} has no tree to show.")
+        if name in contents.NAMES:
+            raise ValueError(
+                f"--beside: {name!r} is what the run's own tree is called; "
+                "give the other one another name."
+            )
+        shapes = [
+            (tree.max_level, tree.branching)
+            for tree in (other.tree, source.tree)
+            if tree is not None
+        ]
+        if len(set(shapes)) > 1 or len(shapes) < 2:
+            raise ValueError(
+                f"--beside: the tree of {run_dir} has other levels or "
+                "branching than the run's, or the run has none: they cannot "
+                "be compared."
+            )
         found[name] = other.tree
     return found
 
@@ -115,8 +131,11 @@ def main(argv: list[str]) -> None:
     drawn = [] if draw is None else draw(report, out)
     projected = 0
     if _PROJECTOR.value and source.searched:
-        folder = run_folder.RunFolder(run_dir)
-        projected = projector.write(source, folder.tensorboard)
+        folder = run_folder.RunFolder(run_dir).tensorboard
+        try:
+            projected = projector.write(source, folder)
+        except OSError as error:
+            report["notes"].append(f"No projector of nodes: {error}")
     print(
         json.dumps({
             "report": str(out),

@@ -81,6 +81,8 @@ def run(
         FloatingPointError: the loss diverged.
     """
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
+    _check_cuts(config)
+    is_new = not (folder.path / "config.json").exists()
     header = folder.claim(
         dataclasses.asdict(config),
         data_fingerprint=data.manifest["fingerprint"],
@@ -92,7 +94,12 @@ def run(
             options.on_record(record)
         logging.info("%s is finished; nothing to do.", folder.path)
         return metrics
-    state = _State(config, data, folder, options)
+    try:
+        state = _State(config, data, folder, options)
+    except ValueError:
+        if is_new:  # refused: the folder is free for better settings
+            (folder.path / "config.json").unlink()
+        raise
     # A kill may have come between a record and the checkpoint behind it.
     records = metrics.get("iterations", [])[: state.iterations_done]
     for record in records:
@@ -132,6 +139,20 @@ def run(
     metrics |= _test(config, folder, state.model, state.held_out("test"))
     folder.write_metrics(metrics)
     return metrics
+
+
+def _check_cuts(config):
+    """Raises where a beam is too narrow for the results it is to give."""
+    if config.traits.flat:
+        return
+    for results, beam in ((config.num_results, config.beam_width),
+                          *config.cuts):  # fmt: skip
+        if results > beam * config.branching:
+            raise ValueError(
+                f"A beam of {beam} nodes scores {config.branching} leaves "
+                f"each, fewer than num_results={results}; widen the beam of "
+                "that cut."
+            )
 
 
 def _test(config, folder, model, users):

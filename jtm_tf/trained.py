@@ -93,10 +93,10 @@ def load_data(
             "prepared folder as --data_dir."
         )
     data = interactions.load(data_dir)
-    if data.manifest["fingerprint"] != config["data"]:
+    if data.manifest["fingerprint"] != config.get("data"):
         raise ValueError(
             "The prepared data differ from those of the run: fingerprint "
-            f"{data.manifest['fingerprint']} against {config['data']}. Give "
-            "the right folder as --data_dir, or train again."
+            f"{data.manifest['fingerprint']} against {config.get('data')}. "
+            "Give the right folder as --data_dir, or train again."
         )
     return data

@@ -14,7 +14,10 @@ from jtm_tf import files
 from jtm_tf.types import PAD
 
 # What reading a file that holds no tree may raise.
-_NO_TREE = (zipfile.BadZipFile, KeyError, EOFError, TypeError, ValueError)
+_NO_TREE = (
+    zipfile.BadZipFile, KeyError, EOFError, TypeError, ValueError,
+    RuntimeError,  # "encrypted", or by a method that does not exist
+)  # fmt: skip
 
 
 def first_code(level: int, branching: int) -> int:

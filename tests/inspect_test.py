@@ -18,6 +18,7 @@ from experiments.report import charts
 from experiments.report import contents
 from experiments.report import page
 from experiments.report import person
+from experiments.report import pictures
 from experiments.report import source as source_lib
 from jtm_tf import joint
 from jtm_tf import judge
@@ -287,9 +288,13 @@ def test_an_older_run(run_dir, source, tmp_path):
 
 def test_the_best_iteration_may_be_the_first(source):
     first = source.trees[0]
-    kept = without_model(source, trees={0: first})
-    (tree,) = contents.gather(kept)["trees"]
-    assert tree["name"] == "initial, never changed"
+    for metrics, name in (
+        ({}, "initial, never changed"),
+        (source.metrics, "initial, of the best iteration"),
+    ):
+        kept = without_model(source, trees={0: first}, metrics=metrics)
+        (tree,) = contents.gather(kept)["trees"]
+        assert tree["name"] == name
     last = source.model.tree
     model = served_models.untrained()
     model.set_tree(first)
@@ -303,6 +308,41 @@ def test_the_best_iteration_may_be_the_first(source):
     assert [t["searched"] for t in report["trees"]] == [False, False, True]
 
 
+def test_malformed_records_are_noted_and_the_rest_is_shown(source):
+    record = {"validation": {"recall": 0.1}}  # of no iteration
+    metrics = {"iterations": [record, record], "test": {"users": 1}}
+    settings = {**source.settings, "cuts": None, "profile": None}
+    report = contents.gather(
+        without_model(source, metrics=metrics, settings=settings)
+    )
+    noted = "\n".join(report["notes"])
+    assert "Facts are left out" in noted and "'recall'" in noted
+    assert "Learning curves are left out" in noted and "'iteration'" in noted
+    assert [c["id"] for c in report["charts"]] == ["purity", "moves"]
+
+
+def test_pictures_of_odd_names(source, tmp_path):
+    """A dollar is a dollar, and every line is drawn."""
+    items = source.data.items
+    at = items.column_names.index("category")
+    odd = pa.array([f"$5_to_$10 {i % 3}|{{\\frac" for i in range(len(items))])
+    data = dataclasses.replace(
+        source.data, items=items.set_column(at, "category", odd)
+    )
+    tree = source.trees[0]
+    report = contents.gather(
+        without_model(source, data=data),
+        beside={f"tree $_{i}^": tree for i in range(7)},
+    )
+    written = pictures.write(report, tmp_path / "report.html")
+    assert {path.name for path in written} >= {
+        "report-tree.png", "report-purity.png"
+    }  # fmt: skip
+    (purity,) = [c for c in report["charts"] if c["id"] == "purity"]
+    drawn = pictures.curves(purity).axes[0].get_legend().get_texts()
+    assert len(drawn) == len(purity["lines"]) == 10
+
+
 def test_no_categories(source):
     data = dataclasses.replace(
         source.data, items=source.data.items.drop_columns(["category"])
@@ -312,6 +352,8 @@ def test_no_categories(source):
     assert not report["categories"]
     assert charts.purity({"a": source.trees[0]}, np.zeros(51, int)) == []
     assert not any(report["trees"][0]["levels"][2]["label"])
+    nowhere = pathlib.Path("report.html")
+    assert pictures.write({**report, "charts": []}, nowhere) == []
 
 
 def test_a_large_tree_is_small_on_the_page():

@@ -167,6 +167,17 @@ def test_bad_settings(change, message):
         dataclasses.replace(TINY, **change)
 
 
+def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
+    bare = dataclasses.replace(data, items=data.items.drop(["category"]))
+    for config, source, message in (
+        (dataclasses.replace(TINY, cuts=((20, 1),)), data, "num_results=20"),
+        (TINY, bare, "initial_tree=random"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            joint.run(config, source, tmp_path / "run")
+        assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_data_without_categories(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
     with pytest.raises(ValueError, match="initial_tree=random"):

@@ -19,6 +19,7 @@ from jtm_tf.types import PAD
 # the one before the first tree step.
 INITIAL, LEARNED = "initial", "learned"
 UNCHANGED, KEPT = "initial, never changed", "initial, of the best iteration"
+NAMES = (INITIAL, LEARNED, UNCHANGED, KEPT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,29 +80,49 @@ def gather(
             ),
         }
         for name, other in shown.items()
-        if (other.max_level, other.branching)
-        == (tree.max_level, tree.branching)
     ]
     story, unknown = person.describe(
         source, user=request.user, item=request.item, deepest=deepest
     )
+    facts = _read("Facts", notes, lambda: _facts(source, tree))
+    drawn_charts = [
+        *charts.purity(shown, categories.coarse),
+        *_read(
+            "Moved items",
+            notes,
+            lambda: charts.moves({} if tree is None else source.trees),
+        ),
+        *_under_the_beam(source, request),
+        *_read(
+            "Learning curves",
+            notes,
+            lambda: charts.learning(source.iterations),
+        ),
+    ]
     return {
         "title": _title(source),
-        "facts": _facts(source, tree),
+        "facts": facts,
         "notes": [*notes, *unknown],
         "branching": None if tree is None else tree.branching,
         "max_level": None if tree is None else tree.max_level,
         "trees": drawn,
         "categories": categories.known,
         "labels": labels.texts,
-        "charts": [
-            *charts.purity(shown, categories.coarse),
-            *charts.moves({} if tree is None else source.trees),
-            *_under_the_beam(source, request),
-            *charts.learning(source.iterations),
-        ],
+        "charts": drawn_charts,
         "person": story,
     }
+
+
+def _read(name, notes, make):
+    """Returns the list that `make` makes of files; a note if it cannot."""
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        notes.append(
+            f"{name} are left out, since a file of the run is not as this "
+            f"version writes it: {type(error).__name__} {error}."
+        )
+        return []
 
 
 def _trees(source, tree, beside):
@@ -112,8 +133,9 @@ def _trees(source, tree, beside):
     if not np.array_equal(first.pi, tree.pi):
         return {INITIAL: first, **beside, LEARNED: tree}
     steps = max(source.trees)
-    if not steps:
-        return {**beside, UNCHANGED: tree}
+    if not steps:  # or their trees cannot be read
+        moved = any(r.get("moved_items") for r in source.iterations)
+        return {**beside, KEPT if moved else UNCHANGED: tree}
     learned = {f"after tree step {steps}": source.trees[steps]}
     return {**learned, **beside, KEPT: tree}
 
@@ -126,10 +148,10 @@ def _under_the_beam(source, request):
         source.data,
         "validation",
         source.model.max_history,
-        source.settings.get("profile", ()),
+        source.settings.get("profile") or (),
     ).first(request.num_users)
     asked = [source.beam_width]
-    asked += [k for _, k in source.settings.get("cuts", [])]
+    asked += [k for _, k in source.settings.get("cuts") or []]
     return charts.under_the_beam(source, users, list(dict.fromkeys(asked)))
 
 

@@ -133,7 +133,7 @@ def _users(source, number) -> splits.HeldOutUsers:
         _relabelled(data, wanted),
         "validation",
         model.max_history,
-        source.settings.get("profile", ()),
+        source.settings.get("profile") or (),
     )
 
 

@@ -1,5 +1,6 @@
 """The tree and the curves of a report as PNG files."""
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -38,7 +39,7 @@ def write(
         The files.
     """
     figures = {}
-    if report["trees"]:
+    if report["trees"] and report["categories"]:
         figures["tree"] = trees(report)
     figures |= {chart["id"]: curves(chart) for chart in report["charts"]}
     written = []
@@ -59,14 +60,16 @@ def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:
                           shown):  # fmt: skip
         _icicle(axes, report, tree, colors)
     handles = [
-        matplotlib.patches.Patch(color=color, label=report["labels"][group])
+        matplotlib.patches.Patch(
+            color=color, label=_short(report["labels"][group], 32)
+        )
         for group, color in colors.items()
     ]
     handles.append(
         matplotlib.patches.Patch(color=_OTHER, label="other or unknown")
     )
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=4, frameon=False,
+        handles=handles, loc="outside lower center", ncols=3, frameon=False,
         title="largest coarse category; fainter where mixed",
     )  # fmt: skip
     figure.suptitle(report["title"])
@@ -77,11 +80,11 @@ def curves(chart: dict[str, Any]) -> matplotlib.figure.Figure:
     """Draws one chart of `charts`."""
     figure = matplotlib.figure.Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    for line, (color, marker) in zip(chart["lines"], _LINES):
+    for line, (color, marker) in zip(chart["lines"], itertools.cycle(_LINES)):
         style = {"color": color, "marker": marker, "markersize": 4}
         if line["dashed"]:
             style = {"color": _OTHER, "linestyle": "--"}
-        axes.plot(line["x"], line["y"], label=line["name"], **style)
+        axes.plot(line["x"], line["y"], label=_short(line["name"], 32), **style)
     axes.set_title(f"{chart['title']}, {chart['y']}")
     axes.set_xlabel(chart["x"])
     if chart["x"] == "level":
@@ -150,5 +153,6 @@ def _is_bright(color):
 
 
 def _short(text, length=13):
-    """Returns a text that fits a column."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    """Returns a text that fits a column, a dollar as a dollar."""
+    text = text if len(text) <= length else f"{text[: length - 1]}…"
+    return text.replace("$", r"\$")

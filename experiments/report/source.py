@@ -58,7 +58,7 @@ class Source:
     @property
     def iterations(self) -> list[dict[str, Any]]:
         """The records of the iterations that ended."""
-        return self.metrics.get("iterations", [])
+        return self.metrics.get("iterations") or []
 
     @property
     def beam_width(self) -> int:
@@ -89,14 +89,20 @@ def open_run(
     data = trained.load_data(folder, config, data_dir)
     notes: list[str] = []
     settings = config.get("config", {})
-    if "test" not in folder.read_metrics():
+    metrics = folder.read_metrics()
+    if not isinstance(settings, dict) or not isinstance(metrics, dict):
+        raise ValueError(
+            f"{folder.path}: config.json or metrics.json is not as "
+            "experiments.train writes it."
+        )
+    if "test" not in metrics:
         notes.append("The run is not finished: it has no test metrics.")
     return Source(
         settings=settings,
-        metrics=folder.read_metrics(),
+        metrics=metrics,
         data=data,
         model=_model(folder, settings, data, notes),
-        trees=_trees(folder, data, notes),
+        trees=_trees(folder, settings, data, notes),
         notes=notes,
     )
 
@@ -123,14 +129,17 @@ def _model(folder, settings, data, notes):
         notes.append(f"{method} only counts: it has no model and no tree.")
         return None
     if not folder.model.exists():
-        notes.append("There is no best.keras: no iteration has ended.")
+        notes.append(
+            "There is no best.keras, so nothing is searched: no iteration "
+            "has ended, or it was removed."
+        )
         return None
     try:
         model = saving.load(folder.model)
     except (ValueError, TypeError) as error:
         notes.append(
-            "best.keras cannot be loaded by this version, so nothing is "
-            f"searched: {str(error).splitlines()[0]}"
+            "best.keras cannot be loaded, so nothing is searched: "
+            f"{str(error).splitlines()[0]}"
         )
         return None
     if model.flat:
@@ -146,7 +155,7 @@ def _model(folder, settings, data, notes):
     return model
 
 
-def _trees(folder, data, notes):
+def _trees(folder, settings, data, notes):
     """Returns the trees on disk by their numbers."""
     found = {}
     for path in sorted(folder.tree(0).parent.glob("iteration_*.npz")):
@@ -158,7 +167,7 @@ def _trees(folder, data, notes):
             continue
         if number.isdecimal() and tree.num_items == data.num_items:
             found[int(number)] = tree
-    if 0 not in found:
+    if 0 not in found and settings.get("method") not in counting.METHODS:
         notes.append(
             "The initial tree (trees/iteration_000.npz) is missing: nothing "
             "to set the learned tree beside."

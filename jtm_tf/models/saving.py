@@ -26,6 +26,9 @@ MODELS = (tree_model.TreeModel, hsm.HSM)
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"  # As Keras names them.
 _BLOCK_BYTES = 1 << 20
 
+# What reading an archive may raise that is none, or is broken.
+_DAMAGED = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+
 
 def save(model: tree_model.TreeModel, path: files.Path) -> None:
     """Writes a model with its tree, whole or not at all.
@@ -94,10 +97,10 @@ def _blamed_on(path, *more):
     """Turns what a damaged file may raise into an error that says so."""
     try:
         yield
-    except (ValueError, KeyError, zipfile.BadZipFile, *more) as error:
+    except (*_DAMAGED, *more) as error:
         raise ValueError(
-            f"{path} is missing or damaged: {error} Train again, into "
-            "another folder."
+            f"{path} is missing or damaged: {str(error).rstrip('.')}. Train "
+            "again, into another folder."
         ) from error
 
 
