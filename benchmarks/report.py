@@ -7,9 +7,9 @@ rows as items, a short training of JTM-H on the tree by category, and a second
 tree in which every other family has changed seats, as a tree step would leave
 it. Then the program writes its report and pictures in a child process.
 
-For each size, 1m and 10m by default: seconds, cpu_seconds, peak_gib (the
-child's largest resident set), page_bytes, notes, what the report lacks, and
-training_peak_gib, the same of the training.
+For each size, "1,000,000 items" and "10,000,000 items" by default: seconds,
+cpu_seconds, peak_gib (the child's largest resident set), page_bytes, notes,
+what the report lacks, and training_peak_gib, the same of the training.
 """
 
 import json

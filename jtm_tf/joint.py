@@ -22,6 +22,7 @@ from absl import logging
 from jtm_tf import diagnosis
 from jtm_tf import files
 from jtm_tf import judge
+from jtm_tf import retrieval
 from jtm_tf import run_folder
 from jtm_tf import settings
 from jtm_tf import training as training_lib
@@ -145,14 +146,10 @@ def _check_cuts(config):
     """Raises where a beam is too narrow for the results it is to give."""
     if config.traits.flat:
         return
-    for results, beam in ((config.num_results, config.beam_width),
-                          *config.cuts):  # fmt: skip
-        if results > beam * config.branching:
-            raise ValueError(
-                f"A beam of {beam} nodes scores {config.branching} leaves "
-                f"each, fewer than num_results={results}; widen the beam of "
-                "that cut."
-            )
+    for results, beam in (
+        (config.num_results, config.beam_width), *config.cuts
+    ):  # fmt: skip
+        retrieval.check_beam(beam, results, branching=config.branching)
 
 
 def _test(config, folder, model, users):

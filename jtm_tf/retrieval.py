@@ -16,6 +16,15 @@ from jtm_tf import types
 from jtm_tf.types import PAD, DescribeFn, LiveFn, ScoreFn
 
 
+def check_beam(beam_width: int, num_results: int, *, branching: int) -> None:
+    """Raises `ValueError` where a beam of k scores fewer than M leaves."""
+    if num_results > beam_width * branching:
+        raise ValueError(
+            f"A beam of {beam_width} nodes scores {branching} leaves each, "
+            f"fewer than num_results={num_results}; widen the beam."
+        )
+
+
 class TreeRetriever(tf.Module):
     """Recommends the items on the best leaves that a beam search finds.
 
@@ -65,11 +74,7 @@ class TreeRetriever(tf.Module):
         leaf_items: tf.Variable | None = None,
     ):
         super().__init__()
-        if num_results > beam_width * tree.branching:
-            raise ValueError(
-                f"A beam of {beam_width} nodes scores {tree.branching} leaves "
-                f"each, fewer than num_results={num_results}; widen the beam."
-            )
+        check_beam(beam_width, num_results, branching=tree.branching)
         self.beam_width, self.num_results = beam_width, num_results
         self.path_weight = path_weight
         self._score_fn, self._describe_fn = score_fn, describe_fn
