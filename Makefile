@@ -10,7 +10,7 @@ RUN := $(VENV)/bin/python -m
 help:
 	@echo "make demo    train on The Complete Journey and recommend (4 min)"
 	@echo "make test    lint and tests"
-	@echo "make lint    flake8 and mypy"
+	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
 	@echo "make docs    the API reference, as docs/api/index.html"
 	@echo "make clean   remove .venv and caches; runs/ stays"
@@ -23,7 +23,8 @@ test: lint
 	TF_NUM_INTRAOP_THREADS=1 $(RUN) pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.installed-test
-	$(RUN) flake8
+	$(RUN) ruff format --check
+	$(RUN) ruff check
 	$(RUN) mypy jtm_tf
 
 bench: $(VENV)/.installed-bench
@@ -31,7 +32,8 @@ bench: $(VENV)/.installed-bench
 
 docs: $(VENV)/.installed-docs
 	$(RUN) pdoc --docformat=google --output-directory=docs/api jtm_tf \
-	    jtm_tf.settings jtm_tf.training jtm_tf.tree_learning jtm_tf.max_heap
+	    jtm_tf.learning.settings jtm_tf.learning.model_step \
+	    jtm_tf.tree.learning jtm_tf.search.diagnosis
 
 # A stamp for each set of extras; they are installed anew when setup.cfg is.
 $(VENV)/.installed-%: setup.cfg pyproject.toml
@@ -45,5 +47,6 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	    .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """Measures what is exported: the signatures of SavedModels, loaded again.
 
-    python -m export.benchmark --json
+    python -m benchmarks.export --json
 
 Models are drawn at random, of the size that is trained by default, on a tree
 of --items leaves, on one of --large_items and on a flat list; k = M = 200. What
@@ -39,12 +39,12 @@ from absl import flags
 
 from benchmarks import timing
 from export.artefact import saved_model
-from export.command_line import program
-from jtm_tf import tree as tree_lib
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
 from jtm_tf.models import layers
 from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
 
 _ITEMS = flags.DEFINE_integer(
     "items", 1_000_000, "Items of the tree and of the list.", lower_bound=400

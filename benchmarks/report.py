@@ -24,9 +24,9 @@ from absl import app
 from absl import flags
 
 from benchmarks import children
-from jtm_tf import run_folder
-from jtm_tf import tree as tree_lib
-from jtm_tf.data import preparation
+from jtm_tf.data.preparing import preparation
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import tree as tree_lib
 
 _ITEMS = flags.DEFINE_list("items", ["1000000", "10000000"], "Sizes.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of rows, weights and samples.")

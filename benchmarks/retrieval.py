@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from benchmarks import timing
 from benchmarks import worlds
-from jtm_tf import retrieval
+from jtm_tf.search import retrieval
 
 ITEMS, BEAM, BATCH = 1_000_000, 200, 32
 

@@ -18,10 +18,10 @@ import tensorflow as tf
 
 from benchmarks import timing
 from benchmarks import worlds
-from jtm_tf import tree_ops
-from jtm_tf.data import samples
+from jtm_tf.learning import samples
 from jtm_tf.models import layers
 from jtm_tf.models import scorers
+from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
 
 BATCH = 256
@@ -67,7 +67,8 @@ class PlainScorer(scorers.NodeScorer):
         kernel = tf.concat(
             [self.user_kernel, self.node_kernel, self.product_kernel], 0
         )
-        for kernel, bias in zip([kernel, *self.kernels], self.biases):
+        kernels = [kernel, *self.kernels]
+        for kernel, bias in zip(kernels, self.biases):
             x = tf.nn.bias_add(tf.matmul(x, kernel), bias)
             if kernel.shape[1] > 1:
                 x = tf.nn.leaky_relu(x, scorers.SLOPE)

@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks import worlds
-from jtm_tf import tree_learning
 from jtm_tf.models import tree_model
+from jtm_tf.tree import learning as tree_learning
 
 ITEMS, SAMPLES = 100_000, 500_000
 # Samples scored: all would take minutes; the share hardly depends on it.

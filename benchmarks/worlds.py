@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from jtm_tf import optimizers
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
+from jtm_tf.learning import optimizer
 from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
 
 
 def random_examples(
@@ -43,7 +43,7 @@ def random_model(tree: tree_lib.Tree) -> tree_model.TreeModel:
 
 
 def with_optimizer(
-    model: tree_model.TreeModel, cls=optimizers.RowSparseAdam
+    model: tree_model.TreeModel, cls=optimizer.RowSparseAdam
 ) -> tree_model.TreeModel:
     """Returns the model, ready for `step`."""
     model.optimizer = cls(1e-3)

@@ -1,3 +1,3 @@
 """Command-line programs: prepare, train, evaluate, table1, figure2, demo."""
 
-from export.command_line import quiet  # noqa: F401  TensorFlow starts quietly.
+from jtm_tf.command_line import quiet  # noqa: F401  TensorFlow starts quietly.

@@ -20,16 +20,16 @@ from typing import Any
 from absl import flags
 from absl import logging
 
-from experiments import launch
-from experiments import plots
-from export.command_line import program
-from jtm_tf import diagnosis
+from experiments.pictures import plots
+from experiments.runs import launch
 from jtm_tf import files
-from jtm_tf import judge
-from jtm_tf import run_folder
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import saving
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from jtm_tf.search import level_recall
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True
@@ -143,8 +143,8 @@ def judge_run(
         data, "validation", model.max_history, metrics["config"]["profile"]
     )
     wide = [(NARROW, beam_width) for beam_width in beams]
-    judged, _ = judge.judge_cuts(
-        lambda num_results, beam_width: judge.recommend_users(
+    judged, _ = judging.judge_cuts(
+        lambda num_results, beam_width: judging.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width
         ),
         users,
@@ -152,7 +152,7 @@ def judge_run(
         scans=model.flat,
     )
     by_cut = {(c["num_results"], c["beam_width"]): c for c in judged}
-    by_level = diagnosis.level_recall(model, users, beam_width=NARROW)
+    by_level = level_recall.level_recall(model, users, beam_width=NARROW)
     records = metrics["iterations"]
     return {
         "seed": metrics["seed"],

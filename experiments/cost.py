@@ -20,13 +20,13 @@ from absl import flags
 from absl import logging
 
 from benchmarks import timing
-from experiments import nearest
-from experiments import plots
-from experiments import searches
-from export.command_line import program
+from experiments.pictures import plots
+from experiments.search_cost import nearest
+from experiments.search_cost import points
 from jtm_tf import files
-from jtm_tf import run_folder
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
+from jtm_tf.runs import folder as run_folder
 
 _RUNS = flags.DEFINE_string(
     "runs", None, "RUNS_DIR/DATA of experiments.table1.", required=True
@@ -82,10 +82,10 @@ def main(argv: list[str]) -> None:
             f"--num_results must be <= {data.num_items}, the items there "
             f"are; got {_NUM_RESULTS.value}."
         )
-    found: list[searches.Line] = []
+    found: list[points.Line] = []
     for folder in folders:
         logging.info("%s", folder.path)
-        lines, absent = searches.lines(
+        lines, absent = points.lines(
             folder,
             data,
             num_results=_NUM_RESULTS.value,
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> None:
         missing |= absent
     for name, why in missing.items():
         logging.warning("%s is left out: %s.", name, why)
-    measured = searches.measure(
+    measured = points.measure(
         found,
         num_results=_NUM_RESULTS.value,
         batch_size=_BATCH_SIZE.value,
@@ -134,7 +134,7 @@ def _finished(
 ) -> tuple[list[run_folder.RunFolder], dict[str, str]]:
     """Returns the finished runs, and why the other methods are missing."""
     folders, missing = [], {}
-    for method in searches.METHODS:
+    for method in points.METHODS:
         folder = run_folder.RunFolder(runs / f"{method}-{seed}")
         if "test" in folder.read_metrics():
             folders.append(folder)

@@ -20,18 +20,18 @@ from absl import flags
 from absl import logging
 
 from experiments import demo_serving
-from experiments import plots
-from export.command_line import program
-from jtm_tf import counting
-from jtm_tf import evaluation
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import settings
+from experiments.pictures import plots
+from jtm_tf.baselines import run as baselines_run
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
-from jtm_tf.data import preparation
 from jtm_tf.data import splits
+from jtm_tf.data.preparing import preparation
+from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.search import judging
+from jtm_tf.search import metrics
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(
@@ -98,8 +98,8 @@ def main(argv: list[str]) -> None:
     )
     plots.save(curves, picture)
     for method in _RULES:
-        runs[method] = counting.run(
-            counting.CountingConfig(method), data, out_dir / method
+        runs[method] = baselines_run.run(
+            baselines_run.CountingConfig(method), data, out_dir / method
         )
     print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
     if _HOUSEHOLDS.value:
@@ -212,10 +212,10 @@ def show_households(
         those it was offered.
     """
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judge.recommend_users(
+    items = judging.recommend_users(
         model, users, num_results=200, beam_width=400
     )
-    recall = evaluation.per_user(
+    recall = metrics.per_user(
         items, users.truth, users.truth_offsets, items.shape[1]
     )["recall"]
     order = np.argsort(recall, kind="stable")

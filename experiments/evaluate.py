@@ -8,10 +8,10 @@ import json
 
 from absl import flags
 
-from export.command_line import program
-from jtm_tf import judge
-from jtm_tf import trained
+from jtm_tf.command_line import program
 from jtm_tf.data import splits
+from jtm_tf.runs import trained
+from jtm_tf.search import judging
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True
@@ -40,7 +40,7 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
     run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
-    result = judge.judge_model(
+    result = judging.judge_model(
         run.model,
         splits.held_out_users(
             run.data,

@@ -13,8 +13,8 @@ standard deviation. --runs is the runs.json of experiments.table1, or its
 from absl import flags
 from absl import logging
 
-from experiments import curves
-from export.command_line import program
+from experiments.pictures import curves
+from jtm_tf.command_line import program
 
 _RUNS = flags.DEFINE_string(
     "runs",

@@ -18,13 +18,13 @@ import types
 import tensorflow as tf
 from absl import flags
 
-from experiments import projector
 from experiments.report import contents
 from experiments.report import page
+from experiments.report import projector
 from experiments.report import source as source_lib
-from export.command_line import program
-from jtm_tf import run_folder
-from jtm_tf import tree as tree_lib
+from jtm_tf.command_line import program
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import tree as tree_lib
 
 _DEFAULT = contents.Request()
 

@@ -16,8 +16,8 @@ import nbformat
 import tqdm
 from absl import flags
 
-from export.command_line import program
 from jtm_tf import files
+from jtm_tf.command_line import program
 
 _NOTEBOOKS = flags.DEFINE_list(
     "notebooks", None, "The .ipynb files to run.", required=True

@@ -20,22 +20,22 @@ import tensorflow as tf
 from absl import flags
 from absl import logging
 
-from experiments import held_out_items
-from export.command_line import program
-from jtm_tf import evaluation
+from experiments.trials import held_out_items
 from jtm_tf import files
-from jtm_tf import growing
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import placement
-from jtm_tf import run_folder
-from jtm_tf import settings
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import joint
+from jtm_tf.learning import settings
+from jtm_tf.models import growing
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from jtm_tf.search import metrics
+from jtm_tf.tree import initial
+from jtm_tf.tree import placement
+from jtm_tf.tree import tree as tree_lib
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "What experiments.prepare wrote.", required=True
@@ -90,7 +90,7 @@ def recalls(
         users: what they turned to is in the model's numbers.
         new: [N + 1] bool, which items are new.
     """
-    items = judge.recommend_users(
+    items = judging.recommend_users(
         model,
         users,
         num_results=_NUM_RESULTS.value,
@@ -106,7 +106,7 @@ def recalls(
         counts = np.bincount(owner[chosen], minlength=len(users))
         rows = counts > 0  # users who have something to be found
         offsets = np.concatenate([[0], np.cumsum(counts[rows])])
-        got = evaluation.metrics(
+        got = metrics.metrics(
             items[rows], users.truth[chosen], offsets, _NUM_RESULTS.value
         )
         found[name] = round(float(got["recall"]), 5)
@@ -138,7 +138,7 @@ def measure(
         kin = placement.by_category(
             held.rest.categories(),
             paths[held.items - 1],
-            separator=tree_init.SEPARATOR,
+            separator=initial.SEPARATOR,
         )
     weigh = {
         most: growing.edge_weights_of(

@@ -32,10 +32,10 @@ folder is described in jtm_tf/data/interactions.py.
 import tqdm
 from absl import flags
 
-from export.command_line import program
-from jtm_tf.data import preparation
+from jtm_tf.command_line import program
 from jtm_tf.data import splits
-from jtm_tf.data import tables
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import tables
 
 _DATASET = flags.DEFINE_enum(
     "dataset", None, list(preparation.READERS), "Raw format.", required=True

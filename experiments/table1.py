@@ -18,9 +18,9 @@ import sys
 from absl import flags
 from absl import logging
 
-from experiments import paper
-from experiments import table
-from export.command_line import program
+from experiments.runs import paper
+from experiments.table import make
+from jtm_tf.command_line import program
 
 _DATA = flags.DEFINE_list(
     "data",
@@ -75,7 +75,7 @@ _ALLOW_CODE_VERSIONS = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
     program.no_arguments(argv)
     logging.set_verbosity(logging.INFO)
-    config = table.TableConfig(
+    config = make.TableConfig(
         data_dirs=program.pairs("data", _DATA.value),
         runs_dir=_RUNS_DIR.value,
         out_dir=_OUT_DIR.value,
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
         jobs=_JOBS.value,
         allow_code_versions=_ALLOW_CODE_VERSIONS.value,
     )
-    failed = table.make(
+    failed = make.make(
         config,
         command=program.command("experiments.table1", sys.argv[1:]),
         progress=sys.stderr.isatty(),

@@ -17,10 +17,10 @@ import tensorflow as tf
 from absl import logging
 
 from experiments import train_flags
-from export.command_line import program
-from jtm_tf import counting
-from jtm_tf import joint
+from jtm_tf.baselines import run as baselines_run
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
+from jtm_tf.learning import joint
 
 
 def main(argv: list[str]) -> None:
@@ -28,9 +28,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
-    if train_flags.METHOD.value in counting.METHODS:
-        metrics = counting.run(
-            counting.CountingConfig(
+    if train_flags.METHOD.value in baselines_run.METHODS:
+        metrics = baselines_run.run(
+            baselines_run.CountingConfig(
                 method=train_flags.METHOD.value,
                 seed=train_flags.SEED.value,
                 num_results=train_flags.NUM_RESULTS.value,

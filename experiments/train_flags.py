@@ -6,15 +6,15 @@ A flag that decides the outcome has the name of its setting, see
 
 from absl import flags
 
-from export.command_line import flag_groups
-from export.command_line import program
-from jtm_tf import assignment
-from jtm_tf import counting
-from jtm_tf import joint
-from jtm_tf import settings
-from jtm_tf import tree_learning
+from jtm_tf.baselines import run as baselines_run
+from jtm_tf.command_line import flag_groups
+from jtm_tf.command_line import program
+from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
+from jtm_tf.tree import assignment
+from jtm_tf.tree import learning as tree_learning
 
 _DEFAULT = settings.JointConfig()
 
@@ -22,7 +22,7 @@ with flag_groups.group("The run"):
     METHOD = flags.DEFINE_enum(
         "method",
         None,
-        [*counting.METHODS, *settings.METHODS],
+        [*baselines_run.METHODS, *settings.METHODS],
         "Row of Table 1. jtm: tree learning and hierarchical representation; "
         "jtm_h: representation only; jtm_j: tree learning only; tdm: neither; "
         "dnn: all items scored, no tree; hsm: branch probabilities; "

@@ -1,3 +1,3 @@
 """Programs that put a trained model to work: export and serving."""
 
-from export.command_line import quiet  # noqa: F401  TensorFlow starts quietly.
+from jtm_tf.command_line import quiet  # noqa: F401  TensorFlow starts quietly.

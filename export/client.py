@@ -18,7 +18,7 @@ from absl import flags
 
 from export.calling import clients
 from export.calling import user_lines
-from export.command_line import program
+from jtm_tf.command_line import program
 
 _TARGET = flags.DEFINE_string("target", None, "HOST:PORT, to ask by gRPC.")
 _REST = flags.DEFINE_string(

@@ -16,8 +16,8 @@ from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import saved_model
 from export.artefact import versions
-from export.command_line import program
-from jtm_tf import trained
+from jtm_tf.command_line import program
+from jtm_tf.runs import trained
 
 _DEFAULT = saved_model.ServingConfig()
 

@@ -19,8 +19,8 @@ import time
 
 from absl import flags
 
-from export.command_line import program
 from export.fuzzing import attack
+from jtm_tf.command_line import program
 
 _MODEL_BASE = flags.DEFINE_string(
     "model_base", None, "A folder of exported versions.", required=True

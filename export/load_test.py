@@ -33,7 +33,7 @@ from export.calling import load
 from export.calling import questions
 from export.calling import swaps
 from export.calling import user_lines
-from export.command_line import program
+from jtm_tf.command_line import program
 
 _TARGET = flags.DEFINE_string(
     "target", None, "HOST:PORT of gRPC, on this machine.", required=True

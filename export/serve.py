@@ -18,7 +18,7 @@ from absl import flags
 from absl import logging
 
 from export import serving
-from export.command_line import program
+from jtm_tf.command_line import program
 
 _DEFAULT = serving.Config()
 

@@ -19,7 +19,7 @@ from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import updating
 from export.artefact import versions
-from export.command_line import program
+from jtm_tf.command_line import program
 
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir",

@@ -16,8 +16,8 @@ from absl import flags
 from export.artefact import saved_model
 from export.calling import agreement
 from export.calling import clients
-from export.command_line import program
-from jtm_tf import trained
+from jtm_tf.command_line import program
+from jtm_tf.runs import trained
 
 _DEFAULT = saved_model.ServingConfig()
 

@@ -12,19 +12,22 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from jtm_tf.data.frames import prepare
-    from jtm_tf.data.interactions import Interactions, load
-    from jtm_tf.recommender import Recommendations, Recommender, fit
-    from jtm_tf.tree import Tree
+    from jtm_tf.data.interactions import Interactions
+    from jtm_tf.data.interactions import load
+    from jtm_tf.data.preparing.prepare import prepare
+    from jtm_tf.recommender import fit
+    from jtm_tf.recommender import Recommendations
+    from jtm_tf.recommender import Recommender
+    from jtm_tf.tree.tree import Tree
 
 _HOMES = {
-    "prepare": "data.frames",
+    "prepare": "data.preparing.prepare",
     "load": "data.interactions",
     "fit": "recommender",
     "Interactions": "data.interactions",
     "Recommendations": "recommender",
     "Recommender": "recommender",
-    "Tree": "tree",
+    "Tree": "tree.tree",
 }
 
 __all__ = [

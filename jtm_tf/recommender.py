@@ -4,26 +4,30 @@
     model = jtm_tf.fit(data, "run", rounds=3)
     model.recommend(data.history(17), num_results=5)
 
-Only names and defaults are decided here: `joint` trains, `judge` searches.
+Only names and defaults are decided here: `joint` trains, `search` finds.
 """
 
 import pathlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from jtm_tf import files
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import settings as settings_lib
-from jtm_tf import trained
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import joint
+from jtm_tf.learning import settings as settings_lib
+from jtm_tf.runs import trained
+from jtm_tf.search import judging
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 RawId = int | str
@@ -224,7 +228,7 @@ class Recommender:
             self.run.model.max_history,
             self.run.settings["profile"],
         )
-        return judge.judge_model(
+        return judging.judge_model(
             self.run.model,
             users,
             num_results=num_results,
@@ -235,7 +239,7 @@ class Recommender:
     def _search(self, beam_width):
         """Returns a traced search that ranks 2 k items; one for each k."""
         if beam_width not in self._searches:
-            search = judge.retriever(
+            search = judging.retriever(
                 self.run.model,
                 num_results=min(2 * beam_width, self.data.num_items),
                 beam_width=beam_width,

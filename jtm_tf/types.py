@@ -7,7 +7,8 @@ Items are 1..N and nodes are heap codes from 1 (the root); 0 is padding for
 both.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 # Padding of items and of nodes: pi, ancestors and look-ups map PAD to PAD.

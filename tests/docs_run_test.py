@@ -21,10 +21,10 @@ import pandas
 import pytest
 
 import jtm_tf
-from jtm_tf.data import preparation
-from jtm_tf.data import synthetic
-from tests import calls
-from tests import shell
+from jtm_tf.data import planted_world
+from jtm_tf.data.preparing import preparation
+from tests.support import calls
+from tests.support import shell
 
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted(
     (shell.ROOT / "docs").glob("*.md")
@@ -43,10 +43,10 @@ SHRUNK = {
 
 # Commands that begin so run elsewhere, or their output is committed.
 ELSEWHERE = {
-    "BASE=$PWD/exported/jtm docker compose": "tests/tf_serving_test.py",
+    "BASE=$PWD/exported/jtm docker compose": "tests/export/tf_serving_test.py",
     "python -m experiments.cost": "experiments/results/cost-beauty.json",
-    "python -m export.cpp.build": "tests/cpp_loader_test.py",
-    "build/recommend-*": "tests/cpp_loader_test.py",
+    "python -m export.cpp.build": "tests/export/cpp_loader_test.py",
+    "build/recommend-*": "tests/export/cpp_loader_test.py",
 }
 
 
@@ -70,7 +70,7 @@ def examples(text):
 
 def write_files(folder):
     """Writes the files that the pages name."""
-    world = synthetic.planted_world(60, 300, 20, 0)
+    world = planted_world.planted_world(60, 300, 20, 0)
     path_of = ["", *(x.replace("c0", "Snacks", 1) for x in world.categories)]
     rows = [
         (u, i, t, path_of[i], f"{20 + u % 3}0-")

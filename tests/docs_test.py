@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 import jtm_tf
-from tests import shell
+from tests.support import shell
 
 PAGES = sorted(
     [

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 import jtm_tf
-from jtm_tf import judge
 from jtm_tf.data import splits
+from jtm_tf.search import judging
 from jtm_tf.types import PAD
-from tests import joint_test
-from tests import shell
-from tests import worlds
+from tests.learning import joint_test
+from tests.support import shell
+from tests.support import worlds
 
 # What `joint_test.TINY` says, as a user would say it.
 TINY = {
@@ -68,7 +68,7 @@ def ids(answer):
 
 def test_recommends_what_is_judged(model):
     users, histories, tastes = known_users(model)
-    want = judge.recommend_users(
+    want = judging.recommend_users(
         model.run.model, users, num_results=5, beam_width=8
     )
     assert np.all(want != PAD)

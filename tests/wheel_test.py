@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from tests import shell
+from tests.support import shell
 
-PACKAGES = ("jtm_tf", "experiments", "export", "benchmarks")
+PACKAGES = ("jtm_tf", "experiments", "export")
 
 # Imports and runs what reads files beside its own, away from the checkout.
 STRANGER = """

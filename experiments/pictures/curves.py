@@ -1,16 +1,17 @@
 """The lines of Figure 2: validation metrics over iterations, by method."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 
-from experiments import collect
-from experiments import compare
-from experiments import plots
-from jtm_tf import evaluation
+from experiments.pictures import plots
+from experiments.runs import finished
+from experiments.table import compare
 from jtm_tf import files
+from jtm_tf.search import metrics
 
 LINES = {
     "jtm": "JTM: the tree is learned",
@@ -59,7 +60,7 @@ def draw(
             "experiments.table1."
         )
     runs = [run for run in runs if run.data in wanted]
-    collect.refuse_unlike(runs, allow_code_versions=allow_code_versions)
+    finished.refuse_unlike(runs, allow_code_versions=allow_code_versions)
     figure = plots.iteration_curves(
         {titles.get(name, name): curves(runs, name) for name in wanted},
         cut=_cut(runs),
@@ -67,7 +68,7 @@ def draw(
     plots.save(figure, out)
 
 
-def read(path: files.Path) -> list[collect.Run]:
+def read(path: files.Path) -> list[finished.Run]:
     """Reads the finished runs of the figure's methods.
 
     Args:
@@ -78,7 +79,7 @@ def read(path: files.Path) -> list[collect.Run]:
     """
     source = pathlib.Path(path)
     if source.is_file():
-        runs = collect.read_summaries(source)
+        runs = finished.read_summaries(source)
         return [run for run in runs if run.method in LINES]
     if not source.is_dir():
         raise FileNotFoundError(
@@ -89,7 +90,7 @@ def read(path: files.Path) -> list[collect.Run]:
     for folder in sorted(source.glob("*/*-*/")):
         method, _, seed = folder.name.rpartition("-")
         if method in LINES and seed.isdecimal():
-            run = collect.read(
+            run = finished.read(
                 folder, data=folder.parent.name, method=method, seed=int(seed)
             )
             if run is None:
@@ -100,7 +101,7 @@ def read(path: files.Path) -> list[collect.Run]:
 
 
 def curves(
-    runs: Sequence[collect.Run], data: str
+    runs: Sequence[finished.Run], data: str
 ) -> dict[str, plots.Curves]:
     """Returns the lines of a data set by label, those there are runs of.
 
@@ -114,7 +115,7 @@ def curves(
     result = {}
     for method, label in LINES.items():
         found = [
-            collect.validation_curve(run)
+            finished.validation_curve(run)
             for run in runs
             if (run.data, run.method) == (data, method)
         ]
@@ -127,7 +128,7 @@ def curves(
                 name: compare.mean_and_spread(
                     np.stack([curve[name] for curve in found])
                 )
-                for name in evaluation.NAMES
+                for name in metrics.NAMES
             },
             is_reference=method == _REFERENCE,
         )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,7 @@ def cost_curves(
     """Draws recall over time, each method a line from fast to accurate.
 
     Args:
-        lines: records of `searches.measure`.
+        lines: records of `search_cost.points.measure`.
         cut: M.
         batch_size: users a search, for the label.
         threads: of each method, for the label.

@@ -4,7 +4,9 @@ Each function returns a figure; `%matplotlib inline` shows it.
 """
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.colors
@@ -13,8 +15,8 @@ import matplotlib.patches
 import matplotlib.ticker
 import numpy as np
 
-from experiments import plots
-from jtm_tf import tree as tree_lib
+from experiments.pictures import plots
+from jtm_tf.tree import tree as tree_lib
 
 # Okabe and Ito's colours, told apart by all eyes, brown for their black; grey
 # is for the rest.

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf import tree_statistics
+from jtm_tf.tree import initial
+from jtm_tf.tree import statistics as tree_statistics
+from jtm_tf.tree import tree as tree_lib
 
 # Of one tree; deeper nodes are inside the cells of the last level drawn.
 MAX_CELLS = 1 << 14
@@ -34,7 +34,7 @@ class Categories:
     @classmethod
     def of(cls, codes: np.ndarray, paths: list[str]) -> "Categories":
         """Makes them of each item's path, [N + 1] indices into `paths`."""
-        parts = 1 + max(path.count(tree_init.SEPARATOR) for path in paths)
+        parts = 1 + max(path.count(initial.SEPARATOR) for path in paths)
         grouped = [
             tree_statistics.prefix_groups(paths, count)
             for count in range(1, 1 + parts)

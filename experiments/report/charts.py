@@ -1,16 +1,17 @@
 """The curves of a report as plain data; page and pictures draw the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.report import source as source_lib
-from jtm_tf import diagnosis
-from jtm_tf import max_heap
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_statistics
 from jtm_tf.data import splits
+from jtm_tf.search import diagnosis
+from jtm_tf.search import level_recall
+from jtm_tf.tree import statistics as tree_statistics
+from jtm_tf.tree import tree as tree_lib
 
 Chart = dict[str, Any]
 
@@ -81,11 +82,11 @@ def under_the_beam(
         return []
     lines = []
     for width in beam_widths:
-        recall = diagnosis.level_recall(source.model, users, beam_width=width)
+        recall = level_recall.level_recall(source.model, users, beam_width=width)
         lines.append(_line(
             f"beam {width}", [100 * r for r in recall.values()], list(recall)
         ))  # fmt: skip
-    heap = max_heap.violations(
+    heap = diagnosis.violations(
         source.model, users, beam_width=beam_widths[0]
     )
     own, ranks = (100 * np.array(x) for x in zip(*heap.values()))

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments import paper
 from experiments.report import cells
 from experiments.report import charts
 from experiments.report import person
 from experiments.report import source as source_lib
-from jtm_tf import tree as tree_lib
+from experiments.runs import paper
 from jtm_tf.data import splits
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 # A run's own tree, and the one it began with. The best iteration may have been

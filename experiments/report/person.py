@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from experiments.report import source as source_lib
 from export.artefact import paths
-from jtm_tf import beam_trace
-from jtm_tf import judge
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.search import beam_trace
+from jtm_tf.search import judging
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 # Rows of the table of found items, and behaviours shown of a history.
@@ -52,7 +52,7 @@ def describe(
     if not len(known):
         return None, [*notes, "There are no validation users to show."]
     results = min(source.num_results, model.num_items)
-    search = judge.retriever(
+    search = judging.retriever(
         model,
         num_results=results,
         beam_width=max(source.beam_width, -(-results // model.branching)),

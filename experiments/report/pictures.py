@@ -10,7 +10,7 @@ import matplotlib.patches
 import matplotlib.ticker
 import numpy as np
 
-from experiments import plots
+from experiments.pictures import plots
 
 # Okabe and Ito's colours, told apart by all eyes, in the page's order.
 _COLORS = (

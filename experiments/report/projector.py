@@ -10,7 +10,7 @@ from tensorboard.plugins.projector import projector_config_pb2
 from experiments.report import cells
 from experiments.report import source as source_lib
 from jtm_tf import files
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 
 # Points that a browser still turns smoothly.
 MAX_POINTS = 5000

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from jtm_tf import counting
 from jtm_tf import files
-from jtm_tf import run_folder
-from jtm_tf import trained
-from jtm_tf import tree as tree_lib
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
+from jtm_tf.tree import tree as tree_lib
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def paths(data: interactions.Interactions) -> tuple[np.ndarray, list[str]]:
 def _model(folder, settings, data, notes):
     """Returns the best model, or None and a note why not."""
     method = settings.get("method")
-    if method in counting.METHODS:
+    if method in baselines_run.METHODS:
         notes.append(f"{method} only counts: it has no model and no tree.")
         return None
     if not folder.model.exists():
@@ -167,7 +167,7 @@ def _trees(folder, settings, data, notes):
             continue
         if number.isdecimal() and tree.num_items == data.num_items:
             found[int(number)] = tree
-    if 0 not in found and settings.get("method") not in counting.METHODS:
+    if 0 not in found and settings.get("method") not in baselines_run.METHODS:
         notes.append(
             "The initial tree (trees/iteration_000.npz) is missing: nothing "
             "to set the learned tree beside."

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from jtm_tf import evaluation
+from jtm_tf.search import metrics as metrics_lib
 from jtm_tf import files
-from jtm_tf import run_folder
+from jtm_tf.runs import folder as run_folder
 
 Cut = tuple[int, int]  # M, beam width
 
@@ -276,6 +276,6 @@ def validation_curve(run: Run) -> dict[str, np.ndarray]:
         "iteration": np.array([record["iteration"] for record in records]),
         **{
             name: np.array([r["validation"][name] for r in records])
-            for name in evaluation.NAMES
+            for name in metrics_lib.NAMES
         },
     }

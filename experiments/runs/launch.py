@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import tqdm
 from absl import logging
 
-from experiments import collect
+from experiments.runs import finished
 from jtm_tf import files
 
 EVERY = "*"
@@ -58,7 +58,7 @@ class Job:
 
     def is_finished(self) -> bool:
         """Tells whether the folder has the run's test metrics."""
-        run = collect.read(
+        run = finished.read(
             self.out_dir, data=self.data, method=self.method, seed=self.seed
         )
         return run is not None
@@ -91,7 +91,7 @@ def schedule(
             data_dir=data_dirs[data],
             method=method,
             seed=seed,
-            out_dir=collect.run_dir(runs_dir, data, method, seed),
+            out_dir=finished.run_dir(runs_dir, data, method, seed),
             extra=tuple(
                 flag
                 for of_data, of_method, extra in scopes

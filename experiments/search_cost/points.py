@@ -6,24 +6,27 @@ nearest neighbours has. Methods that look at all items are lines of one point.
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from experiments import nearest
-from experiments import paper
-from jtm_tf import counting
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import settings
+from experiments.runs import paper
+from experiments.search_cost import nearest
+from jtm_tf.baselines import item_cf
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.models import item_cf
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
 
 METHODS = ("item_cf", *settings.METHODS)
 
@@ -81,7 +84,7 @@ def lines(
             f"{read['data']} against {want}. Give its data as --data_dir."
         )
     method = config["method"]
-    if method in counting.METHODS:
+    if method in baselines_run.METHODS:
         return [_counted(config, data, num_results)], {}
     model = saving.load(folder.model)
     users = splits.held_out_users(
@@ -130,7 +133,7 @@ def measure(
         for setting, search in line.searches.items():
             items = np.concatenate([search(batch) for batch in batches])
             name = f"{line.name} {setting}"
-            recalls[name] = judge.judgement(
+            recalls[name] = judging.judgement(
                 items, line.users, num_results=num_results, beam_width=None
             )["recall"]
             calls[name] = _all_of(search, first)
@@ -166,7 +169,7 @@ class _Search:
 
     def __init__(self, model, *, num_results, beam_width):
         # Kept, since a concrete function does not hold on to its variables.
-        self._search = judge.retriever(
+        self._search = judging.retriever(
             model, num_results=num_results, beam_width=beam_width
         )
         self._recommend = self._search.recommend.get_concrete_function()

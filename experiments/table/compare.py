@@ -1,18 +1,19 @@
 """Averages runs over seeds and compares each method with JTM.
 
-Pure NumPy over runs that `collect` found alike.
+Pure NumPy over runs that `runs.finished` found alike.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments import collect
-from experiments import paper
-from jtm_tf import evaluation
+from experiments.runs import finished
+from experiments.runs import paper
+from jtm_tf.search import metrics as metrics_lib
 
 _RESAMPLES = 10_000
 _LEVEL = 0.95
@@ -56,7 +57,7 @@ class Row:
 
     data: str
     method: str
-    cut: collect.Cut
+    cut: finished.Cut
     seeds: tuple[int, ...]
     missing: tuple[int, ...]
     metrics: Mapping[str, tuple[float, float | None]]
@@ -121,12 +122,12 @@ def bootstrap(
 
 
 def rows(
-    runs: Sequence[collect.Run],
+    runs: Sequence[finished.Run],
     data: str,
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
-    cuts: Sequence[collect.Cut] = paper.CUTS,
+    cuts: Sequence[finished.Cut] = paper.CUTS,
 ) -> list[Row]:
     """Returns the rows of a data set, cut by cut, in the order of `methods`.
 
@@ -140,7 +141,7 @@ def rows(
     Raises:
         ValueError: runs were tested on different users or not at all cuts.
     """
-    found: dict[str, dict[int, collect.Run]] = {name: {} for name in methods}
+    found: dict[str, dict[int, finished.Run]] = {name: {} for name in methods}
     for run in runs:
         if run.data == data and run.method in found and run.seed in seeds:
             found[run.method][run.seed] = run
@@ -159,7 +160,7 @@ def _row(data, method, by_seed, seeds, cut, versus):
     if figures:
         metrics = {
             name: mean_and_spread([figure[name] for figure in figures])
-            for name in evaluation.NAMES
+            for name in metrics_lib.NAMES
         }
         users = figures[0]["users"]
         minutes = float(np.mean([run.minutes for run in by_seed.values()]))

@@ -2,15 +2,16 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
-from experiments import collect
-from experiments import compare
-from experiments import launch
-from experiments import paper
-from experiments import table_text
+from experiments.runs import finished
+from experiments.runs import launch
+from experiments.runs import paper
+from experiments.table import compare
+from experiments.table import text as table_text
 from jtm_tf import files
-from jtm_tf import run_folder
+from jtm_tf.runs import folder as run_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def make(
         rows,
         compared_with=config.compared_with,
         command=command,
-        code=collect.code_versions(runs),
+        code=finished.code_versions(runs),
     )
     out_dir = pathlib.Path(config.out_dir)
     for name, content in (
@@ -113,16 +114,16 @@ def make(
     ):
         with files.replacing(out_dir / name) as temporary:
             temporary.write_text(content)
-    collect.write_summaries(out_dir / "runs.json", runs)
+    finished.write_summaries(out_dir / "runs.json", runs)
     return failed
 
 
 def _finished(config, fingerprints):
     """Returns the finished runs, found alike."""
-    runs = collect.read_all(
+    runs = finished.read_all(
         config.runs_dir, config.data_dirs, config.methods, config.seeds
     )
-    collect.refuse_unlike(
+    finished.refuse_unlike(
         runs,
         fingerprints=fingerprints,
         allow_code_versions=config.allow_code_versions,
@@ -147,7 +148,7 @@ def _fingerprints(config):
 
 def _refuse_other_code(config, runs):
     """Refuses before the training, not after, to mix code versions."""
-    now, then = run_folder.code_version(), collect.code_versions(runs)
+    now, then = run_folder.code_version(), finished.code_versions(runs)
     if not config.allow_code_versions and then not in ([], [now]):
         raise ValueError(
             f"The runs in {config.runs_dir} were made by code {then[0]}; this "

@@ -4,11 +4,13 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
-from experiments import compare
-from experiments import paper
-from jtm_tf import evaluation
+from experiments.runs import paper
+from experiments.table import compare
+from jtm_tf.search import metrics
 
 _MISSING = "–"
 # Name, title and decimals in %: precision at M = 200 is small.
@@ -37,14 +39,14 @@ def csv_text(rows: Iterable[compare.Row]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["data", "method", "num_results", "beam_width"]
-        + [f"{x}_{y}" for x in evaluation.NAMES for y in ("mean", "spread")]
+        + [f"{x}_{y}" for x in metrics.NAMES for y in ("mean", "spread")]
         + ["seeds", "users", "minutes", "jtm_lift", "jtm_difference"]
         + ["jtm_difference_low", "jtm_difference_high"]
     )
     for row in rows:
         figures = [
             figure
-            for name in evaluation.NAMES
+            for name in metrics.NAMES
             for figure in row.metrics.get(name, (None, None))
         ]
         versus = row.versus

@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from export.artefact import vocabulary
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LiveFn
-
 
 # Greater than every pair.
 _NO_PAIR = np.iinfo(np.int64).max

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jtm_tf import files
-from jtm_tf.data import encoding
-from jtm_tf.data import reading
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
 from jtm_tf.data import splits
+from jtm_tf.data.preparing import encoding
+from jtm_tf.data.preparing import reader
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
 from jtm_tf.types import PAD
 
 _OPTIONAL = ("category", "name")
@@ -83,7 +83,7 @@ def read_histories(
     """
     roles = ("user", "item", "timestamp")
     with _opened(path, roles) as (rows, skipped):
-        blocks = list(reading.stream(rows, dict(zip(roles, roles)), skipped))
+        blocks = list(reader.stream(rows, dict(zip(roles, roles)), skipped))
     if not blocks:
         raise ValueError(f"{path} has a header and no rows.")
     table = pa.Table.from_batches(blocks).combine_chunks()
@@ -139,10 +139,10 @@ def _opened(path, required, optional=()):
     Whatever is skipped while the block runs is an error at its end.
     """
     (header, *more), delimiter = sources.first_rows(path)
-    reading.require(path, required, header, "Name the columns so.")
+    reader.require(path, required, header, "Name the columns so.")
     columns = [*required, *[name for name in optional if name in header]]
-    reading.require(path, columns, header, "Name no column twice.")
-    skipped = skipping.SkipLog()
+    reader.require(path, columns, header, "Name no column twice.")
+    skipped = skip_log.SkipLog()
     rows = sources.CsvRows(
         path,
         header,

@@ -6,8 +6,8 @@ from typing import Any
 
 from export.artefact import saved_model
 from jtm_tf import files
-from jtm_tf import run_folder
-from jtm_tf import trained
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
 
 FORMAT_VERSION = 1
 

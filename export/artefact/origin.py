@@ -24,11 +24,11 @@ import tensorflow as tf
 from export.artefact import saved_model
 from export.artefact import versions
 from jtm_tf import files
-from jtm_tf import judge  # noqa: F401  Keras knows the models by it.
-from jtm_tf import run_folder
-from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
+from jtm_tf.search import judging  # noqa: F401  Keras knows the models by it.
 
 FORMAT_VERSION = 1
 _PATH = pathlib.Path("assets.extra") / "origin"

@@ -19,7 +19,8 @@ the server: the limits are in the graph.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,10 @@ from export.artefact import filters
 from export.artefact import paths
 from export.artefact import vocabulary
 from jtm_tf import files
-from jtm_tf import judge
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
 from jtm_tf.models import tree_model
+from jtm_tf.search import judging
 from jtm_tf.types import PAD
 
 MISSING = float(tf.float32.min)
@@ -136,7 +137,7 @@ class ServedModel:
         self._filter = filters.ItemFilter(
             model.tree, self.categories, model.pi.value
         )
-        self._search = judge.retriever(
+        self._search = judging.retriever(
             self.model,
             num_results=config.num_results,
             beam_width=config.beam_width,

@@ -12,10 +12,10 @@ from export.artefact import item_lists
 from export.artefact import origin as origin_lib
 from export.artefact import vocabulary
 from jtm_tf import files
-from jtm_tf import growing
-from jtm_tf import placement
-from jtm_tf import run_folder
-from jtm_tf import tree_init
+from jtm_tf.models import growing
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import initial
+from jtm_tf.tree import placement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def updated(
         paths = rest["category"].to_pylist()
         known = len(kept) - 1
         kin = placement.by_category(
-            paths[:known], paths[known:], separator=tree_init.SEPARATOR
+            paths[:known], paths[known:], separator=initial.SEPARATOR
         )
     if update.histories is not None:
         weigh = growing.edge_weights_of(

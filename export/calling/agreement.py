@@ -1,14 +1,15 @@
 """Evaluated = served: a run's test users, asked for at an endpoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from export.calling import clients
-from jtm_tf import judge
-from jtm_tf import trained
 from jtm_tf.data import splits
+from jtm_tf.runs import trained
+from jtm_tf.search import judging
 from jtm_tf.types import PAD
 
 # Of the users who got something else, how many are named.
@@ -40,7 +41,7 @@ def compare(
     profile = run.settings["profile"]
     width = run.model.max_history
     users = splits.held_out_users(run.data, "test", width, profile)
-    items = judge.recommend_users(
+    items = judging.recommend_users(
         run.model, users, num_results=num_results, beam_width=beam_width
     )
     raw_ids = np.array([None, *run.data.items["raw_id"].to_pylist()], object)

@@ -8,7 +8,8 @@ shapes below B are users.
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from export.calling import wire

@@ -1,6 +1,8 @@
 """What a client needs of a protocol, gRPC or REST alike."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any
+from typing import NamedTuple
+from typing import Protocol
 
 
 class Input(NamedTuple):

@@ -21,8 +21,8 @@ import sys
 import tensorflow as tf
 from absl import flags
 
-from export.command_line import program
 from jtm_tf import files
+from jtm_tf.command_line import program
 
 SOURCE = pathlib.Path(__file__).parent / "recommend.cc"
 

@@ -3,7 +3,8 @@
 import asyncio
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 
 from export.serving import batcher as batcher_lib
 from export.serving import errors

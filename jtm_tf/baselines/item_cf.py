@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from jtm_tf.baselines import rules
 from jtm_tf.data import splits
-from jtm_tf.models import rules
 from jtm_tf.types import PAD
 
 SIMILARITIES = ("cosine", "conditional")

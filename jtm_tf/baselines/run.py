@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from jtm_tf import files
-from jtm_tf import judge
-from jtm_tf import run_folder
+from jtm_tf.baselines import item_cf
+from jtm_tf.baselines import rules
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.models import item_cf
-from jtm_tf.models import rules
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
 
 METHODS: dict[str, Callable[..., rules.Recommender]] = {
     "item_cf": item_cf.ItemCF.fit,
@@ -84,7 +84,7 @@ def run(
 
     def judged(split, cuts):
         users = splits.held_out_users(data, split, max_history=1)
-        return judge.judge_cuts(
+        return judging.judge_cuts(
             lambda num_results, _: model.recommend_users(users, num_results),
             users,
             cuts,

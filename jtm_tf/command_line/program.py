@@ -5,12 +5,13 @@ import pathlib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 
 from absl import app
 from absl import logging
 
-from export.command_line import flag_groups
+from jtm_tf.command_line import flag_groups
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -1,6 +1,6 @@
 """The prepared folder: who did what when, in dense ids. Layout and loading.
 
-A folder holds four files; `jtm_tf.data.preparation` writes them.
+A folder holds four files; `jtm_tf.data.preparing.preparation` writes them.
 
 items.parquet, one row an item, in order of `item`:
     item: int32, 1..N.
@@ -30,7 +30,8 @@ import functools
 import hashlib
 import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np

@@ -12,8 +12,10 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
-from jtm_tf import tree as tree_lib
-from jtm_tf.types import PAD, Array, LogProbFn
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import Array
+from jtm_tf.types import LogProbFn
+from jtm_tf.types import PAD
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

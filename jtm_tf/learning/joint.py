@@ -1,7 +1,7 @@
 """Algorithm 1: joint learning of the model and the tree, resumable.
 
-Repeats: minimise L over theta for a fixed tree (`training`), then maximise
--L over pi for a fixed model (`tree_learning`). Every iteration is judged on
+Repeats: minimise L over theta for a fixed tree (`model_step`), then maximise
+-L over pi for a fixed model (`tree.learning`). Every iteration is judged on
 the validation users, and the best is kept. A run killed at any moment and
 started again with the same configuration ends as if undisturbed.
 """
@@ -19,19 +19,19 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from jtm_tf import diagnosis
 from jtm_tf import files
-from jtm_tf import judge
-from jtm_tf import retrieval
-from jtm_tf import run_folder
-from jtm_tf import settings
-from jtm_tf import training as training_lib
-from jtm_tf import tree_step
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import model_step as model_step_lib
+from jtm_tf.learning import settings
+from jtm_tf.learning import tree_step
 from jtm_tf.models import hsm
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from jtm_tf.search import level_recall
+from jtm_tf.search import retrieval
 
 # Validation users, at most, whose recall is measured level by level.
 _LEVEL_USERS = 512
@@ -114,7 +114,7 @@ def run(
         record = {"iteration": state.iterations_done + 1}
         records.append(record)
         record |= state.model_step()  # line 3
-        record["validation"] = judge.judge_model(
+        record["validation"] = judging.judge_model(
             state.model, validation, **cut
         )
         record["level_recall"] = _level_recall(config, state.model, validation)
@@ -154,8 +154,8 @@ def _check_cuts(config):
 
 def _test(config, folder, model, users):
     """Judges the best model on test users; returns its part of the metrics."""
-    cuts, table = judge.judge_cuts(
-        lambda num_results, beam_width: judge.recommend_users(
+    cuts, table = judging.judge_cuts(
+        lambda num_results, beam_width: judging.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width
         ),
         users,
@@ -192,7 +192,7 @@ class _State:
         )
         tree = tree_step.initial_tree(config, data)
         self.model = self._new_model(tree)
-        self._trainer = training_lib.Trainer(
+        self._trainer = model_step_lib.Trainer(
             self.model, self._examples, config.training, seed=config.seed
         )
         self._iteration = tf.Variable(0, dtype=tf.int64)
@@ -392,7 +392,7 @@ def _level_recall(config, model, users):
     """Returns the recall under the beam by level, from 1; [] if flat."""
     if model.flat:
         return []
-    shares = diagnosis.level_recall(
+    shares = level_recall.level_recall(
         model, users.first(_LEVEL_USERS), beam_width=config.beam_width
     )
     levels = range(1, model.max_level + 1)

@@ -12,12 +12,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import optimizers
-from jtm_tf import tree as tree_lib
-from jtm_tf.data import samples
 from jtm_tf.data import splits
+from jtm_tf.learning import optimizer
+from jtm_tf.learning import samples
 from jtm_tf.models import tree_model
-
+from jtm_tf.tree import tree as tree_lib
 
 # The epoch whose draws `Trainer.measure` uses; no run gets there.
 _MEASURING = 2**30
@@ -75,7 +74,7 @@ class Trainer(tf.Module):
     ):
         super().__init__()
         self.model, self.config = model, config
-        self.optimizer = optimizers.RowSparseAdam(
+        self.optimizer = optimizer.RowSparseAdam(
             config.learning_rate, row_rate=config.row_rate
         )
         self.optimizer.build(model.trainable_variables)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_ops
 from jtm_tf.data import splits
+from jtm_tf.tree import ops as tree_ops
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 # The streams of random numbers; folded into the seed so that they differ.

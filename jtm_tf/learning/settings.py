@@ -8,11 +8,11 @@ import dataclasses
 import difflib
 from typing import Any
 
-from jtm_tf import training as training_lib
-from jtm_tf import tree_learning as tree_learning_lib
+from jtm_tf.learning import model_step
 from jtm_tf.models import layers
 from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
+from jtm_tf.tree import learning as tree_learning_lib
 
 INITIAL_TREES = ("category", "random")
 WHETHER = ("auto", "yes", "no")
@@ -122,7 +122,7 @@ class JointConfig:
     num_results: int = 200
     beam_width: int = 400
     cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
-    training: training_lib.TrainingConfig = training_lib.TrainingConfig()
+    training: model_step.TrainingConfig = model_step.TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
         tree_learning_lib.TreeLearningConfig(
             kin_strength=5.0, score_leaves=False
@@ -166,7 +166,7 @@ class JointConfig:
 
 
 _PARTS = {
-    "training": training_lib.TrainingConfig,
+    "training": model_step.TrainingConfig,
     "tree_learning": tree_learning_lib.TreeLearningConfig,
 }
 
@@ -186,8 +186,8 @@ def from_flat(**values: Any) -> JointConfig:
     """Returns settings whose parts are not told apart.
 
     Args:
-        **values: by the names of `JointConfig`, `training.TrainingConfig` and
-            `tree_learning.TreeLearningConfig`: the flags of
+        **values: by the names of `JointConfig`, `model_step.TrainingConfig` and
+            `tree.learning.TreeLearningConfig`: the flags of
             `experiments.train`. What is missing has its default; `seed` is
             that of all parts.
 

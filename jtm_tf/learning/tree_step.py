@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtm_tf import settings
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_cluster
-from jtm_tf import tree_init
-from jtm_tf import tree_learning
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import settings
 from jtm_tf.models import tree_model
+from jtm_tf.tree import clustering
+from jtm_tf.tree import initial
+from jtm_tf.tree import learning as tree_learning
+from jtm_tf.tree import tree as tree_lib
 
 
 def initial_tree(
@@ -26,9 +26,9 @@ def initial_tree(
         ValueError: it is to follow categories and the data have none.
     """
     if config.traits.flat:
-        return tree_init.flat(data.num_items)
+        return initial.flat(data.num_items)
     if config.initial_tree == "random":
-        return tree_init.random(
+        return initial.random(
             data.num_items, branching=config.branching, seed=config.seed
         )
     paths = categories(config, data)
@@ -37,7 +37,7 @@ def initial_tree(
             "The data has no categories, which the initial tree needs: name "
             "their column at experiments.prepare, or use initial_tree=random."
         )
-    return tree_init.by_category(
+    return initial.by_category(
         paths, branching=config.branching, seed=config.seed
     )
 
@@ -49,7 +49,7 @@ def categories(
     paths = data.categories()
     if paths is None or config.category_parts is None:
         return paths
-    separator = tree_init.SEPARATOR
+    separator = initial.SEPARATOR
     coarse = [
         separator.join((path or "").split(separator)[: config.category_parts])
         for path in paths
@@ -71,11 +71,11 @@ def next_tree(
         model: theta, and the old pi.
         examples: the samples that Algorithm 2 weighs.
         kin: see `kin_groups`.
-        progress: see `tree_learning.learn`.
+        progress: see `tree.learning.learn`.
     """
     if config.traits.learner == "cluster":
         vectors = model.embedding.table.numpy()[model.tree.pi]
-        return tree_cluster.cluster(model.tree, vectors, seed=config.seed)
+        return clustering.cluster(model.tree, vectors, seed=config.seed)
     result = tree_learning.learn(
         model.tree,
         examples.target_items(),

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import layers
 from jtm_tf.models import preference
 from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
 
 
 class FrozenEmbedding(tf.Module):

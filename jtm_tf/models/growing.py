@@ -6,11 +6,11 @@ item were never trained; those that have one now start from relatives.
 
 import numpy as np
 
-from jtm_tf import edge_weights
-from jtm_tf import placement
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
+from jtm_tf.tree import edge_weights
+from jtm_tf.tree import placement
+from jtm_tf.tree import tree as tree_lib
 
 # Leaves whose mean is a start. A sibling alone would hand on how popular it
 # is: new items then push others out of the results.

@@ -8,8 +8,8 @@ to compare nodes of different parents, which is what a beam search does.
 
 import keras
 
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
 
 
 @keras.saving.register_keras_serializable("jtm_tf")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import tree_ops
+from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
 
 # The released network's pooling windows, oldest behaviours first.

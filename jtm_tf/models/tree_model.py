@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import attention
 from jtm_tf.models import layers
 from jtm_tf.models import preference
 from jtm_tf.models import scorers
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 LOSSES = ("softmax", "bce")
@@ -209,7 +209,7 @@ class TreeModel(preference.Preference, keras.Model):
         return level_losses
 
     def train_step(self, data):
-        """Serves `fit` with the very step that `training` takes."""
+        """Serves `fit` with the very step that `model_step` takes."""
         return self._noted(self.step(data), data)
 
     def test_step(self, data):

@@ -133,7 +133,7 @@ class RunFolder:
         files.write_json(self.path / "metrics.json", metrics)
 
     def write_test_users(self, table: pa.Table) -> None:
-        """Replaces `test_users.parquet`; columns as `judge.per_user_table`."""
+        """Replaces `test_users.parquet`; columns as `judging.judge_cuts`."""
         with files.replacing(self.path / "test_users.parquet") as temporary:
             pq.write_table(table, temporary)
 

@@ -4,9 +4,9 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from jtm_tf import counting
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf import files
-from jtm_tf import run_folder
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.data import interactions
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
@@ -50,7 +50,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
     folder = run_folder.RunFolder(pathlib.Path(run_dir))
     config = folder.read_config()
     method = config["config"]["method"]
-    if method in counting.METHODS:
+    if method in baselines_run.METHODS:
         raise ValueError(
             f"{folder.path} has no model: {method} only counts, and its "
             "metrics.json is all there is."

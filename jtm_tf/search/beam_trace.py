@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import retrieval
-from jtm_tf import tree as tree_lib
+from jtm_tf.search import retrieval
+from jtm_tf.tree import tree as tree_lib
 
 
 @dataclasses.dataclass(frozen=True)

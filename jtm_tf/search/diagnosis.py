@@ -7,11 +7,11 @@ beam search finds the best leaves. Training asks for it nowhere.
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import diagnosis
-from jtm_tf import retrieval
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
+from jtm_tf.search import level_recall
+from jtm_tf.search import retrieval
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import ScoreFn
 
 
@@ -42,7 +42,7 @@ def violations(
         their parents it is 0.5. Scores of siblings' branches do not compare
         (HSM): only ranks do, and the first is NaN.
     """
-    search = diagnosis.tree_search(model, beam_width)
+    search = level_recall.tree_search(model, beam_width)
     walk = search.walk.get_concrete_function()
     shares: dict[int, list[tuple[float, float]]] = {
         level: [] for level in search.levels[:-1]

@@ -1,18 +1,20 @@
 """Judges a model on held-out users: retrieves, then counts what was found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from jtm_tf import evaluation
-from jtm_tf import retrieval
 from jtm_tf.data import splits
 from jtm_tf.models import preference
 from jtm_tf.models import tree_model
-from jtm_tf.types import PAD, RecommendFn
+from jtm_tf.search import metrics
+from jtm_tf.search import retrieval
+from jtm_tf.types import PAD
+from jtm_tf.types import RecommendFn
 
 
 def recommend_all(
@@ -129,7 +131,7 @@ def judgement(
 
     `beam_width` is noted beside them: None where every item was looked at.
     """
-    found = evaluation.metrics(
+    found = metrics.metrics(
         items, users.truth, users.truth_offsets, num_results
     )
     return {
@@ -169,7 +171,7 @@ def judge_cuts(
                 items, users, num_results=num_results, beam_width=beam_width
             )
         )
-        found = evaluation.per_user(
+        found = metrics.per_user(
             items, users.truth, users.truth_offsets, num_results
         )
         size = len(users)

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import judge
-from jtm_tf import retrieval
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
+from jtm_tf.search import judging
+from jtm_tf.search import retrieval
+from jtm_tf.tree import tree as tree_lib
 
 
 def level_recall(
@@ -59,7 +59,7 @@ def tree_search(
     Raises:
         ValueError: its tree is flat.
     """
-    search = judge.retriever(
+    search = judging.retriever(
         model, num_results=beam_width, beam_width=beam_width
     )
     if not isinstance(search, retrieval.TreeRetriever):

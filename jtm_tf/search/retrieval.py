@@ -10,10 +10,13 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_ops
 from jtm_tf import types
-from jtm_tf.types import PAD, DescribeFn, LiveFn, ScoreFn
+from jtm_tf.tree import ops as tree_ops
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import DescribeFn
+from jtm_tf.types import LiveFn
+from jtm_tf.types import PAD
+from jtm_tf.types import ScoreFn
 
 
 def check_beam(beam_width: int, num_results: int, *, branching: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 
 # Steps towards each node's direction of largest variance, where 2-means
 # starts: few, for it only has to be a good start.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jtm_tf import tree
+from jtm_tf.tree import tree as tree_lib
 
 SEPARATOR = "|"
 
@@ -17,7 +17,7 @@ SEPARATOR = "|"
 def by_category(
     categories: Sequence[str | None] | np.ndarray,
     *, branching: int = 2, seed: int = 0
-) -> tree.Tree:
+) -> tree_lib.Tree:
     """Returns a tree whose neighbours share a category.
 
     Items are sorted by category path, part by part; items of one path come in
@@ -37,20 +37,20 @@ def by_category(
     rank = np.fromiter((rank_of[p] for p in categories), np.int64)
     ties = np.random.default_rng(seed).permutation(len(rank))
     order = np.lexsort((ties, rank))
-    return tree.Tree.from_order(order + 1, branching=branching)
+    return tree_lib.Tree.from_order(order + 1, branching=branching)
 
 
-def random(num_items: int, *, branching: int = 2, seed: int = 0) -> tree.Tree:
+def random(num_items: int, *, branching: int = 2, seed: int = 0) -> tree_lib.Tree:
     """Returns a tree with items 1..N in an order drawn from `seed`."""
     order = np.random.default_rng(seed).permutation(num_items)
-    return tree.Tree.from_order(order + 1, branching=branching)
+    return tree_lib.Tree.from_order(order + 1, branching=branching)
 
 
-def flat(num_items: int) -> tree.Tree:
+def flat(num_items: int) -> tree_lib.Tree:
     """Returns a root with items 1..N as its children, in their order.
 
     Nothing is pruned in it: a model on this tree scores every item, as the
     paper's DNN does.
     """
     items = np.arange(1, num_items + 1)
-    return tree.Tree.from_order(items, branching=max(2, num_items))
+    return tree_lib.Tree.from_order(items, branching=max(2, num_items))

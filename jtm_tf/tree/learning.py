@@ -15,15 +15,15 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
-from jtm_tf import assignment
-from jtm_tf import edge_weights
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import assignment
+from jtm_tf.tree import edge_weights
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
-
 
 SOLVERS = ("greedy", "priced", "exact")
 

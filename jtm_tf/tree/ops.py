@@ -1,8 +1,8 @@
-"""The tree's arithmetic on heap codes as TensorFlow ops; see `jtm_tf.tree`."""
+"""The tree's arithmetic on heap codes as TensorFlow ops; see `tree.tree`."""
 
 import tensorflow as tf
 
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jtm_tf import assignment
-from jtm_tf import edge_weights
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import assignment
+from jtm_tf.tree import edge_weights
+from jtm_tf.tree import tree as tree_lib
 
 # How an item found its leaf: by its samples (and its kin, if it has any), by
 # its kin alone, or by neither: where there is most room.

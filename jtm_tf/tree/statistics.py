@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 
 # The group of an item whose category is unknown, and of PAD.
 UNKNOWN = 0
@@ -33,8 +33,8 @@ def prefix_groups(
     names = {"": UNKNOWN}
     groups = []
     for path in paths:
-        start = (path or "").split(tree_init.SEPARATOR)[:parts]
-        name = tree_init.SEPARATOR.join(start)
+        start = (path or "").split(initial.SEPARATOR)[:parts]
+        name = initial.SEPARATOR.join(start)
         groups.append(names.setdefault(name, len(names)))
     return np.array(groups, np.int32), list(names)
 

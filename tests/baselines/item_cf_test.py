@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.models.item_cf` against plain loops."""
+"""Tests of `jtm_tf.baselines.item_cf` against plain loops."""
 
 import dataclasses
 import math
@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from jtm_tf.models import item_cf
+from jtm_tf.baselines import item_cf
 from jtm_tf.types import PAD
-from tests import rules_test as worlds
+from tests.baselines import rules_test as worlds
 
 Config = item_cf.ItemCFConfig
 

@@ -1,12 +1,12 @@
-"""Tests of `jtm_tf.models.rules` against plain loops."""
+"""Tests of `jtm_tf.baselines.rules` against plain loops."""
 
 import collections
 
 import numpy as np
 import pytest
 
+from jtm_tf.baselines import rules
 from jtm_tf.data import splits
-from jtm_tf.models import rules
 from jtm_tf.types import PAD
 
 

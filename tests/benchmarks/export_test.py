@@ -1,11 +1,11 @@
-"""Tests of `export.benchmark`: it measures what it says, on tiny models."""
+"""Tests of `benchmarks.export`: it measures what it says, on tiny models."""
 
 import json
 
 import numpy as np
 
-from export import benchmark
-from tests import shell
+from benchmarks import export as export_benchmark
+from tests.support import shell
 
 WANTED = {
     "roofline_batch32", "roofline_batch1", "scan_ratio",
@@ -16,7 +16,7 @@ WANTED = {
 
 def test_prints_all_figures():
     status, stdout, stderr = shell.run(
-        "export.benchmark", "--json", "--items=500", "--large_items=1000",
+        "benchmarks.export", "--json", "--items=500", "--large_items=1000",
         "--rounds=1", "--batch=2",
     )  # fmt: skip
     assert (status, stderr) == (0, "")
@@ -27,5 +27,5 @@ def test_prints_all_figures():
 
 
 def test_ids_do_not_repeat():
-    ids = benchmark.raw_ids(np.arange(1, 100_000))
+    ids = export_benchmark.raw_ids(np.arange(1, 100_000))
     assert len(np.unique(ids)) == len(ids) and np.all(ids > 0)

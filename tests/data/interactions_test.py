@@ -11,10 +11,10 @@ import pytest
 from hypothesis import strategies as st
 
 from jtm_tf import files
-from jtm_tf.data import encoding
 from jtm_tf.data import interactions
-from jtm_tf.data import preparation
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import encoding
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import sources
 
 
 def random_rows(seed, *, rows=300):

@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.data.market`."""
+"""Tests of `jtm_tf.data.preparing.planted_market`."""
 
 import dataclasses
 import pathlib
@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from jtm_tf.data import interactions
-from jtm_tf.data import market
-from jtm_tf.data import preparation
-from jtm_tf.data import published
+from jtm_tf.data.preparing import planted_market
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import published
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared/data/userbehavior/UserBehavior.csv"
 
 
 def statistics(user, item, category, num_items):
-    """Measures what the constants of `market` state.
+    """Measures what the constants of `planted_market` state.
 
     Args:
         user: [I] int, ascending, rows by time within a user.
@@ -33,7 +33,7 @@ def statistics(user, item, category, num_items):
     seen_by = np.bincount(pairs).astype(float)
     meetings = (seen_by * (seen_by - 1)).sum() / len(pairs) / (len(pairs) - 1)
     seen, category_seen = np.zeros(len(user), bool), {}
-    for back in range(1, max(market.CATEGORY_SEEN) + 1):
+    for back in range(1, max(planted_market.CATEGORY_SEEN) + 1):
         seen[back:] |= (category[back:] == category[:-back]) & (
             user[back:] == user[:-back]
         )
@@ -51,7 +51,7 @@ def statistics(user, item, category, num_items):
         "rows": np.mean(rows),
         "median_rows": np.median(rows),
         "repeat_share": 1 - len(pairs) / len(user),
-        **{k: category_seen[k] for k in market.CATEGORY_SEEN},
+        **{k: category_seen[k] for k in planted_market.CATEGORY_SEEN},
         "seen_ever": 1 - (len(count) - len(rows)) / (len(user) - len(rows)),
         "categories_per_user": np.median(np.exp(entropy[np.unique(owner)])),
         "top_1": sizes[: len(sizes) // 100].sum() / len(at),
@@ -61,15 +61,15 @@ def statistics(user, item, category, num_items):
 
 
 STATED = {
-    "rows": market.ROWS_PER_USER,
-    "median_rows": market.MEDIAN_ROWS_PER_USER,
-    "repeat_share": market.REPEAT_SHARE,
-    **market.CATEGORY_SEEN,
-    "seen_ever": market.CATEGORY_SEEN_EVER,
-    "categories_per_user": market.CATEGORIES_PER_USER,
-    "top_1": market.CATEGORY_TOP_1,
-    "top_10": market.CATEGORY_TOP_10,
-    "moment": market.POPULARITY_MOMENT,
+    "rows": planted_market.ROWS_PER_USER,
+    "median_rows": planted_market.MEDIAN_ROWS_PER_USER,
+    "repeat_share": planted_market.REPEAT_SHARE,
+    **planted_market.CATEGORY_SEEN,
+    "seen_ever": planted_market.CATEGORY_SEEN_EVER,
+    "categories_per_user": planted_market.CATEGORIES_PER_USER,
+    "top_1": planted_market.CATEGORY_TOP_1,
+    "top_10": planted_market.CATEGORY_TOP_10,
+    "moment": planted_market.POPULARITY_MOMENT,
 }
 # The market takes these as they are; the others follow from its habits.
 TOLERANCE = {"rows": 0.02, "median_rows": 0.05, "top_1": 0.1, "top_10": 0.1}
@@ -82,7 +82,7 @@ def codes(world):
 
 @pytest.fixture(scope="module", name="world")
 def a_world():
-    return market.calibrated_world(50_000, 500_000, seed=0)
+    return planted_market.calibrated_world(50_000, 500_000, seed=0)
 
 
 def test_the_constants_are_those_of_the_sample():
@@ -95,7 +95,7 @@ def test_the_constants_are_those_of_the_sample():
     end = published.UserBehavior.end_second
     rows = np.flatnonzero((time >= first) & (time < end))
     user = np.unique(user, return_inverse=True)[1]
-    rows = rows[np.bincount(user[rows])[user[rows]] >= market.MIN_ROWS]
+    rows = rows[np.bincount(user[rows])[user[rows]] >= planted_market.MIN_ROWS]
     rows = rows[np.lexsort((time[rows], user[rows]))]
     category = np.unique(category, return_inverse=True)[1]
     item = np.unique(item, return_inverse=True)[1]
@@ -106,7 +106,7 @@ def test_the_constants_are_those_of_the_sample():
 
 def test_shows_what_was_measured():
     items = 200_000
-    world = market.calibrated_world(items, 10 * items, seed=3)
+    world = planted_market.calibrated_world(items, 10 * items, seed=3)
     got = statistics(
         world.user, world.item, codes(world)[world.item - 1], items
     )
@@ -114,13 +114,13 @@ def test_shows_what_was_measured():
         if name != "moment":
             rel = TOLERANCE.get(name, 0.15)
             assert got[name] == pytest.approx(value, rel=rel), name
-    # Flatter than measured; `market` tells why.
-    assert 4 < got["moment"] < market.POPULARITY_MOMENT
+    # Flatter than measured; `planted_market` tells why.
+    assert 4 < got["moment"] < planted_market.POPULARITY_MOMENT
 
 
 def test_is_a_function_of_the_seed():
     one, two, other = (
-        market.calibrated_world(2000, 20_000, seed) for seed in (1, 1, 2)
+        planted_market.calibrated_world(2000, 20_000, seed) for seed in (1, 1, 2)
     )
     for name in ("user", "item", "timestamp", "taste", "categories"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -130,14 +130,14 @@ def test_is_a_function_of_the_seed():
 
 
 @pytest.mark.parametrize("num_items, num_rows", [
-    (market.MIN_ITEMS, 10 * market.MIN_ITEMS), (3001, 50_000),
+    (planted_market.MIN_ITEMS, 10 * planted_market.MIN_ITEMS), (3001, 50_000),
 ])
 def test_shapes_and_ranges(num_items, num_rows):
-    world = market.calibrated_world(num_items, num_rows, seed=5)
+    world = planted_market.calibrated_world(num_items, num_rows, seed=5)
     assert world.user.dtype == world.item.dtype == np.int32
     assert len(world.user) == len(world.timestamp) == num_rows
     rows = np.bincount(world.user)[1:]
-    assert rows.min() >= market.MIN_ROWS and np.all(np.diff(world.user) >= 0)
+    assert rows.min() >= planted_market.MIN_ROWS and np.all(np.diff(world.user) >= 0)
     same = world.user[1:] == world.user[:-1]
     assert np.all(np.diff(world.timestamp)[same] >= 0)
     occurring = np.unique(world.item)
@@ -174,7 +174,7 @@ def test_categories_are_subtrees_but_for_the_misfiled(world):
 def test_names_of_categories_do_not_tell_their_place():
     among, within = [], []  # correlations of name and place, a seed each
     for seed in range(20):
-        world = market.calibrated_world(2000, 20_000, seed)
+        world = planted_market.calibrated_world(2000, 20_000, seed)
         coarse, fine = np.array([p.split("|") for p in world.categories]).T
         assert len(set(coarse)) == 16 and len(set(map(len, fine))) == 1
         place = world.true_tree.pi[1:]
@@ -218,7 +218,7 @@ def test_tastes_predict_what_comes(world):
 ])
 def test_bad_sizes_are_refused(num_items, num_rows, match):
     with pytest.raises(ValueError, match=match):
-        market.calibrated_world(num_items, num_rows, seed=0)
+        planted_market.calibrated_world(num_items, num_rows, seed=0)
 
 
 def prepared(tmp_path, **settings):
@@ -234,7 +234,7 @@ def test_a_prepared_market_is_the_market(tmp_path):
     assert done and manifest["source"] == []
     assert manifest["settings"]["num_items"] == 2000
     got = interactions.load(tmp_path / "data")
-    want = market.calibrated_world(2000, 30_000, seed=4)
+    want = planted_market.calibrated_world(2000, 30_000, seed=4)
     for name in ("user", "item"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     np.testing.assert_array_equal(got.categories(), want.categories)

@@ -1,11 +1,11 @@
-"""Tests of `jtm_tf.data.synthetic`."""
+"""Tests of `jtm_tf.data.planted_world`."""
 
 import numpy as np
 import pytest
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf.data import synthetic
+from jtm_tf.data import planted_world
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 
@@ -18,7 +18,7 @@ def below(tree, level):
     (1, 2), (7, 2), (100, 3), (256, 2), (500, 8),
 ])
 def test_shapes_and_ranges(num_items, branching):
-    world = synthetic.planted_world(
+    world = planted_world.planted_world(
         9, num_items, 5, seed=0, branching=branching
     )
     np.testing.assert_array_equal(world.user, np.repeat(np.arange(1, 10), 5))
@@ -30,7 +30,7 @@ def test_shapes_and_ranges(num_items, branching):
 
 def test_is_a_function_of_the_seed():
     one, two, other = (
-        synthetic.planted_world(20, 100, 10, seed) for seed in (1, 1, 2)
+        planted_world.planted_world(20, 100, 10, seed) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(one.item, two.item)
     np.testing.assert_array_equal(one.true_tree.pi, two.true_tree.pi)
@@ -39,7 +39,7 @@ def test_is_a_function_of_the_seed():
 
 
 def test_a_user_without_noise_stays_with_the_favourite():
-    world = synthetic.planted_world(
+    world = planted_world.planted_world(
         50, 100, 20, seed=0, favourites=1, taste_level=3, climb=(1.0,)
     )
     node = below(world.true_tree, 3)[world.item].reshape(50, 20)
@@ -48,7 +48,7 @@ def test_a_user_without_noise_stays_with_the_favourite():
 
 
 def test_climbs_as_often_as_told():
-    world = synthetic.planted_world(
+    world = planted_world.planted_world(
         4000, 64, 10, seed=0, favourites=1, taste_level=3, climb=(0.0, 1.0)
     )
     # One step up, a user sees both children of one node evenly.
@@ -60,13 +60,13 @@ def test_climbs_as_often_as_told():
 
 
 def test_noise_is_drawn_by_popularity():
-    world = synthetic.planted_world(1000, 64, 20, seed=0, climb=(0.0,))
+    world = planted_world.planted_world(1000, 64, 20, seed=0, climb=(0.0,))
     counts = np.sort(np.bincount(world.item, minlength=65)[1:])[::-1]
     assert counts[0] > 5 * counts[20] > 0
 
 
 def test_histories_are_the_items_before():
-    world = synthetic.planted_world(6, 40, 5, seed=0)
+    world = planted_world.planted_world(6, 40, 5, seed=0)
     got = world.histories(3)
     for row, user in enumerate(world.user):
         past = [
@@ -77,22 +77,22 @@ def test_histories_are_the_items_before():
 
 
 def test_categories_are_coarser_than_the_tastes():
-    world = synthetic.planted_world(1, 256, 1, seed=0)
+    world = planted_world.planted_world(1, 256, 1, seed=0)
     assert world.taste_level == 5
     labels = np.array(world.categories)
     node = below(world.true_tree, 3)[1:]
     assert len(set(labels)) == 8
     for label in set(labels):
         assert len(set(node[labels == label])) == 1
-    tree = tree_init.by_category(world.categories)
-    assert synthetic.shared_pairs(tree, world.true_tree, 3) == 1.0
-    assert synthetic.shared_pairs(tree, world.true_tree, 5) < 0.5
+    tree = initial.by_category(world.categories)
+    assert planted_world.shared_pairs(tree, world.true_tree, 3) == 1.0
+    assert planted_world.shared_pairs(tree, world.true_tree, 5) < 0.5
 
 
 def test_oracle_is_a_distribution_that_sums_up_the_tree():
-    world = synthetic.planted_world(30, 50, 6, seed=0)
-    tree = tree_init.random(50, branching=3, seed=1)
-    log_prob = synthetic.oracle(world, tree)
+    world = planted_world.planted_world(30, 50, 6, seed=0)
+    tree = initial.random(50, branching=3, seed=1)
+    log_prob = planted_world.oracle(world, tree)
     history = world.histories(4)[10:20]
     above = None
     for level in range(tree.max_level + 1):
@@ -111,7 +111,7 @@ def test_oracle_is_a_distribution_that_sums_up_the_tree():
 
 
 def test_shared_pairs_against_loops():
-    truth, tree = tree_init.random(30, seed=0), tree_init.random(30, seed=1)
+    truth, tree = initial.random(30, seed=0), initial.random(30, seed=1)
     for level in range(5):
         a, b = below(truth, level), below(tree, level)
         pairs = [
@@ -121,13 +121,13 @@ def test_shared_pairs_against_loops():
             if a[i] == a[j]
         ]
         want = sum(pairs) / len(pairs) if pairs else 0
-        got = synthetic.shared_pairs(tree, truth, level)
+        got = planted_world.shared_pairs(tree, truth, level)
         assert got == pytest.approx(want)
-    assert synthetic.shared_pairs(truth, truth, 4) == 1.0
+    assert planted_world.shared_pairs(truth, truth, 4) == 1.0
 
 
 def test_bad_input():
     with pytest.raises(ValueError, match="within 4 levels"):
-        synthetic.planted_world(1, 16, 1, 0, taste_level=5)
+        planted_world.planted_world(1, 16, 1, 0, taste_level=5)
     with pytest.raises(ValueError, match="at most 1"):
-        synthetic.planted_world(1, 16, 1, 0, climb=(0.9, 0.2))
+        planted_world.planted_world(1, 16, 1, 0, climb=(0.9, 0.2))

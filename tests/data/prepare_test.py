@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from jtm_tf.data import interactions
-from jtm_tf.data import preparation
-from jtm_tf.data import tables
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import tables
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 
 

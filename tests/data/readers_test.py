@@ -1,4 +1,4 @@
-"""Tests of the raw formats: `reading`, `tables`, `published` and below."""
+"""Tests of the raw formats: `reader`, `tables`, `published` and below."""
 
 import datetime
 import gzip
@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jtm_tf.data import preparation
-from jtm_tf.data import reading
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import reader as reader_lib
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
 
 # Inside UserBehavior's nine days.
 NOON = 1511582400
@@ -22,9 +22,9 @@ NOON = 1511582400
 def read(dataset, path, **options):
     """Returns all good rows as {column: list}, and the log of the others."""
     reader = preparation.READERS[dataset](
-        reading.Options(input=None if path is None else str(path), **options)
+        reader_lib.Options(input=None if path is None else str(path), **options)
     )
-    skipped = skipping.SkipLog()
+    skipped = skip_log.SkipLog()
     table = pa.Table.from_batches(reader.rows(skipped))
     return table.to_pydict(), skipped
 
@@ -371,7 +371,7 @@ def test_amazon_books(tmp_path, form, packing):
         "timestamp": [9, 8, 8],
     }
     reader = preparation.READERS["amazon_books"](
-        reading.Options(str(ratings), str(metadata))
+        reader_lib.Options(str(ratings), str(metadata))
     )
     found = reader.describe_items(pa.array(["01", "02", "03"]), skipped)
     assert found.to_pydict() == {
@@ -404,7 +404,7 @@ def test_ta_feng(tmp_path):
     }
     assert skipped.counts == {"bad_timestamp": 1}
     reader = preparation.READERS["ta_feng"](
-        reading.Options(str(tmp_path / "t"))
+        reader_lib.Options(str(tmp_path / "t"))
     )
     paths = reader.category_path(pa.array(["110411", "9", None]))
     assert paths.to_pylist() == ["11|1104|110411", "9", None]
@@ -440,7 +440,7 @@ def test_complete_journey(tmp_path):
     rows, _ = read("complete_journey", tmp_path)
     assert rows == {"user": [5, 6], "item": [71, 72], "timestamp": [1, 2]}
     reader = preparation.READERS["complete_journey"](
-        reading.Options(str(tmp_path))
+        reader_lib.Options(str(tmp_path))
     )
     found = reader.describe_items(pa.array([71, 72, 73, 74]), None)
     assert found.to_pydict() == {

@@ -5,15 +5,15 @@ import json
 import pytest
 
 from experiments import ablations
-from experiments import plots
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
+from experiments.pictures import plots
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import joint
 from jtm_tf.models import saving
-from tests import joint_test
-from tests import worlds
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from tests.learning import joint_test
+from tests.support import worlds
 
 
 @pytest.fixture(name="judged", scope="module")
@@ -36,7 +36,7 @@ def test_figures_are_of_the_validation_users(judged):
     model = saving.load(folder.model)
     users = splits.held_out_users(data, "validation", model.max_history)
     for cut, (num_results, beam_width) in zip(found["cuts"], ablations.CUTS):
-        want = judge.judge_model(
+        want = judging.judge_model(
             model, users, num_results=num_results, beam_width=beam_width
         )
         assert cut == want

@@ -10,20 +10,20 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import nearest
-from experiments import searches
-from jtm_tf import counting
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import settings
-from jtm_tf import training
+from experiments.search_cost import nearest
+from experiments.search_cost import points
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import joint
+from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
-from tests import worlds
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from tests.support import worlds
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = 6
 TRAINED = ("youtube_dnn", "hsm", "tdm", "dnn", "jtm_h", "jtm")
 
@@ -50,7 +50,7 @@ def _runs(tmp_path_factory):
         num_results=RESULTS,
         beam_width=RESULTS,
         cuts=(),
-        training=training.TrainingConfig(batch_size=64, negatives=10),
+        training=model_step.TrainingConfig(batch_size=64, negatives=10),
     )
     for method in TRAINED:
         joint.run(
@@ -59,8 +59,8 @@ def _runs(tmp_path_factory):
             folder / "runs" / f"{method}-3",
             joint.RunOptions(data_dir=str(data_dir)),
         )
-    counting.run(
-        counting.CountingConfig(
+    baselines_run.run(
+        baselines_run.CountingConfig(
             "item_cf", seed=3, num_results=RESULTS, cuts=()
         ),
         data,
@@ -78,7 +78,7 @@ def _product(runs):
     data = interactions.load(folder.read_config()["data_dir"])
     model = saving.load(folder.model)
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judge.recommend_users(
+    items = judging.recommend_users(
         model, users, num_results=RESULTS, beam_width=RESULTS
     )
     return folder, data, users, items
@@ -86,7 +86,7 @@ def _product(runs):
 
 def test_the_exact_index_is_the_scan_item_for_item(product):
     folder, data, users, want = product
-    lines, _ = searches.lines(folder, data, num_results=RESULTS, threads=1)
+    lines, _ = points.lines(folder, data, num_results=RESULTS, threads=1)
     exact = {line.name: line for line in lines}["youtube_dnn/flat"]
     np.testing.assert_array_equal(exact.searches[None](users), want)
     assert exact.knob is None and exact.build_seconds > 0

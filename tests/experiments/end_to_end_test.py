@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from jtm_tf import judge
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import saving
-from tests import shell
+from jtm_tf.search import judging
+from tests.support import shell
 
 DATA = shell.ROOT.parent / "shared" / "data"
 RAW = DATA / "userbehavior" / "UserBehavior.csv"
@@ -91,7 +91,7 @@ def test_raw_ids_survive_to_the_recommendations(run_dir):
 
     model = saving.load(run_dir / "best.keras")
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judge.recommend_users(
+    items = judging.recommend_users(
         model, users, num_results=20, beam_width=20
     )
     offered = set(raw_item[items].ravel())

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import collect
-from experiments import curves
-from experiments import plots
-from tests import fake_runs
+from experiments.pictures import curves
+from experiments.pictures import plots
+from experiments.runs import finished as finished_runs
+from tests.support import fake_runs
 
 METHODS = ("jtm", "tdm_cluster", "jtm_h")
 
@@ -80,10 +80,10 @@ def test_lines_and_bands(runs_dir, tmp_path, draw):
 
 
 def test_the_kept_summary_draws_the_same(runs_dir, tmp_path, draw):
-    runs = collect.read_all(
+    runs = finished_runs.read_all(
         runs_dir, ["beauty", "toys"], ("item_cf", *METHODS), [0, 1]
     )
-    collect.write_summaries(tmp_path / "runs.json", runs)
+    finished_runs.write_summaries(tmp_path / "runs.json", runs)
     draw(runs_dir, tmp_path / "a" / "figure2.svg")
     draw(tmp_path / "runs.json", tmp_path / "b" / "figure2.svg")
     first = (tmp_path / "a" / "figure2.svg").read_bytes()
@@ -128,7 +128,7 @@ def test_the_program(runs_dir, tmp_path):
             sys.executable, "-m", "experiments.figure2", f"--runs={runs_dir}",
             f"--out={out}", "--titles=beauty=Amazon Beauty",
         ],
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

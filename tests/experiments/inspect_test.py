@@ -12,25 +12,25 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experiments import projector
 from experiments.report import cells
 from experiments.report import charts
 from experiments.report import contents
 from experiments.report import page
 from experiments.report import person
 from experiments.report import pictures
+from experiments.report import projector
 from experiments.report import source as source_lib
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import tree_init
-from jtm_tf import tree_statistics
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from tests import joint_test
-from tests import served_models
-from tests import shell
-from tests import worlds
+from jtm_tf.learning import joint
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from jtm_tf.tree import initial
+from jtm_tf.tree import statistics as tree_statistics
+from tests.learning import joint_test
+from tests.support import served_models
+from tests.support import shell
+from tests.support import worlds
 
 MAX_BYTES = 5_000_000
 
@@ -213,7 +213,7 @@ def test_one_search(source, report):
     users = splits.held_out_users(source.data, "validation", 4)
     raw = [str(x) for x in source.data.users["raw_id"].to_pylist()]
     row = [raw[u - 1] for u in users.users].index(story["user"])
-    found = judge.recommend_users(model, users, num_results=5, beam_width=8)
+    found = judging.recommend_users(model, users, num_results=5, beam_width=8)
     ids = [str(x) for x in source.data.items["raw_id"].to_pylist()]
     items = [ids[i - 1] for i in found[row]]
     assert [record["item"] for record in story["rows"]] == items
@@ -358,7 +358,7 @@ def test_no_categories(source):
 
 def test_a_large_tree_is_small_on_the_page():
     items = 300_000
-    tree = tree_init.random(items)
+    tree = initial.random(items)
     paths = [f"{i} {'long ' * 20}|{i}" for i in range(20_000)]
     codes = np.random.default_rng(0).integers(0, len(paths), items)
     source = of_tree(tree, paths, codes)

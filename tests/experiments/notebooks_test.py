@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests import shell
+from tests.support import shell
 
 NOTEBOOKS = sorted((shell.ROOT / "notebooks").glob("*.ipynb"))
 

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from export.command_line import program
-from jtm_tf import settings
-from tests import shell
-from tests import worlds
+from jtm_tf.command_line import program
+from jtm_tf.learning import settings
+from tests.support import shell
+from tests.support import worlds
 
 PROGRAMS = (
     "prepare", "train", "evaluate", "table1", "figure2", "cost",

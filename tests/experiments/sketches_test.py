@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from matplotlib import colors
 
-from experiments import sketches
-from jtm_tf import max_heap
-from jtm_tf import tree as tree_lib
+from experiments.pictures import sketches
+from jtm_tf.search import diagnosis
+from jtm_tf.tree import tree as tree_lib
 
 
 @pytest.fixture(name="tree", scope="module", params=[(40, 2), (64, 4)])
@@ -39,7 +39,7 @@ USERS = np.arange(3, dtype=np.int32)[:, None]
 
 def test_a_max_heap_has_the_best_of_its_leaves(tree):
     table = scores_by_node(tree)
-    heap = max_heap.preference(score_fn(table), tree)
+    heap = diagnosis.preference(score_fn(table), tree)
     for level in range(tree.max_level + 1):
         nodes = tree.occupied(level)
         got = heap(tf.constant(USERS), tf.constant([nodes] * 3), level)
@@ -51,15 +51,15 @@ def test_a_max_heap_has_the_best_of_its_leaves(tree):
 
 def test_a_beam_holds_the_best_of_a_max_heap(tree):
     score = score_fn(scores_by_node(tree))
-    shares = max_heap.beam_agreement(
-        max_heap.preference(score, tree), tree, USERS, beam_width=5
+    shares = diagnosis.beam_agreement(
+        diagnosis.preference(score, tree), tree, USERS, beam_width=5
     )
     assert set(shares.values()) == {1.0}
 
 
 def test_agreement_against_loops(tree):
     table = scores_by_node(tree)
-    shares = max_heap.beam_agreement(
+    shares = diagnosis.beam_agreement(
         score_fn(table), tree, USERS, beam_width=3
     )
     assert list(shares)[-1] == tree.max_level

@@ -11,21 +11,21 @@ import threading
 import numpy as np
 import pytest
 
-from experiments import collect
-from experiments import compare
-from experiments import launch
-from experiments import paper
-from experiments import table
-from experiments import table_text
-from export.command_line import program
-from jtm_tf import run_folder
-from tests import fake_runs
+from experiments.runs import finished as finished_runs
+from experiments.runs import launch
+from experiments.runs import paper
+from experiments.table import compare
+from experiments.table import make
+from experiments.table import text as table_text
+from jtm_tf.command_line import program
+from jtm_tf.runs import folder as run_folder
+from tests.support import fake_runs
 
 SEEDS = (0, 1)
 
 
 def read(tmp_path, methods, data=("toys",), seeds=SEEDS):
-    return collect.read_all(tmp_path, data, methods, seeds)
+    return finished_runs.read_all(tmp_path, data, methods, seeds)
 
 
 def row_of(rows, method, cut=(200, 400)):
@@ -170,14 +170,14 @@ def test_without_jtm_or_any_run(tmp_path):
 def test_unlike_runs_are_refused(tmp_path, change, named):
     fake_runs.write(tmp_path, "toys", "jtm", 0)
     fake_runs.write(tmp_path, "toys", "jtm", 1)
-    collect.refuse_unlike(read(tmp_path, ["jtm"]))
+    finished_runs.refuse_unlike(read(tmp_path, ["jtm"]))
     fake_runs.write(tmp_path, "toys", "jtm", 1, **change)
     runs = read(tmp_path, ["jtm"])
     with pytest.raises(ValueError, match=named):
-        collect.refuse_unlike(runs)
+        finished_runs.refuse_unlike(runs)
     if "code" in change:
-        collect.refuse_unlike(runs, allow_code_versions=True)
-        assert collect.code_versions(runs) == ["1.0+abc", "2.0"]
+        finished_runs.refuse_unlike(runs, allow_code_versions=True)
+        assert finished_runs.code_versions(runs) == ["1.0+abc", "2.0"]
 
 
 def test_methods_may_differ_in_settings_but_not_in_data(tmp_path):
@@ -186,12 +186,12 @@ def test_methods_may_differ_in_settings_but_not_in_data(tmp_path):
     fake_runs.write(tmp_path, "beauty", "jtm", 0, config={"other": 1})
     methods, data = ["tdm", "jtm"], ["toys", "beauty"]
     runs = read(tmp_path, methods, data)
-    collect.refuse_unlike(runs, fingerprints={"toys": "of toys"})
+    finished_runs.refuse_unlike(runs, fingerprints={"toys": "of toys"})
     with pytest.raises(ValueError, match="not trained on this toys"):
-        collect.refuse_unlike(runs, fingerprints={"toys": "another"})
+        finished_runs.refuse_unlike(runs, fingerprints={"toys": "another"})
     fake_runs.write(tmp_path, "toys", "tdm", 0, data_fingerprint="x")
     with pytest.raises(ValueError, match="data_fingerprint"):
-        collect.refuse_unlike(read(tmp_path, methods, data))
+        finished_runs.refuse_unlike(read(tmp_path, methods, data))
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):
@@ -306,8 +306,8 @@ def _world(tmp_path, monkeypatch):
             "seeds": (0, 1),
             "compared_with": {"toys": "books"},
         }
-        config = table.TableConfig(**(asked | changes))
-        return table.make(config, command="python -m make\nit")
+        config = make.TableConfig(**(asked | changes))
+        return make.make(config, command="python -m make\nit")
 
     return run, tmp_path
 
@@ -452,7 +452,7 @@ def test_the_program(tmp_path):
     ]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "experiments.table1", *flags],
-        cwd=pathlib.Path(__file__).parents[1],
+        cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

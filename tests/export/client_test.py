@@ -18,14 +18,15 @@ from export.calling import agreement
 from export.calling import clients
 from export.calling import user_lines
 from export.calling import wire
-from jtm_tf import trained
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from tests import served_models
-from tests import shell
-from tests import worlds
+from jtm_tf.runs import trained
 from tests.programs_test import the_error
-from tests.served_models import HISTORY, ITEMS
+from tests.served_models import HISTORY
+from tests.served_models import ITEMS
+from tests.support import served_models
+from tests.support import shell
+from tests.support import worlds
 
 M, BEAM = 5, 8
 
@@ -247,7 +248,7 @@ def test_user_lines():
 # Runs the program where only the standard library and absl are.
 BARE = """
 import runpy, sys
-for name in ("jtm_tf", "tensorflow", "numpy", "grpc"):
+for name in ("jtm_tf.types", "jtm_tf.files", "tensorflow", "numpy", "grpc"):
     sys.modules[name] = None
 runpy.run_module("export.client", run_name="__main__")
 """

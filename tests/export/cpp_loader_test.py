@@ -12,9 +12,11 @@ import tensorflow as tf
 from export.artefact import saved_model
 from export.cpp import build
 from jtm_tf.data import interactions
-from tests import worlds
 from tests.export_test import named
-from tests.served_models import ITEMS, call, untrained
+from tests.served_models import call
+from tests.served_models import ITEMS
+from tests.served_models import untrained
+from tests.support import worlds
 
 pytestmark = pytest.mark.skipif(
     build.compiler() is None, reason="no C++ compiler on Linux"

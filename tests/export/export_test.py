@@ -15,21 +15,21 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
-from jtm_tf import counting
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import trained
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import joint
 from jtm_tf.models import saving
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
+from jtm_tf.search import judging
 from jtm_tf.types import PAD
-from tests import joint_test
-from tests import served_models
-from tests import shell
-from tests import stock_ops
-from tests import worlds
+from tests.learning import joint_test
 from tests.programs_test import the_error
+from tests.support import served_models
+from tests.support import shell
+from tests.support import stock_ops
+from tests.support import worlds
 
 HISTORY = served_models.HISTORY
 
@@ -144,7 +144,7 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
         (raw_ids, exported, model, users),
         (names.astype(object), tmp_path / "names", styled, styled_users),
     ):
-        want = judge.recommend_users(
+        want = judging.recommend_users(
             judged, known, num_results=5, beam_width=8
         )
         assert np.all(want != PAD)
@@ -265,7 +265,7 @@ def test_refusals(data, exported, run_dir, data_dir, tmp_path):
         trained.load(folder.path)
 
     counted = tmp_path / "counted"
-    counting.run(counting.CountingConfig("popular"), data, counted)
+    baselines_run.run(baselines_run.CountingConfig("popular"), data, counted)
     with pytest.raises(ValueError, match="has no model: popular only counts"):
         trained.load(counted)
     assert versions.existing(exported) == [1]

@@ -14,8 +14,8 @@ from export.artefact import versions
 from export.calling import load
 from export.calling import swaps
 from export.calling import wire
-from tests import shell
 from tests.programs_test import the_error
+from tests.support import shell
 
 
 class Service(prediction_service_pb2_grpc.PredictionServiceServicer):

@@ -24,9 +24,9 @@ from export import serving
 from export.fuzzing import attack
 from export.fuzzing import cases
 from jtm_tf.data import interactions
-from tests import calls
-from tests import served_models
-from tests import worlds
+from tests.support import calls
+from tests.support import served_models
+from tests.support import worlds
 
 LIMITS = serving.Config(
     max_rows=32, max_length=100, max_request_mb=0.1, client_seconds=1.0

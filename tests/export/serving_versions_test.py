@@ -13,8 +13,8 @@ import pytest
 
 from export import serving
 from export.serving import watcher
-from tests import calls
-from tests import served_models
+from tests.support import calls
+from tests.support import served_models
 
 POLL = 0.05
 
@@ -104,7 +104,7 @@ def test_swaps_under_load(made, base):
             try:
                 for number in range(2, 8):
                     put(made, base, number)
-                    wait_for(lambda: number in seen)
+                    wait_for(lambda n=number: n in seen)
             finally:
                 stop.set()
             assert all(one.result() > 5 for one in loads)

@@ -11,10 +11,13 @@ import pytest
 import tensorflow as tf
 
 from export.artefact import saved_model
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
-from tests import worlds
-from tests.served_models import ITEMS, KINDS, call, untrained
+from jtm_tf.tree import tree as tree_lib
+from tests.served_models import call
+from tests.served_models import ITEMS
+from tests.served_models import KINDS
+from tests.served_models import untrained
+from tests.support import worlds
 
 # As wide as any tree here: the search is exact.
 EXACT = saved_model.ServingConfig(ITEMS, 6)

@@ -1,9 +1,9 @@
-"""Tests of `tests.stock_ops`: the walk finds what it is meant to find."""
+"""Tests of `support.stock_ops`: the walk finds what it is meant to find."""
 
 import pytest
 import tensorflow as tf
 
-from tests import stock_ops
+from tests.support import stock_ops
 
 
 def save(folder, body):

@@ -20,8 +20,9 @@ from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
 from jtm_tf.data import interactions
-from tests import worlds
-from tests.served_models import call, untrained
+from tests.served_models import call
+from tests.served_models import untrained
+from tests.support import worlds
 
 SERVER = shutil.which("tensorflow_model_server")
 CONFIGS = pathlib.Path(warmup.__file__).parents[1] / "tf_serving"

@@ -13,16 +13,19 @@ from export.artefact import publishing
 from export.artefact import saved_model
 from export.artefact import updating
 from export.artefact import versions
-from jtm_tf import growing
-from jtm_tf import placement
-from jtm_tf import trained
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
+from jtm_tf.models import growing
+from jtm_tf.runs import trained
+from jtm_tf.tree import placement
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
-from tests import shell
-from tests import worlds
 from tests.export_test import named
-from tests.served_models import ITEMS, KINDS, call, untrained
+from tests.served_models import call
+from tests.served_models import ITEMS
+from tests.served_models import KINDS
+from tests.served_models import untrained
+from tests.support import shell
+from tests.support import worlds
 
 GONE, NEW = (7, 30, 31), (101, 102, 103, 104)
 # All items are scored and returned: what is missing in an answer is gone.

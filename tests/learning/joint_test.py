@@ -6,19 +6,19 @@ import keras
 import numpy as np
 import pytest
 
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import settings
-from jtm_tf import training
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_learning
-from jtm_tf import tree_step
 from jtm_tf.data import interactions
+from jtm_tf.data import planted_world
 from jtm_tf.data import splits
-from jtm_tf.data import synthetic
+from jtm_tf.learning import joint
+from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
+from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
-from tests import worlds
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
+from jtm_tf.tree import learning as tree_learning
+from jtm_tf.tree import tree as tree_lib
+from tests.support import worlds
 
 TINY = settings.JointConfig(
     joint_iterations=2,
@@ -28,7 +28,7 @@ TINY = settings.JointConfig(
     hidden=(8,),
     num_results=5,
     beam_width=8,
-    training=training.TrainingConfig(batch_size=64, negatives=12),
+    training=model_step.TrainingConfig(batch_size=64, negatives=12),
     tree_learning=dataclasses.replace(
         settings.JointConfig().tree_learning, gap=3
     ),
@@ -90,20 +90,20 @@ def test_the_best_model_is_the_one_that_was_judged(data, finished):
         ("test", metrics["test"]),
     ):
         users = splits.held_out_users(data, split, model.max_history)
-        got = judge.judge_model(model, users, num_results=5, beam_width=8)
+        got = judging.judge_model(model, users, num_results=5, beam_width=8)
         assert got == want
 
 
 def test_the_best_model_is_tested_though_training_went_on(
     data, tmp_path, monkeypatch
 ):
-    judge_model, calls = judge.judge_model, []
+    judge_model, calls = judging.judge_model, []
 
     def ever_worse(*args, **kwargs):
         calls.append(judge_model(*args, **kwargs))
         return {**calls[-1], "recall": 1 / len(calls)}
 
-    monkeypatch.setattr(judge, "judge_model", ever_worse)
+    monkeypatch.setattr(judging, "judge_model", ever_worse)
     metrics = joint.run(TINY, data, tmp_path / "run")
     monkeypatch.undo()
     assert metrics["best_iteration"] == 1
@@ -219,7 +219,7 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
         hidden=(32, 16),
         num_results=8,
         beam_width=4,
-        training=training.TrainingConfig(
+        training=model_step.TrainingConfig(
             batch_size=256, learning_rate=5e-3, negatives=28
         ),
         tree_learning=tree_learning.TreeLearningConfig(gap=2),
@@ -234,7 +234,7 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     hidden = worlds.draw(**shape).true_tree
     folder = run_folder.RunFolder(tmp_path / "jtm")
     before, after = (
-        synthetic.shared_pairs(
+        planted_world.shared_pairs(
             tree_lib.Tree.load(folder.tree(iteration)), hidden, level=5
         )
         for iteration in (0, 3)

@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from jtm_tf import counting
-from jtm_tf import joint
-from jtm_tf import judge
-from jtm_tf import run_folder
-from jtm_tf import settings
-from jtm_tf import training
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
-from jtm_tf.data import preparation
 from jtm_tf.data import splits
+from jtm_tf.data.preparing import preparation
+from jtm_tf.learning import joint
+from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import scorers
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import judging
 from jtm_tf.types import PAD
 
 ITEMS, USERS, ROWS = 16, 240, 8
@@ -38,7 +38,7 @@ CONFIG = settings.JointConfig(
     num_results=6,
     beam_width=6,
     cuts=CUTS,
-    training=training.TrainingConfig(
+    training=model_step.TrainingConfig(
         batch_size=64, negatives=20, learning_rate=1e-2
     ),
     tree_learning=dataclasses.replace(
@@ -127,12 +127,12 @@ def test_checkerboard(data, method, change, tmp_path):
     users = splits.held_out_users(
         data, "test", model.max_history, config.profile
     )
-    items = judge.recommend_users(model, users, num_results=4, beam_width=6)
+    items = judging.recommend_users(model, users, num_results=4, beam_width=6)
     assert own_share(data, items, users) > 0.95
-    recommend = judge.retriever(
+    recommend = judging.retriever(
         model, num_results=4, beam_width=6
     ).recommend.get_concrete_function()
-    one_by_one = judge.recommend_all(recommend, users.history, batch_size=1)
+    one_by_one = judging.recommend_all(recommend, users.history, batch_size=1)
     np.testing.assert_array_equal(items, one_by_one)
     nobody = np.zeros((1, model.user_width), np.int32)
     assert np.all(recommend(tf.constant(nobody))[0] != PAD)
@@ -140,25 +140,25 @@ def test_checkerboard(data, method, change, tmp_path):
         assert not any(r["moved_items"] for r in metrics["iterations"])
 
 
-@pytest.mark.parametrize("method", counting.METHODS)
+@pytest.mark.parametrize("method", baselines_run.METHODS)
 def test_checkerboard_by_counting(data, method, tmp_path):
-    config = counting.CountingConfig(method, num_results=6, cuts=CUTS)
-    metrics = counting.run(config, data, tmp_path / "run")
+    config = baselines_run.CountingConfig(method, num_results=6, cuts=CUTS)
+    metrics = baselines_run.run(config, data, tmp_path / "run")
     folder = run_folder.RunFolder(tmp_path / "run")
     check_contract(data, metrics, folder, method)
-    assert counting.run(config, data, tmp_path / "run") == metrics
+    assert baselines_run.run(config, data, tmp_path / "run") == metrics
     if method == "item_cf":  # what it has not seen is all it can still find
         assert metrics["test"]["recall"] > 0.4
     other = "repeat" if method == "popular" else "popular"
     with pytest.raises(ValueError, match="config.method: "):
-        counting.run(
+        baselines_run.run(
             dataclasses.replace(config, method=other), data, tmp_path / "run"
         )
 
 
 def test_unknown_methods_and_columns(data, tmp_path):
     with pytest.raises(ValueError, match="must be one of .* got 'svd'"):
-        counting.CountingConfig("svd")
+        baselines_run.CountingConfig("svd")
     config = dataclasses.replace(CONFIG, profile=("shoe_size",))
     with pytest.raises(ValueError, match="no profile column 'shoe_size'"):
         joint.run(config, data, tmp_path / "run")

@@ -1,14 +1,14 @@
-"""Tests of `jtm_tf.training`: what becomes of theta when pi changes."""
+"""Tests of `learning.model_step`: what becomes of theta when pi changes."""
 
 import keras
 import numpy as np
 import pytest
 
-from jtm_tf import training
-from jtm_tf import tree_init
 from jtm_tf.data import splits
+from jtm_tf.learning import model_step
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
+from jtm_tf.tree import initial
 
 ITEMS = 21
 
@@ -16,7 +16,7 @@ ITEMS = 21
 def make_trainer(network=tree_model.TreeModel):
     """Returns a trainer after an epoch, so that slots are not empty."""
     keras.utils.set_random_seed(0)
-    tree = tree_init.random(ITEMS, seed=0)
+    tree = initial.random(ITEMS, seed=0)
     model = network(
         ITEMS, tree.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
     )
@@ -27,10 +27,10 @@ def make_trainer(network=tree_model.TreeModel):
         np.arange(60) // 6 * 6,
         np.arange(60),
     )
-    trainer = training.Trainer(
+    trainer = model_step.Trainer(
         model,
         examples,
-        training.TrainingConfig(batch_size=20, negatives=10),
+        model_step.TrainingConfig(batch_size=20, negatives=10),
         seed=0,
     )
     trainer.train_epoch()
@@ -43,7 +43,7 @@ def table_and_slots(trainer):
 
 def test_vectors_and_slots_move_with_their_items():
     trainer = make_trainer()
-    old, new = trainer.model.tree, tree_init.random(ITEMS, seed=1)
+    old, new = trainer.model.tree, initial.random(ITEMS, seed=1)
     before = table_and_slots(trainer)
     trainer.set_tree(new)
     inner = np.arange(old.first_leaf)
@@ -57,14 +57,14 @@ def test_vectors_and_slots_move_with_their_items():
 def test_vectors_may_stay_with_their_codes():
     trainer = make_trainer()
     before = table_and_slots(trainer)
-    trainer.set_tree(tree_init.random(ITEMS, seed=1), carry=False)
+    trainer.set_tree(initial.random(ITEMS, seed=1), carry=False)
     for was, now in zip(before, table_and_slots(trainer)):
         np.testing.assert_array_equal(now, was)
 
 
 def test_inner_nodes_may_start_from_the_mean_of_their_items():
     trainer = make_trainer()
-    new = tree_init.random(ITEMS, seed=1)
+    new = initial.random(ITEMS, seed=1)
     trainer.set_tree(new, renew_inner=True)
     table, *slots = table_and_slots(trainer)
     for level in range(1, new.max_level):
@@ -79,7 +79,7 @@ def test_inner_nodes_may_start_from_the_mean_of_their_items():
 def test_a_cold_start_is_as_good_as_new(network):
     trainer = make_trainer(network)
     keras.utils.set_random_seed(0)
-    new = tree_init.random(ITEMS, seed=1)
+    new = initial.random(ITEMS, seed=1)
     fresh = network(
         ITEMS, new.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
     )

@@ -1,11 +1,11 @@
-"""Tests of `jtm_tf.optimizers` against Keras's Adam and against loops."""
+"""Tests of `learning.optimizer` against Keras's Adam and against loops."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import optimizers
+from jtm_tf.learning import optimizer as optimizer_lib
 
 ROWS, DIM = 7, 3
 
@@ -58,7 +58,7 @@ def test_equals_keras_adam_when_every_step_touches_every_row():
     order = [3, 0, 6, 1, 5, 2, 4]
     np.testing.assert_allclose(
         run(
-            optimizers.RowSparseAdam(1e-2),
+            optimizer_lib.RowSparseAdam(1e-2),
             [sliced(gradient, order) for gradient in gradients],
         ),
         run(keras.optimizers.Adam(1e-2), gradients),
@@ -69,7 +69,7 @@ def test_equals_keras_adam_when_every_step_touches_every_row():
 def test_a_dense_gradient_takes_the_path_of_keras_adam():
     gradients = dense_gradients(4)
     np.testing.assert_array_equal(
-        run(optimizers.RowSparseAdam(1e-2), gradients),
+        run(optimizer_lib.RowSparseAdam(1e-2), gradients),
         run(keras.optimizers.Adam(1e-2), gradients),
     )
 
@@ -78,7 +78,7 @@ def test_a_dense_gradient_takes_the_path_of_keras_adam():
 def test_rows_with_repeats_against_loops(graph):
     gradients = dense_gradients(4)
     rows_of = [[0, 2, 2], [5], [2, 0, 0, 0], [6, 2]]
-    table, optimizer = variable(), optimizers.RowSparseAdam()
+    table, optimizer = variable(), optimizer_lib.RowSparseAdam()
     optimizer.build([table])
 
     def step(gradient, rows):
@@ -96,7 +96,7 @@ def test_rows_with_repeats_against_loops(graph):
 
 
 def test_touches_its_rows_only():
-    table, optimizer = variable(), optimizers.RowSparseAdam()
+    table, optimizer = variable(), optimizer_lib.RowSparseAdam()
     optimizer.build([table])
     rows, gradient = [1, 4], dense_gradients(1)[0]
     for _ in range(3):
@@ -108,22 +108,22 @@ def test_touches_its_rows_only():
 
 
 def test_no_rows_no_change():
-    got = run(optimizers.RowSparseAdam(), [sliced(dense_gradients(1)[0], [])])
+    got = run(optimizer_lib.RowSparseAdam(), [sliced(dense_gradients(1)[0], [])])
     np.testing.assert_array_equal(got, variable().numpy())
 
 
 def test_serialisation_keeps_class_and_settings():
-    optimizer = optimizers.RowSparseAdam(0.02, beta_1=0.8, epsilon=1e-5)
+    optimizer = optimizer_lib.RowSparseAdam(0.02, beta_1=0.8, epsilon=1e-5)
     copy = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(optimizer)
     )
-    assert isinstance(copy, optimizers.RowSparseAdam)
+    assert isinstance(copy, optimizer_lib.RowSparseAdam)
     assert copy.get_config() == optimizer.get_config()
 
 
 def test_amsgrad_is_refused():
     with pytest.raises(ValueError, match="amsgrad"):
-        optimizers.RowSparseAdam(amsgrad=True)
+        optimizer_lib.RowSparseAdam(amsgrad=True)
 
 
 def test_rows_may_learn_faster_than_dense_weights():
@@ -131,7 +131,7 @@ def test_rows_may_learn_faster_than_dense_weights():
     rows = [0, 3]
     before = variable().numpy()
     plain, fast, dense = (
-        run(optimizers.RowSparseAdam(1e-3, row_rate=rate), [g]) - before
+        run(optimizer_lib.RowSparseAdam(1e-3, row_rate=rate), [g]) - before
         for rate, g in (
             (1.0, sliced(gradient, rows)),
             (5.0, sliced(gradient, rows)),
@@ -140,7 +140,7 @@ def test_rows_may_learn_faster_than_dense_weights():
     )
     np.testing.assert_allclose(fast, 5 * plain, atol=1e-6)
     np.testing.assert_allclose(dense[rows], plain[rows], atol=1e-6)
-    copy = optimizers.RowSparseAdam.from_config(
-        optimizers.RowSparseAdam(1e-3, row_rate=5.0).get_config()
+    copy = optimizer_lib.RowSparseAdam.from_config(
+        optimizer_lib.RowSparseAdam(1e-3, row_rate=5.0).get_config()
     )
     assert copy.row_rate == 5.0

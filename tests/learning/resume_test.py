@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import joint
-from jtm_tf import run_folder
-from jtm_tf import tree as tree_lib
 from jtm_tf.data import interactions
-from tests import joint_test
-from tests import worlds
+from jtm_tf.learning import joint
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import tree as tree_lib
+from tests.learning import joint_test
+from tests.support import worlds
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def command(data_dir, out_dir):

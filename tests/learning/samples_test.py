@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.data.samples`: distributions, positives, restarts."""
+"""Tests of `jtm_tf.learning.samples`: distributions, positives, restarts."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf.data import samples
 from jtm_tf.data import splits
+from jtm_tf.learning import samples
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 T = 4
@@ -66,7 +66,7 @@ def test_draws_are_a_function_of_the_seed():
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
 def test_positives_are_the_ancestors_of_the_target(branching):
-    tree = tree_init.random(50, branching=branching, seed=0)
+    tree = initial.random(50, branching=branching, seed=0)
     examples = make_examples(50)
     negatives = samples.negatives_per_level(12, tree.max_level)
     seen = []
@@ -86,7 +86,7 @@ def test_positives_are_the_ancestors_of_the_target(branching):
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
 def test_siblings_are_the_other_children_with_items(branching):
-    tree = tree_init.random(30, branching=branching, seed=0)
+    tree = initial.random(30, branching=branching, seed=0)
     examples = make_examples(30)
     for batch in stream(tree, examples, siblings=True):
         for level, nodes in enumerate(batch["nodes"], 1):
@@ -103,7 +103,7 @@ def test_siblings_are_the_other_children_with_items(branching):
 
 
 def test_profiles_follow_the_history():
-    tree = tree_init.random(20, seed=0)
+    tree = initial.random(20, seed=0)
     examples = make_examples(20)
     profile = np.stack([examples.starts, -examples.starts], 1).astype("int32")
     examples = dataclasses.replace(examples, profile=profile)
@@ -116,7 +116,7 @@ def test_profiles_follow_the_history():
 
 
 def test_each_sample_comes_once_an_epoch_with_its_history():
-    tree = tree_init.random(500, seed=0)
+    tree = initial.random(500, seed=0)
     rng = np.random.default_rng(0)
     # Items occur once, so that a target names its sample.
     items = (rng.permutation(500)[:60] + 1).astype(np.int32)
@@ -137,7 +137,7 @@ def test_each_sample_comes_once_an_epoch_with_its_history():
 
 
 def test_a_stream_opened_at_any_batch_goes_on_as_before():
-    tree = tree_init.random(40, seed=0)
+    tree = initial.random(40, seed=0)
     examples = make_examples(40)
     whole = stream(tree, examples, seed=5, epoch=2)
     for start in range(len(whole) + 1):
@@ -149,7 +149,7 @@ def test_a_stream_opened_at_any_batch_goes_on_as_before():
 
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 1}])
 def test_epochs_and_seeds_differ_in_order_and_negatives(other):
-    tree = tree_init.random(40, seed=0)
+    tree = initial.random(40, seed=0)
     examples = make_examples(40)
     base, changed = stream(tree, examples), stream(tree, examples, **other)
     for column in (0, 1):  # positives, a negative
@@ -161,7 +161,7 @@ def test_epochs_and_seeds_differ_in_order_and_negatives(other):
 
 
 def test_levels_and_batches_draw_differently():
-    tree = tree_init.random(256, seed=0)
+    tree = initial.random(256, seed=0)
     examples = splits.Examples(
         np.full(64, 7, np.int32), np.arange(64), np.arange(64)
     )
@@ -201,11 +201,11 @@ def test_worlds_without_negatives_or_samples_are_refused():
     with pytest.raises(ValueError, match="no training samples"):
         none = np.zeros(0, np.int64)
         stream(
-            tree_init.random(8, seed=0),
+            initial.random(8, seed=0),
             splits.Examples(none.astype(np.int32), none, none),
         )
     with pytest.raises(ValueError, match="one item"):
-        stream(tree_init.random(1, seed=0), make_examples(1))
+        stream(initial.random(1, seed=0), make_examples(1))
     crowded = tree_lib.Tree(np.array([PAD, 8, 9]), max_level=3)
     with pytest.raises(ValueError, match="Level 1 has a single node"):
         stream(crowded, make_examples(2))

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import judge
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import frozen
-from tests.served_models import HISTORY, ITEMS, KINDS, untrained
+from jtm_tf.search import judging
+from jtm_tf.tree import tree as tree_lib
+from tests.served_models import HISTORY
+from tests.served_models import ITEMS
+from tests.served_models import KINDS
+from tests.served_models import untrained
 
 # Nobody, one pad, all known.
 USERS = tf.constant([[0] * HISTORY, [0, 3, 3, 50], [9, 1, 30, 2]])
@@ -44,7 +47,7 @@ def test_scores_are_the_model_s(pair):
 def test_a_search_finds_the_same(pair):
     found = []
     for model in pair:
-        search = judge.retriever(model, num_results=9, beam_width=12)
+        search = judging.retriever(model, num_results=9, beam_width=12)
         items, scores = search.recommend(USERS)
         assert np.all(items.numpy() > 0)
         found.append((items.numpy(), scores.numpy()))

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import tree_init
 from jtm_tf.models import layers
+from jtm_tf.tree import initial
 from jtm_tf.types import PAD
 
 WINDOWS = (4, 2, 1)
@@ -50,7 +50,7 @@ def pooled_by_loops(tree, table, leaves, level):
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
 def test_users_are_pooled_in_nodes_of_each_level(branching):
-    tree = tree_init.random(40, branching=branching, seed=1)
+    tree = initial.random(40, branching=branching, seed=1)
     embedding = embedding_of(tree)
     leaves = histories(tree, [7, 0, 1, 5, 7])
     levels = list(range(tree.max_level + 1))
@@ -64,7 +64,7 @@ def test_users_are_pooled_in_nodes_of_each_level(branching):
 
 
 def test_an_empty_history_maps_to_zeros():
-    tree = tree_init.random(9, seed=0)
+    tree = initial.random(9, seed=0)
     represent = layers.UserRepresentation(WINDOWS)
     for lengths in ([0], [0, 0], [0, 3]):
         (users,) = represent(
@@ -84,7 +84,7 @@ def test_an_empty_history_maps_to_zeros():
 
 
 def test_padding_more_does_not_change_a_user():
-    tree = tree_init.random(30, seed=0)
+    tree = initial.random(30, seed=0)
     embedding = embedding_of(tree)
     leaves = histories(tree, [5, 2], seed=2)
     longer = np.pad(leaves, [(0, 0), (6, 0)], constant_values=PAD)
@@ -103,7 +103,7 @@ def test_padding_more_does_not_change_a_user():
 
 
 def test_the_gradient_of_a_table_counts_repeats():
-    tree = tree_init.random(8, seed=0)
+    tree = initial.random(8, seed=0)
     embedding = embedding_of(tree)
     leaves = np.zeros((2, sum(WINDOWS)), np.int32)
     leaves[0, :4] = leaves[1, 0] = tree.pi[3]  # 4 / 4 of one mean, 1 / 1
@@ -122,7 +122,7 @@ def test_the_gradient_of_a_table_counts_repeats():
 
 @pytest.mark.parametrize("level", [1, 3, 5])
 def test_a_sequence_has_every_behaviour_of_the_level(level):
-    tree = tree_init.random(30, seed=0)
+    tree = initial.random(30, seed=0)
     embedding = embedding_of(tree)
     leaves = histories(tree, [5, 0, 7])
     (got,) = layers.UserSequence()(

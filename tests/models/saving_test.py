@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from jtm_tf import optimizers
+from jtm_tf.learning import optimizer as optimizer_lib
 from jtm_tf.models import layers
 from jtm_tf.models import saving
-from tests import served_models
+from tests.support import served_models
 
 
 def test_what_is_saved_and_what_is_not(tmp_path):
     model = served_models.untrained()
     saving.save(model, tmp_path / "without.keras")
-    optimizer = optimizers.RowSparseAdam(1e-3)
+    optimizer = optimizer_lib.RowSparseAdam(1e-3)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer)
     saving.save(model, tmp_path / "with.keras")
@@ -58,7 +58,7 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
     model, path = served_models.untrained(), tmp_path / "best.keras"
     saving.save(model, path)
     before = path.read_bytes()
-    model.optimizer = optimizer = optimizers.RowSparseAdam(1e-3)
+    model.optimizer = optimizer = optimizer_lib.RowSparseAdam(1e-3)
 
     def fail(archive, weights, name):
         archive.writestr(name, weights.read_bytes()[:100])

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import optimizers
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf.data import samples
 from jtm_tf.data import splits
+from jtm_tf.learning import optimizer as optimizer_lib
+from jtm_tf.learning import samples
 from jtm_tf.models import tree_model
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 ITEMS = 30
@@ -20,7 +20,7 @@ WINDOWS = (4, 2, 1)
 def make_model(*, branching=2, **settings):
     """Returns a small model on a random tree."""
     keras.utils.set_random_seed(1)
-    tree = tree_init.random(ITEMS, branching=branching, seed=2)
+    tree = initial.random(ITEMS, branching=branching, seed=2)
     model = tree_model.TreeModel(
         ITEMS,
         tree.max_level,
@@ -84,7 +84,7 @@ def test_compile_and_fit_lower_the_loss(loss):
         negatives=10,
         batch_size=20,
     )
-    model.compile(optimizer=optimizers.RowSparseAdam(0.01))
+    model.compile(optimizer=optimizer_lib.RowSparseAdam(0.01))
     before = model.evaluate(stream, verbose=0, return_dict=True)["loss"]
     model.fit(stream, epochs=4, shuffle=False, verbose=0)
     after = model.evaluate(stream, verbose=0, return_dict=True)["loss"]
@@ -199,7 +199,7 @@ def test_bad_arguments_are_refused():
 
 def test_a_step_touches_only_the_batch_s_rows():
     model = make_model(loss="bce")
-    model.optimizer = optimizers.RowSparseAdam(0.01)
+    model.optimizer = optimizer_lib.RowSparseAdam(0.01)
     model.optimizer.build(model.trainable_variables)
     before = model.embedding.table.numpy()
     tree = model.tree

@@ -3,7 +3,7 @@
 import pytest
 
 from jtm_tf import files
-from jtm_tf import run_folder
+from jtm_tf.runs import folder as run_folder
 
 CONFIG = {
     "method": "jtm",

@@ -1,18 +1,18 @@
-"""Tests of `jtm_tf.beam_trace`: against sorted Python lists."""
+"""Tests of `jtm_tf.search.beam_trace`: against sorted Python lists."""
 
 import pytest
 
-from jtm_tf import beam_trace
-from jtm_tf import judge
-from tests import judge_test
-from tests import served_models
+from jtm_tf.search import beam_trace
+from jtm_tf.search import judging
+from tests.search import judging_test
+from tests.support import served_models
 
 
 @pytest.mark.parametrize("kind", ["tdm", "jtm", "hsm"])
 def test_a_search_is_followed(kind):
     model = served_models.untrained(**served_models.KINDS[kind])
-    tree, users = model.tree, judge_test.held_out(1)
-    search = judge.retriever(model, num_results=3, beam_width=5)
+    tree, users = model.tree, judging_test.held_out(1)
+    search = judging.retriever(model, num_results=3, beam_width=5)
     beams = [kept.numpy() for kept in search.beams(users.history)]
     walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]
     found = search.recommend(users.history)[0].numpy()

@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from jtm_tf import judge
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
+from jtm_tf.search import judging
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 ITEMS, HISTORY = 40, 4
@@ -73,17 +73,17 @@ def test_batches_make_no_difference(batch_size):
         assert 0 < len(batch) <= batch_size
         return batch[:, ::-1] + 1, batch
 
-    got = judge.recommend_all(recommend, history, batch_size=batch_size)
+    got = judging.recommend_all(recommend, history, batch_size=batch_size)
     np.testing.assert_array_equal(got, history[:, ::-1] + 1)
 
 
 def test_filters_what_is_known_and_nothing_else(model):
     users = held_out(0)
     # A beam as wide as the tree ranks all items, so the answer is known.
-    ranked = judge.recommend_users(
+    ranked = judging.recommend_users(
         model, users, num_results=ITEMS, beam_width=ITEMS
     )
-    filtered = judge.recommend_users(
+    filtered = judging.recommend_users(
         model, users, num_results=10, beam_width=ITEMS, filter_history=True
     )
     known = lists(users.full_history, users.full_history_offsets)
@@ -97,7 +97,7 @@ def test_filters_what_is_known_and_nothing_else(model):
 def test_numbers_against_loops(model, filter_history):
     users = held_out(1)
     cut = {"num_results": 5, "beam_width": 8, "filter_history": filter_history}
-    items = judge.recommend_users(model, users, **cut)
+    items = judging.recommend_users(model, users, **cut)
     assert items.shape == (len(users), 5)
     precision, recall, f_measure = [], [], []
     truth = lists(users.truth, users.truth_offsets)
@@ -106,7 +106,7 @@ def test_numbers_against_loops(model, filter_history):
         precision.append(hits / 5)
         recall.append(hits / len(wanted))
         f_measure.append(2 * hits / (5 + len(wanted)))
-    found = judge.judge_model(model, users, **cut)
+    found = judging.judge_model(model, users, **cut)
     assert found == {
         "precision": pytest.approx(np.mean(precision), abs=1e-6),
         "recall": pytest.approx(np.mean(recall), abs=1e-6),
@@ -120,7 +120,7 @@ def test_numbers_against_loops(model, filter_history):
 @pytest.mark.parametrize("filter_history", [False, True])
 def test_a_flat_tree_is_scanned(filter_history):
     keras.utils.set_random_seed(0)
-    tree = tree_init.flat(ITEMS)
+    tree = initial.flat(ITEMS)
     model = tree_model.TreeModel(
         ITEMS, 1, ITEMS, embedding_dim=4, windows=(3, 1), hidden=(8,)
     )
@@ -128,7 +128,7 @@ def test_a_flat_tree_is_scanned(filter_history):
     users = held_out(2)
     nodes = np.tile(tree.pi[1:], (len(users), 1))
     scores = model.score(users.history, nodes, 1).numpy()
-    got = judge.recommend_users(
+    got = judging.recommend_users(
         model,
         users,
         num_results=10,

@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.max_heap`: against loops over pairs of nodes."""
+"""Tests of `jtm_tf.search.diagnosis`: against loops over pairs of nodes."""
 
 import itertools
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import judge
-from jtm_tf import max_heap
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import hsm
-from tests import judge_test
-from tests import served_models
+from jtm_tf.search import diagnosis
+from jtm_tf.search import judging
+from jtm_tf.tree import tree as tree_lib
+from tests.search import judging_test
+from tests.support import served_models
 
 
 @pytest.mark.parametrize("settings", [
@@ -19,11 +19,11 @@ from tests import served_models
 ])  # fmt: skip
 def test_violations(settings):
     model = served_models.untrained(branching=3, **settings)
-    users, beam_width = judge_test.held_out(3), 4
-    found = max_heap.violations(
+    users, beam_width = judging_test.held_out(3), 4
+    found = diagnosis.violations(
         model, users, beam_width=beam_width, batch_size=3
     )
-    search = judge.retriever(model, num_results=4, beam_width=beam_width)
+    search = judging.retriever(model, num_results=4, beam_width=beam_width)
     assert list(found) == list(search.levels)[:-1]
     walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]
     for index, level in enumerate(found):
@@ -47,8 +47,8 @@ def test_violations(settings):
 def test_own_scores_in_violations():
     """What a rank leans on its parent is taken off again."""
     model = served_models.untrained(path_weight=0.5)
-    users = judge_test.held_out(3)
-    found = max_heap.violations(model, users, beam_width=50)
+    users = judging_test.held_out(3)
+    found = diagnosis.violations(model, users, beam_width=50)
     level = model.max_level - 1
     nodes = model.tree.occupied(level)
     leaves = model.tree.occupied(level + 1)
@@ -66,14 +66,14 @@ def test_own_scores_in_violations():
 
 
 def test_a_max_heap_violates_nothing():
-    model = judge_test.make_model()
+    model = judging_test.make_model()
     tree, rng = model.tree, np.random.default_rng(0)
     worth = rng.random(tree.num_codes).astype(np.float32)
     worth[~tree.occupied_codes()] = -1
     for node in range(tree.first_leaf - 1, 0, -1):
         worth[node] = max(worth[2 * node], worth[2 * node + 1])
     model.score = lambda users, nodes, level: tf.gather(worth, nodes)
-    found = max_heap.violations(
-        model, judge_test.held_out(3), beam_width=8
+    found = diagnosis.violations(
+        model, judging_test.held_out(3), beam_width=8
     )
     assert set(found.values()) == {(0.0, 0.0)}

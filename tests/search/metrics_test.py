@@ -1,9 +1,9 @@
-"""Tests of `jtm_tf.evaluation` against plain loops."""
+"""Tests of `jtm_tf.search.metrics` against plain loops."""
 
 import numpy as np
 import pytest
 
-from jtm_tf import evaluation
+from jtm_tf.search import metrics
 from jtm_tf.types import PAD
 
 
@@ -16,7 +16,7 @@ def by_loops(recommended, truth, offsets, num_results):
         precision, recall = len(found) / num_results, len(found) / len(wanted)
         f = 2 * precision * recall / (precision + recall) if found else 0.0
         rows.append((precision, recall, f))
-    return dict(zip(evaluation.NAMES, np.array(rows).T))
+    return dict(zip(metrics.NAMES, np.array(rows).T))
 
 
 @pytest.mark.parametrize("users, width, num_results", [
@@ -30,16 +30,16 @@ def test_against_loops(users, width, num_results):
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         truth = rng.integers(1, 15, offsets[-1]).astype(np.int32)
         want = by_loops(recommended, truth, offsets, num_results)
-        got = evaluation.per_user(recommended, truth, offsets, num_results)
-        mean = evaluation.metrics(recommended, truth, offsets, num_results)
-        for name in evaluation.NAMES:
+        got = metrics.per_user(recommended, truth, offsets, num_results)
+        mean = metrics.metrics(recommended, truth, offsets, num_results)
+        for name in metrics.NAMES:
             np.testing.assert_allclose(got[name], want[name], err_msg=name)
             np.testing.assert_allclose(mean[name], want[name].mean())
 
 
 def test_golden():
     # One of two distinct wanted items among four places, found twice.
-    got = evaluation.metrics(
+    got = metrics.metrics(
         np.array([[2, 9, PAD, 2]]), np.array([2, 3, 3]), np.array([0, 3]), 4
     )
     assert got == {"precision": 1 / 4, "recall": 1 / 2, "f_measure": 1 / 3}
@@ -49,7 +49,7 @@ def test_large_ids_do_not_overflow():
     big = np.int32(2**31 - 1)
     recommended = np.full((50, 1), big)
     truth, offsets = np.full(50, big), np.arange(51)
-    got = evaluation.metrics(recommended, truth, offsets, 1)
+    got = metrics.metrics(recommended, truth, offsets, 1)
     assert got["recall"] == 1.0
 
 
@@ -67,6 +67,6 @@ def test_large_ids_do_not_overflow():
 )
 def test_bad_input(recommended, truth, offsets, num_results, message):
     with pytest.raises(ValueError, match=message):
-        evaluation.metrics(
+        metrics.metrics(
             np.array(recommended), np.array(truth), offsets, num_results
         )

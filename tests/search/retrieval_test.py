@@ -1,12 +1,12 @@
-"""Tests of `jtm_tf.retrieval`: Eq. 1 makes the beam search exact."""
+"""Tests of `jtm_tf.search.retrieval`: Eq. 1 makes the beam search exact."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf import retrieval
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
+from jtm_tf.search import retrieval
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 USERS, HISTORY = 3, 2
@@ -126,7 +126,7 @@ def test_a_filter_wastes_no_place(path_weight, flat):
 @pytest.mark.parametrize("num_items", [1, 5, 100])
 @pytest.mark.parametrize("num_results", [1, 150])
 def test_scan_sorts_all_items(num_items, num_results):
-    tree = tree_init.random(num_items, seed=0)
+    tree = initial.random(num_items, seed=0)
     scores = max_heap(tree, seed=2)
     scan = retrieval.ScanRetriever(
         table_score_fn(scores),
@@ -143,7 +143,7 @@ def test_scan_sorts_all_items(num_items, num_results):
 
 def test_beam_search_finds_less_where_eq_1_does_not_hold():
     # The best leaf, 7, hides below the worse of the root's children.
-    tree = tree_init.random(4, seed=0)
+    tree = initial.random(4, seed=0)
     scores = np.array([[0, 0, 2, 1, 5, 6, 3, 9]], np.float32)
     search = retrieval.TreeRetriever(
         table_score_fn(scores),
@@ -183,7 +183,7 @@ def test_a_batch_of_nobody(retrievers):
 
 
 def test_more_results_than_items_are_padded():
-    tree = tree_init.random(5, seed=0)
+    tree = initial.random(5, seed=0)
     scores = max_heap(tree, seed=0)
     for retriever in (
         retrieval.TreeRetriever(
@@ -203,7 +203,7 @@ def test_more_results_than_items_are_padded():
 
 
 def test_a_beam_too_narrow_for_the_results_is_refused():
-    tree = tree_init.random(100, seed=0)
+    tree = initial.random(100, seed=0)
     with pytest.raises(ValueError, match="widen the beam"):
         retrieval.TreeRetriever(
             lambda *_: None, tree, beam_width=4, num_results=9, user_width=1

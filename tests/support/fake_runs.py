@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from experiments import collect
+from experiments.runs import finished as finished_runs
 
 CUTS = ((200, 400), (20, 40), (20, 20))
 SCANS = ("item_cf", "youtube_dnn", "dnn", "popular", "repeat")
@@ -44,7 +44,7 @@ def write(
         iterations: records; one if the method is not trained.
         **changes: entries of metrics.json that are to be different.
     """
-    folder = collect.run_dir(runs_dir, data, method, seed)
+    folder = finished_runs.run_dir(runs_dir, data, method, seed)
     folder.mkdir(parents=True, exist_ok=True)
     if recall is None:
         recall = recalls([seed, len(method)])

@@ -8,9 +8,9 @@ from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
 from jtm_tf import files
-from jtm_tf import tree as tree_lib
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
 
 ITEMS, HISTORY = 50, 4
 

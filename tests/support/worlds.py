@@ -3,18 +3,18 @@
 import csv
 import pathlib
 
-from jtm_tf.data import preparation
-from jtm_tf.data import synthetic
+from jtm_tf.data import planted_world
+from jtm_tf.data.preparing import preparation
 
 
 def draw(
     *, users: int = 60, items: int = 50, rows: int = 20, seed: int = 0
-) -> synthetic.World:
+) -> planted_world.World:
     """Draws a planted world whose items are all seen, so ids stay."""
-    return synthetic.planted_world(users, items, rows, seed)
+    return planted_world.planted_world(users, items, rows, seed)
 
 
-def write_csv(path: pathlib.Path, world: synthetic.World) -> pathlib.Path:
+def write_csv(path: pathlib.Path, world: planted_world.World) -> pathlib.Path:
     """Writes a world as the raw file of --dataset=csv."""
     with open(path, "w", newline="") as stream:
         rows = csv.writer(stream)

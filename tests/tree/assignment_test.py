@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.assignment` against brute force and against itself."""
+"""Tests of `jtm_tf.tree.assignment` against brute force and against itself."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jtm_tf import assignment
+from jtm_tf.tree import assignment
 
 NOWHERE = assignment.NOWHERE
 

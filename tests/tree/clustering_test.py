@@ -1,16 +1,16 @@
-"""Tests of `jtm_tf.tree_cluster`: planted clusters, brute force, invariants."""
+"""Tests of `tree.clustering`: planted clusters, brute force, invariants."""
 
 import itertools
 
 import hypothesis
-from hypothesis import strategies as st
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_cluster
-from jtm_tf import tree_init
-from jtm_tf.data import synthetic
+from jtm_tf.data import planted_world
+from jtm_tf.tree import clustering
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 
 
 def gaussian(num_items, size, seed):
@@ -50,7 +50,7 @@ def squares(points, left):
 
 def first_split(tree, vectors, **kwargs):
     """Returns whether items 1..N go under the root's first child, [N]."""
-    got = tree_cluster.cluster(tree, vectors, **kwargs)
+    got = clustering.cluster(tree, vectors, **kwargs)
     return got.ancestors(1)[1:] == 2
 
 
@@ -73,7 +73,7 @@ def test_the_same_leaves_are_taken(branching, levels, share, kind, seed):
     elif kind == "huge":
         vectors[1:] *= 1e150
     before = vectors.copy()
-    got = tree_cluster.cluster(old, vectors, seed=seed)
+    got = clustering.cluster(old, vectors, seed=seed)
     np.testing.assert_array_equal(vectors, before)
     np.testing.assert_array_equal(np.sort(got.pi), np.sort(old.pi))
     assert (got.max_level, got.branching) == (levels, branching)
@@ -83,8 +83,8 @@ def test_the_same_leaves_are_taken(branching, levels, share, kind, seed):
 
 @pytest.mark.parametrize("num_items", [1, 2, 3])
 def test_smallest_trees(num_items):
-    old = tree_init.random(num_items)
-    got = tree_cluster.cluster(old, gaussian(num_items, 4, seed=0))
+    old = initial.random(num_items)
+    got = clustering.cluster(old, gaussian(num_items, 4, seed=0))
     np.testing.assert_array_equal(np.sort(got.pi), np.sort(old.pi))
     if num_items == 2:  # any split is as good; nothing moves
         np.testing.assert_array_equal(got.pi, old.pi)
@@ -93,20 +93,20 @@ def test_smallest_trees(num_items):
 @pytest.mark.parametrize("branching, levels", [(2, 9), (3, 5), (5, 3)])
 def test_planted_clusters_are_found_on_every_level(branching, levels):
     num_items = branching**levels
-    truth = tree_init.random(num_items, branching=branching, seed=1)
-    old = tree_init.random(num_items, branching=branching, seed=2)
-    got = tree_cluster.cluster(old, nested(truth, seed=3))
+    truth = initial.random(num_items, branching=branching, seed=1)
+    old = initial.random(num_items, branching=branching, seed=2)
+    got = clustering.cluster(old, nested(truth, seed=3))
     for level in range(1, levels):
         want = 0.95 if branching == 2 else 0.8
-        assert synthetic.shared_pairs(got, truth, level) > want, level
-        assert synthetic.shared_pairs(old, truth, level) < 0.6, level
+        assert planted_world.shared_pairs(got, truth, level) > want, level
+        assert planted_world.shared_pairs(old, truth, level) < 0.6, level
 
 
 @pytest.mark.parametrize("num_items", [4, 6, 8, 10])
 def test_splits_are_close_to_the_best(num_items):
     ratios = []
     for seed in range(20):
-        old = tree_init.random(num_items, seed=seed)
+        old = initial.random(num_items, seed=seed)
         vectors = gaussian(num_items, 3, seed)
         left = first_split(old, vectors)
         points, size = vectors[1:], np.count_nonzero(left)
@@ -123,7 +123,7 @@ def test_splits_are_close_to_the_best(num_items):
 def test_splits_beat_random_ones_and_iterations_help(num_items):
     for seed in range(5):
         vectors = gaussian(num_items, 8, seed)
-        old = tree_init.random(num_items, seed=seed)
+        old = initial.random(num_items, seed=seed)
         random = old.ancestors(1)[1:] == 2
         costs = [
             squares(vectors[1:], first_split(old, vectors, iterations=count))
@@ -147,41 +147,41 @@ def test_uneven_parts_are_each_a_cluster():
 
 def test_half_the_items_stay_where_the_parts_are_even():
     for seed in range(100):
-        old = tree_init.random(16, seed=seed)
+        old = initial.random(16, seed=seed)
         left = first_split(old, gaussian(16, 8, seed), seed=seed)
         assert np.mean(left == (old.ancestors(1)[1:] == 2)) >= 0.5
 
 
 @pytest.mark.parametrize("num_items", [512, 511])
 def test_clusters_stay_on_the_side_of_most_of_their_items(num_items):
-    truth = tree_init.random(num_items, seed=1)
+    truth = initial.random(num_items, seed=1)
     vectors = nested(truth, seed=2)
-    got = tree_cluster.cluster(truth, vectors)
+    got = clustering.cluster(truth, vectors)
     for level in range(1, 8):
         same = got.ancestors(level) == truth.ancestors(level)
         assert same.mean() > 0.9, level
     # A tree that is clustered already is (nearly) left alone.
-    assert got.moved_items(tree_cluster.cluster(got, vectors)) < 26
+    assert got.moved_items(clustering.cluster(got, vectors)) < 26
 
 
 def test_is_a_function_of_its_arguments():
-    old = tree_init.random(300)
+    old = initial.random(300)
     vectors = gaussian(300, 5, seed=0)
     one, two, other = (
-        tree_cluster.cluster(old, vectors, seed=seed).pi for seed in (1, 1, 2)
+        clustering.cluster(old, vectors, seed=seed).pi for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(one, two)
     assert np.any(one != other)
 
 
 def test_bad_arguments():
-    old = tree_init.random(4)
+    old = initial.random(4)
     vectors = gaussian(4, 2, seed=0)
     with pytest.raises(ValueError, match=r"must be \[5, E >= 1\]"):
-        tree_cluster.cluster(old, vectors[1:])
+        clustering.cluster(old, vectors[1:])
     with pytest.raises(ValueError, match="iterations"):
-        tree_cluster.cluster(old, vectors, iterations=0)
+        clustering.cluster(old, vectors, iterations=0)
     for bad in (np.nan, np.inf):
         vectors[3, 1] = bad
         with pytest.raises(ValueError, match="must be finite"):
-            tree_cluster.cluster(old, vectors)
+            clustering.cluster(old, vectors)

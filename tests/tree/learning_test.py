@@ -1,4 +1,4 @@
-"""Tests of `jtm_tf.tree_learning` against plain loops, scipy and theorems."""
+"""Tests of `jtm_tf.tree.learning` against plain loops, scipy and theorems."""
 
 import math
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import strategies as st
 from scipy import optimize
 
-from jtm_tf import assignment
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf import tree_learning
-from jtm_tf.data import synthetic
+from jtm_tf.data import planted_world
+from jtm_tf.tree import assignment
+from jtm_tf.tree import initial
+from jtm_tf.tree import learning as tree_learning
+from jtm_tf.tree import tree as tree_lib
 
 Config = tree_learning.TreeLearningConfig
 
@@ -43,7 +43,7 @@ class Table:
 
 def case(num_items, samples, *, branching=2, seed=0):
     """Returns a random tree, targets and a table of log-probabilities."""
-    tree = tree_init.random(num_items, branching=branching, seed=seed)
+    tree = initial.random(num_items, branching=branching, seed=seed)
     rng = np.random.default_rng(seed)
     targets = rng.integers(1, num_items + 1, samples).astype(np.int32)
     return tree, targets, Table(tree, samples, seed)
@@ -202,7 +202,7 @@ def test_every_item_gets_its_own_leaf(
 @pytest.mark.parametrize("slack", [1, 1.2, 2, math.inf])
 def test_descendants_seat_all_that_a_node_may_hold(branching, slack):
     for num_items in (1, 2, 5, 8, 9, 100, 1000, 4097):
-        tree = tree_init.random(num_items, branching=branching)
+        tree = initial.random(num_items, branching=branching)
         seats = [
             tree_learning.capacity(tree, level=level, slack=slack)
             for level in range(tree.max_level + 1)
@@ -330,27 +330,27 @@ def test_thinning_is_seeded_and_changes_nothing_when_not_needed():
 
 @pytest.mark.parametrize("num_items", [300, 512])
 def test_recovers_the_planted_tree(num_items):
-    world = synthetic.planted_world(500, num_items, 20, seed=0)
+    world = planted_world.planted_world(500, num_items, 20, seed=0)
     past = world.histories(12)
-    tree = tree_init.random(num_items, seed=1)
+    tree = initial.random(num_items, seed=1)
     level = world.taste_level
-    assert synthetic.shared_pairs(tree, world.true_tree, level) < 0.05
+    assert planted_world.shared_pairs(tree, world.true_tree, level) < 0.05
     for _ in range(4):
         tree = tree_learning.learn(
             tree,
             world.item,
             lambda samples: past[samples],
-            synthetic.oracle(world, tree),
+            planted_world.oracle(world, tree),
             Config(gap=3),
         ).tree
-    assert synthetic.shared_pairs(tree, world.true_tree, level) > 0.4
+    assert planted_world.shared_pairs(tree, world.true_tree, level) > 0.4
 
 
 def test_a_better_model_gives_a_better_tree():
-    world = synthetic.planted_world(400, 256, 20, seed=0)
+    world = planted_world.planted_world(400, 256, 20, seed=0)
     past = world.histories(12)
-    tree = tree_init.random(256, seed=1)
-    oracle = synthetic.oracle(world, tree)
+    tree = initial.random(256, seed=1)
+    oracle = planted_world.oracle(world, tree)
     rng = np.random.default_rng(0)
 
     def blurred(history, nodes, level):
@@ -358,7 +358,7 @@ def test_a_better_model_gives_a_better_tree():
         return scores + rng.normal(0, 4, scores.shape)
 
     found = [
-        synthetic.shared_pairs(
+        planted_world.shared_pairs(
             tree_learning.learn(
                 tree,
                 world.item,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from jtm_tf import edge_weights
-from jtm_tf import placement
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
+from jtm_tf.tree import edge_weights
+from jtm_tf.tree import initial
+from jtm_tf.tree import placement
+from jtm_tf.tree import tree as tree_lib
 
 PATHS = ("a|x", "a|y", "a", "b|x", "b|z", None)
 
@@ -127,7 +127,7 @@ def test_one_item_takes_the_best_path(branching):
     for seed in range(10):
         tree = a_tree(11, branching, seed)
         value = np.random.default_rng(seed).normal(size=tree.num_codes)
-        weigh = weights_of(tree, 1, 3, lambda items, nodes: value[nodes])
+        weigh = weights_of(tree, 1, 3, lambda items, nodes, v=value: v[nodes])
         grown = placement.add(tree, 1, weigh=weigh, gap=tree.max_level)
         free = np.flatnonzero(tree.leaf_items() == 0) + tree.first_leaf
         taught = set(tree_lib.parent(tree.pi[1:], branching))
@@ -142,7 +142,7 @@ def test_one_item_takes_the_best_path(branching):
 def test_new_items_sit_next_to_their_kin(gap):
     """Each category is a subtree; newcomers fill it before they leave it."""
     known = [f"{c}|{f}" for c in "abcd" for f in "xy" for _ in range(5)]
-    tree = tree_init.by_category(known)  # 40 of 64 leaves, 3 free below each
+    tree = initial.by_category(known)  # 40 of 64 leaves, 3 free below each
     new = [f"{c}|{f}" for c in "dacb" for f in "yx" for _ in range(2)]
     kin = placement.by_category(known, new, separator="|")
     grown = placement.add(tree, len(new), kin=kin, gap=gap)
@@ -155,7 +155,7 @@ def test_new_items_sit_next_to_their_kin(gap):
 
 def test_samples_outvote_kin_where_they_are_many():
     known = ["a"] * 5 + ["b"] * 5
-    tree = tree_init.by_category(known)
+    tree = initial.by_category(known)
     kin = placement.by_category(known, ["a"], separator="|")
 
     def to_the_right(items, nodes):

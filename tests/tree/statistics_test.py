@@ -1,13 +1,13 @@
-"""Tests of `jtm_tf.tree_statistics`: against loops over items."""
+"""Tests of `jtm_tf.tree.statistics`: against loops over items."""
 
 import collections
 
 import numpy as np
 import pytest
 
-from jtm_tf import tree as tree_lib
-from jtm_tf import tree_init
-from jtm_tf import tree_statistics
+from jtm_tf.tree import initial
+from jtm_tf.tree import statistics as tree_statistics
+from jtm_tf.tree import tree as tree_lib
 
 SHAPES = [(1, 2), (2, 2), (13, 2), (37, 3), (64, 4)]
 
@@ -17,7 +17,7 @@ def draw(items, branching, seed=0):
     rng = np.random.default_rng(seed)
     groups = np.append(0, rng.integers(0, 4, items))
     groups[1] = 3
-    return tree_init.random(items, branching=branching, seed=seed), groups
+    return initial.random(items, branching=branching, seed=seed), groups
 
 
 def members(tree, level):
@@ -74,7 +74,7 @@ def test_no_known_group():
 @pytest.mark.parametrize("items, branching", SHAPES)
 def test_moved(items, branching):
     before, _ = draw(items, branching)
-    after = tree_init.random(items, branching=branching, seed=1)
+    after = initial.random(items, branching=branching, seed=1)
     moved = tree_statistics.moved(before, after)
     for level, count in enumerate(moved):
         pairs = zip(before.ancestors(level), after.ancestors(level))
@@ -86,7 +86,7 @@ def test_moved(items, branching):
 def test_trees_of_another_shape():
     with pytest.raises(ValueError, match=r"\(9, 4, 2\) and \(9, 2, 3\)"):
         tree_statistics.moved(
-            tree_init.random(9), tree_init.random(9, branching=3)
+            initial.random(9), initial.random(9, branching=3)
         )
 
 

@@ -1,21 +1,21 @@
-"""Tests of `jtm_tf.tree`: a drawn example, the arithmetic, the file."""
+"""Tests of `tree.tree`: a drawn example, the arithmetic, the file."""
 
 import numpy as np
 import pytest
 
-from jtm_tf import tree
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 #            1              Five items, l_max = 3; leaves 11, 14, 15 are empty,
 #       2         3         and with them the whole of node 7.
 #     4   5     6   7
 #    8 9 10 . 12 13 . .     pi: 1->8  2->9  3->10  4->12  5->13
-GOLDEN = tree.Tree(np.array([0, 8, 9, 10, 12, 13]), max_level=3)
+GOLDEN = tree_lib.Tree(np.array([0, 8, 9, 10, 12, 13]), max_level=3)
 
 #              1             Five items, b = 3, l_max = 2; leaves 8, 9, 12
 #     2        3        4    and 13 are empty.
 #   5 6 7   . . 10   11 . .  pi: 1->7  2->5  3->6  4->10  5->11
-TERNARY = tree.Tree(np.array([0, 7, 5, 6, 10, 11]), max_level=2, branching=3)
+TERNARY = tree_lib.Tree(np.array([0, 7, 5, 6, 10, 11]), max_level=2, branching=3)
 
 
 def parent_by_definition(node, branching):
@@ -53,18 +53,18 @@ def test_golden_ternary():
 @pytest.mark.parametrize("branching", [2, 3, 8])
 def test_arithmetic_agrees_with_the_definition(branching):
     nodes = np.arange(0, 200)
-    parents = tree.parent(nodes, branching)
+    parents = tree_lib.parent(nodes, branching)
     want = [parent_by_definition(n, branching) for n in nodes]
     np.testing.assert_array_equal(parents, want)
     np.testing.assert_array_equal(
-        tree.parent(tree.children(nodes[1:], branching), branching),
+        tree_lib.parent(tree_lib.children(nodes[1:], branching), branching),
         np.repeat(nodes[1:, None], branching, axis=1),
     )
-    levels = tree.level_of(nodes, branching)
+    levels = tree_lib.level_of(nodes, branching)
     assert levels[PAD] == -1 and levels[1] == 0
     np.testing.assert_array_equal(levels[2:], levels[parents[2:]] + 1)
     for level in range(4):
-        first = tree.first_code(level, branching)
+        first = tree_lib.first_code(level, branching)
         assert np.all(
             levels[first : first + branching**level] == level
         )
@@ -73,17 +73,17 @@ def test_arithmetic_agrees_with_the_definition(branching):
 @pytest.mark.parametrize("branching", [2, 3, 8])
 def test_ancestors_are_repeated_parents(branching):
     from_level = 4
-    first = tree.first_code(from_level, branching)
+    first = tree_lib.first_code(from_level, branching)
     want = np.append(np.arange(first, first + 60), PAD)
     for to_level in range(from_level, -1, -1):
-        got = tree.ancestor(
+        got = tree_lib.ancestor(
             np.append(np.arange(first, first + 60), PAD),
             from_level=from_level,
             to_level=to_level,
             branching=branching,
         )
         np.testing.assert_array_equal(got, want)
-        want = tree.parent(want, branching)
+        want = tree_lib.parent(want, branching)
 
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
@@ -91,10 +91,10 @@ def test_descendants_are_repeated_children(branching):
     nodes = np.array([[PAD, 1, 2], [3, 7, 11]], np.int32)
     want = nodes[..., None]
     for levels in range(4):
-        got = tree.descendants(nodes, levels=levels, branching=branching)
+        got = tree_lib.descendants(nodes, levels=levels, branching=branching)
         assert got.dtype == np.int32
         np.testing.assert_array_equal(got, want)
-        want = tree.children(want, branching).reshape(*nodes.shape, -1)
+        want = tree_lib.children(want, branching).reshape(*nodes.shape, -1)
 
 
 @pytest.mark.parametrize("num_items, branching, level", [
@@ -102,11 +102,11 @@ def test_descendants_are_repeated_children(branching):
     (9, 3, 2), (10, 3, 3), (512, 8, 3), (513, 8, 4),
 ])
 def test_min_max_level(num_items, branching, level):
-    assert tree.min_max_level(num_items, branching) == level
+    assert tree_lib.min_max_level(num_items, branching) == level
 
 
 def test_from_order_is_left_to_right():
-    got = tree.Tree.from_order([3, 1, 2, 5, 4])
+    got = tree_lib.Tree.from_order([3, 1, 2, 5, 4])
     # Ranks 0..4 of 8 leaves: floor(8 r / 5) = 0, 1, 3, 4, 6.
     np.testing.assert_array_equal(
         got.leaf_items(), [3, 1, 0, 2, 5, 0, 4, 0]
@@ -125,7 +125,7 @@ def test_is_a_value():
 def test_save_and_load(tmp_path):
     path = tmp_path / "tree.npz"
     TERNARY.save(path)
-    loaded = tree.Tree.load(path)
+    loaded = tree_lib.Tree.load(path)
     np.testing.assert_array_equal(loaded.pi, TERNARY.pi)
     assert (loaded.max_level, loaded.branching) == (2, 3)
     assert loaded.pi.dtype == np.int32
@@ -138,20 +138,20 @@ def test_a_truncated_file_is_refused(tmp_path, keep):
     GOLDEN.save(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="tree.npz holds no valid tree"):
-        tree.Tree.load(path)
+        tree_lib.Tree.load(path)
 
 
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "tree.npz"
     np.savez(path, pi=GOLDEN.pi)
     with pytest.raises(ValueError, match="holds no valid tree"):
-        tree.Tree.load(path)
+        tree_lib.Tree.load(path)
     with open(path, "wb") as file:
         np.save(file, GOLDEN.pi)
     with pytest.raises(ValueError, match="holds no valid tree"):
-        tree.Tree.load(path)
+        tree_lib.Tree.load(path)
     with pytest.raises(FileNotFoundError):
-        tree.Tree.load(tmp_path / "missing.npz")
+        tree_lib.Tree.load(tmp_path / "missing.npz")
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_other_files_are_refused(tmp_path):
 )
 def test_bad_trees(pi, max_level, branching, message):
     with pytest.raises(ValueError, match=message):
-        tree.Tree(np.array(pi), max_level, branching)
+        tree_lib.Tree(np.array(pi), max_level, branching)
 
 
 def test_an_ancestor_is_above():
     with pytest.raises(ValueError, match="between the root"):
-        tree.ancestor(np.array([4]), from_level=2, to_level=3, branching=2)
+        tree_lib.ancestor(np.array([4]), from_level=2, to_level=3, branching=2)

@@ -15,14 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from jtm_tf import files
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
 
 _ID = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 
 
 def describe(
-    path: files.Path, raw_ids: pa.Array, skipped: skipping.SkipLog
+    path: files.Path, raw_ids: pa.Array, skipped: skip_log.SkipLog
 ) -> pa.Table:
     """Looks up the items' category paths and names.
 

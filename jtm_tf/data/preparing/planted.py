@@ -1,20 +1,20 @@
-"""Reads a planted market as if it were a raw file; see `market`."""
+"""Reads a planted market as if it were a raw file; see `planted_market`."""
 
 import numpy as np
 import pyarrow as pa
 
-from jtm_tf.data import market
-from jtm_tf.data import reading
+from jtm_tf.data.preparing import planted_market
+from jtm_tf.data.preparing import reader
 
 _BLOCK_ROWS = 1 << 20
 
 
-class Planted(reading.Reader):
+class Planted(reader.Reader):
     """A market drawn on the spot: deep enough that pruning matters.
 
     Every item and user occurs, so those of the prepared folder are the
-    market's own: `market.calibrated_world` with the manifest's num_items,
-    num_rows and seed gives the hidden tree to compare with.
+    market's own: `planted_market.calibrated_world` with the manifest's
+    num_items, num_rows and seed gives the hidden tree to compare with.
     """
 
     home = "A planted market has no input; it is drawn from --seed."
@@ -38,7 +38,7 @@ class Planted(reading.Reader):
 
     def rows(self, skipped):
         sizes = self.settings()
-        drawn = market.calibrated_world(
+        drawn = planted_market.calibrated_world(
             sizes["num_items"], sizes["num_rows"], self.options.seed
         )
         self._categories = pa.array(drawn.categories.tolist())

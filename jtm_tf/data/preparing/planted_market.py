@@ -8,7 +8,7 @@ the same tree, cut at uneven heights, under two-part names whose order tells
 nothing and with some items mis-filed: how categories lie to each other, and
 what lies within one, is for a learner to find. Pure NumPy.
 
-`synthetic` plants a plainer world, with an oracle, for tests of learners.
+`planted_world` plants a plainer world, with an oracle, for tests of learners.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from jtm_tf import tree as tree_lib
+from jtm_tf.tree import tree as tree_lib
 
 # Counted on the first 100,000 and last 10,000 rows of the published file, its
 # nine days, users with 10 rows or more: 1,072 users, 70,088 items, 3,261

@@ -11,7 +11,9 @@ Pure NumPy and Arrow, and silent: progress goes to a callback.
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jtm_tf import files
-from jtm_tf.data import encoding
 from jtm_tf.data import interactions
-from jtm_tf.data import planted
-from jtm_tf.data import published
-from jtm_tf.data import reading
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
 from jtm_tf.data import splits
-from jtm_tf.data import tables
+from jtm_tf.data.preparing import encoding
+from jtm_tf.data.preparing import planted
+from jtm_tf.data.preparing import published
+from jtm_tf.data.preparing import reader as reader_lib
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import tables
 
-READERS: dict[str, type[reading.Reader]] = {
+READERS: dict[str, type[reader_lib.Reader]] = {
     "userbehavior": published.UserBehavior,
     "amazon_books": published.AmazonBooks,
     "ta_feng": published.TaFeng,
@@ -124,7 +126,7 @@ def run(
             from another source and `overwrite` is off.
     """
     began = time.monotonic()
-    options = reading.Options(
+    options = reader_lib.Options(
         config.input,
         config.metadata,
         config.columns,
@@ -143,7 +145,7 @@ def run(
             interactions.check(config.data_dir, standing)
             return standing, False
 
-    skipped = skipping.SkipLog()
+    skipped = skip_log.SkipLog()
     raw = encoding.RawRows(infer_integers=reader.infer_integers)
     for block in reader.rows(skipped):
         raw.add(block)
@@ -187,9 +189,9 @@ def run(
 
 def _number(
     config: Config,
-    reader: reading.Reader,
+    reader: reader_lib.Reader,
     raw: encoding.RawRows,
-    skipped: skipping.SkipLog,
+    skipped: skip_log.SkipLog,
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
     """Returns the folder's rows, items and users, and counts of them."""
     user, user_ids = raw.codes("user")
@@ -297,8 +299,8 @@ def _counts(
 
 def _refuse_bad(
     config: Config,
-    reader: reading.Reader,
-    skipped: skipping.SkipLog,
+    reader: reader_lib.Reader,
+    skipped: skip_log.SkipLog,
     good: int,
     read: int,
 ) -> None:

@@ -6,7 +6,8 @@ The call behind `jtm_tf.prepare`; all work is done by `preparation`.
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,8 +15,8 @@ import pyarrow.parquet as pq
 
 from jtm_tf import files
 from jtm_tf.data import interactions
-from jtm_tf.data import preparation
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import preparation
+from jtm_tf.data.preparing import sources
 
 
 def prepare(

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jtm_tf.data import amazon
-from jtm_tf.data import reading
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import amazon
+from jtm_tf.data.preparing import reader as reader_lib
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
 
 
-class UserBehavior(reading.Reader):
+class UserBehavior(reader_lib.Reader):
     """Taobao UserBehavior as published, the paper's second data set."""
 
     home = (
@@ -31,7 +31,7 @@ class UserBehavior(reading.Reader):
         csv_rows = _without_header(
             self, skipped, names=self.names, numeric=(0, 1, 4)
         )
-        yield from reading.stream(
+        yield from reader_lib.stream(
             csv_rows,
             {name: name for name in self.names if name != "behaviour"},
             skipped,
@@ -49,7 +49,7 @@ class UserBehavior(reading.Reader):
         }
 
 
-class AmazonBooks(reading.Reader):
+class AmazonBooks(reader_lib.Reader):
     """Amazon ratings with the items' metadata, the paper's first data set."""
 
     home = (
@@ -72,7 +72,7 @@ class AmazonBooks(reading.Reader):
         csv_rows = _without_header(
             self, skipped, names=self.names, numeric=(2, 3)
         )
-        yield from reading.stream(
+        yield from reader_lib.stream(
             csv_rows,
             {name: name for name in self.names if name != "rating"},
             skipped,
@@ -84,7 +84,7 @@ class AmazonBooks(reading.Reader):
         return amazon.describe(self.paths[1], raw_ids, skipped)
 
 
-class TaFeng(reading.Reader):
+class TaFeng(reader_lib.Reader):
     """Ta-Feng grocery purchases, four months by day."""
 
     home = (
@@ -103,7 +103,7 @@ class TaFeng(reading.Reader):
     def rows(self, skipped):
         path = self.paths[0]
         (header, *_), delimiter = sources.first_rows(path)
-        reading.require(path, self.columns.values(), header, self.home)
+        reader_lib.require(path, self.columns.values(), header, self.home)
         csv_rows = sources.CsvRows(
             path,
             header,
@@ -112,7 +112,7 @@ class TaFeng(reading.Reader):
             delimiter=delimiter,
             skipped=skipped,
         )
-        for block in reading.stream(
+        for block in reader_lib.stream(
             csv_rows, self.columns, skipped, parse_time=_parse_us_days
         ):
             pin_code = block["pin_code"]
@@ -128,7 +128,7 @@ class TaFeng(reading.Reader):
         )
 
 
-class CompleteJourney(reading.Reader):
+class CompleteJourney(reader_lib.Reader):
     """The Complete Journey household purchases, from the package."""
 
     home = (
@@ -159,7 +159,7 @@ class CompleteJourney(reading.Reader):
             "item": "product_id",
             "timestamp": "transaction_timestamp",
         }
-        yield from reading.stream(
+        yield from reader_lib.stream(
             sources.ParquetRows(self.paths[0], list(names.values())),
             names,
             skipped,
@@ -186,15 +186,15 @@ class CompleteJourney(reading.Reader):
     def _look_up(self, path, key, raw_ids, columns):
         """Returns these columns of each id, null where it has no record."""
         with sources.open_parquet(path) as source:
-            reading.require(path, (key, *columns), source.schema_arrow.names)
+            reader_lib.require(path, (key, *columns), source.schema_arrow.names)
             table = source.read([key, *columns])
         at = pc.index_in(raw_ids, pc.cast(table[key], raw_ids.type))
         return table.select(columns).take(at)
 
 
 def _without_header(
-    reader: reading.Reader,
-    skipped: skipping.SkipLog,
+    reader: reader_lib.Reader,
+    skipped: skip_log.SkipLog,
     *,
     names: Sequence[str],
     numeric: Sequence[int],

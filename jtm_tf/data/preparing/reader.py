@@ -11,15 +11,19 @@ import abc
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jtm_tf.data import skipping
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import sources
 
 ROLES = ("user", "item", "timestamp", "category", "name")
 
@@ -90,7 +94,7 @@ class Reader(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def rows(self, skipped: skipping.SkipLog) -> Iterator[pa.RecordBatch]:
+    def rows(self, skipped: skip_log.SkipLog) -> Iterator[pa.RecordBatch]:
         """Streams the good rows.
 
         Args:
@@ -110,7 +114,7 @@ class Reader(abc.ABC):
         return values
 
     def describe_items(
-        self, raw_ids: pa.Array, skipped: skipping.SkipLog
+        self, raw_ids: pa.Array, skipped: skip_log.SkipLog
     ) -> pa.Table | None:
         """Returns category and maybe name of each item, or None: in rows."""
         del raw_ids, skipped
@@ -125,7 +129,7 @@ class Reader(abc.ABC):
 def stream(
     rows: sources.CsvRows | sources.ParquetRows,
     names: Mapping[str, str],
-    skipped: skipping.SkipLog,
+    skipped: skip_log.SkipLog,
     *,
     parse_time: Callable[..., tuple[pa.Array, np.ndarray]] = (
         sources.parse_seconds
@@ -163,7 +167,7 @@ def stream(
         }
         if more_checks is not None:
             bad.update(more_checks(raw, seconds))
-        yield skipping.keep_good(
+        yield skip_log.keep_good(
             pa.RecordBatch.from_pydict(columns),
             bad,
             index=index,

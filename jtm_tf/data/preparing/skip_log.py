@@ -1,6 +1,8 @@
 """Accounts for rows that are skipped: how many, why, and the first lines."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa

@@ -2,11 +2,11 @@
 
 Compression is told from content, never from the name. CSV columns arrive as
 strings, so that no id loses a leading zero before anybody has looked at it.
-Knows nothing of any data set; `reading` and its readers do.
+Knows nothing of any data set; `reader` and its readers do.
 """
 
-import contextlib
 import codecs
+import contextlib
 import csv
 import hashlib
 import io
@@ -14,8 +14,10 @@ import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jtm_tf import files
-from jtm_tf.data import skipping
+from jtm_tf.data.preparing import skip_log
 
 _BLOCK_BYTES = 1 << 24
 _BLOCK_ROWS = 1 << 20
@@ -174,7 +176,7 @@ class CsvRows:
         columns: Sequence[str],
         skip_rows: int = 0,
         delimiter: str = ",",
-        skipped: skipping.SkipLog,
+        skipped: skip_log.SkipLog,
     ):
         self._path, self._names, self._columns = path, names, columns
         self._skip_rows, self._delimiter = skip_rows, delimiter

@@ -3,14 +3,14 @@
 import pathlib
 from collections.abc import Sequence
 
-from jtm_tf.data import reading
-from jtm_tf.data import sources
+from jtm_tf.data.preparing import reader
+from jtm_tf.data.preparing import sources
 
 _NEEDED = ("user", "item", "timestamp")
 _ALIASES = {"user": ("user", "user_id"), "item": ("item", "item_id")}
 
 
-class Csv(reading.Reader):
+class Csv(reader.Reader):
     """Any CSV file with a header: plain, gzip or zip, comma or tab."""
 
     takes = ("columns", "profile")
@@ -29,10 +29,10 @@ class Csv(reading.Reader):
             delimiter=delimiter,
             skipped=skipped,
         )
-        yield from reading.stream(csv_rows, names, skipped)
+        yield from reader.stream(csv_rows, names, skipped)
 
 
-class Parquet(reading.Reader):
+class Parquet(reader.Reader):
     """Any Parquet file; ids keep the type that they have in it."""
 
     takes = ("columns", "profile")
@@ -44,7 +44,7 @@ class Parquet(reading.Reader):
             header = source.schema_arrow.names
         names = choose_columns(path, header, self.options)
         columns = list(dict.fromkeys(names.values()))
-        yield from reading.stream(
+        yield from reader.stream(
             sources.ParquetRows(path, columns), names, skipped
         )
 
@@ -68,7 +68,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def choose_columns(
-    path: pathlib.Path, header: list[str], options: reading.Options
+    path: pathlib.Path, header: list[str], options: reader.Options
 ) -> dict[str, str]:
     """Returns the source's column for each role and profile column.
 
@@ -78,14 +78,14 @@ def choose_columns(
     Raises:
         ValueError: an unknown role, or a column that is not there.
     """
-    unknown = [role for role in options.columns if role not in reading.ROLES]
+    unknown = [role for role in options.columns if role not in reader.ROLES]
     if unknown:
         raise ValueError(
             f"--columns names {unknown}; expected roles of "
-            f"{list(reading.ROLES)}, as in "
+            f"{list(reader.ROLES)}, as in "
             "--columns=user=customer,item=product,timestamp=time."
         )
-    reserved = (*reading.ROLES, "raw_id", "split")
+    reserved = (*reader.ROLES, "raw_id", "split")
     if set(options.profile) & set(reserved) or (
         len(set(options.profile)) < len(options.profile)
     ):
@@ -94,7 +94,7 @@ def choose_columns(
             f"a reserved name of {list(reserved)}; rename it in the source."
         )
     names = dict(options.columns)
-    for role in reading.ROLES:
+    for role in reader.ROLES:
         aliases = _ALIASES.get(role, (role,))
         found = [alias for alias in aliases if alias in header]
         if role not in names and found:
@@ -107,6 +107,6 @@ def choose_columns(
             "--columns=user=customer,item=sku."
         )
     names.update({name: name for name in options.profile})
-    reading.require(path, names.values(), header)
-    order = (*reading.ROLES, *options.profile)
+    reader.require(path, names.values(), header)
+    order = (*reader.ROLES, *options.profile)
     return {name: names[name] for name in order if name in names}
