@@ -1,6 +1,6 @@
 """Runs every benchmark, each in a process of its own, and keeps the figures.
 
-    python -m benchmarks [--quick] [--output=benchmarks/results.json]
+python -m benchmarks [--quick] [--output=benchmarks/results.json]
 """
 
 import argparse

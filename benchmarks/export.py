@@ -37,7 +37,7 @@ import pyarrow as pa
 import tensorflow as tf
 from absl import flags
 
-from benchmarks import timing
+from experiments.search_cost import timing
 from export.artefact import saved_model
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
@@ -249,8 +249,11 @@ def measure(
             3,
         ),
         "roofline_batch32_processor": round(
-            needed / product.operations
-            * processor["product"] / processor["batch"], 3
+            needed
+            / product.operations
+            * processor["product"]
+            / processor["batch"],
+            3,
         ),
         "scan_ratio": round(scans["scan"] / scans["batch"], 1),
         "growth_2_24_over_2_20": round(times["large"] / times["batch"], 3),

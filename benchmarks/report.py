@@ -66,14 +66,16 @@ def prepare(folder: pathlib.Path, num_items: int, *, seed: int) -> None:
     num_users = len(item) // _ROWS_A_USER
     fine = item * 2_654_435_761 % (_COARSE * _FINE)  # scattered, not in order
     paths = pa.array([f"c{i // _FINE}|f{i}" for i in range(_COARSE * _FINE)])
-    table = pa.table({
-        "user": np.minimum(row // _ROWS_A_USER, num_users - 1),
-        "item": item,
-        "timestamp": row,
-        "category": pa.DictionaryArray.from_arrays(fine, paths).cast(
-            pa.string()
-        ),
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "user": np.minimum(row // _ROWS_A_USER, num_users - 1),
+            "item": item,
+            "timestamp": row,
+            "category": pa.DictionaryArray.from_arrays(fine, paths).cast(
+                pa.string()
+            ),
+        }
+    )
     pq.write_table(table, folder / "rows.parquet")
     del table
     share = min(0.1, _JUDGES / num_users)

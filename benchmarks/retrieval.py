@@ -15,8 +15,8 @@ own_products_batch32: the first over the rate of the search's own products
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
 from benchmarks import worlds
+from experiments.search_cost import timing
 from jtm_tf.search import retrieval
 
 ITEMS, BEAM, BATCH = 1_000_000, 200, 32

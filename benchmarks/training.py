@@ -16,8 +16,8 @@ import itertools
 import keras
 import tensorflow as tf
 
-from benchmarks import timing
 from benchmarks import worlds
+from experiments.search_cost import timing
 from jtm_tf.learning import samples
 from jtm_tf.models import layers
 from jtm_tf.models import scorers
@@ -128,12 +128,13 @@ def run(quick: bool = False):
     per_pair = times["small"] / pairs(small)
     return {
         "corpus_growth": round(times["large"] / pairs(large) / per_pair, 3),
-        "keras_adam_growth": round(
-            times["keras"] / pairs(large) / per_pair, 3
-        ),
+        "keras_adam_growth": round(times["keras"] / pairs(large) / per_pair, 3),
         "corpus_growth_processor": round(
-            processor["large"] / processor["small"]
-            * pairs(small) / pairs(large), 3
+            processor["large"]
+            / processor["small"]
+            * pairs(small)
+            / pairs(large),
+            3,
         ),
         "plain_speedup_processor": round(
             processor["plain"] / processor["small"], 3

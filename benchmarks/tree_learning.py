@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from benchmarks import timing
 from benchmarks import worlds
+from experiments.search_cost import timing
 from jtm_tf.models import tree_model
 from jtm_tf.tree import learning as tree_learning
 
@@ -56,9 +56,7 @@ def run(quick: bool = False):
     per_user, per_pair = timing.scorer_operations(
         model.scorer.user_dim, model.embedding_dim, model.hidden
     )
-    operations = (
-        result.scored_pairs * per_pair + sum(rows.values()) * per_user
-    )
+    operations = result.scored_pairs * per_pair + sum(rows.values()) * per_user
     scoring = operations / result.seconds_scoring
     rate = product.operations / np.median(products)
     return {

@@ -35,9 +35,7 @@ def random_tree(num_items: int, *, seed: int = 0) -> tree_lib.Tree:
 def random_model(tree: tree_lib.Tree) -> tree_model.TreeModel:
     """Returns an untrained model of the paper's size on `tree`."""
     keras.utils.set_random_seed(0)
-    model = tree_model.TreeModel(
-        tree.num_items, tree.max_level, tree.branching
-    )
+    model = tree_model.TreeModel(tree.num_items, tree.max_level, tree.branching)
     model.set_tree(tree)
     return model
 

@@ -19,10 +19,10 @@ import tensorflow as tf
 from absl import flags
 from absl import logging
 
-from benchmarks import timing
 from experiments.pictures import plots
 from experiments.search_cost import nearest
 from experiments.search_cost import points
+from experiments.search_cost import timing
 from jtm_tf import files
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions

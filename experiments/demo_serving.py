@@ -28,9 +28,13 @@ def publish(
     if versions.existing(base):
         return
     command = [
-        sys.executable, "-m", "export.export_model", f"--run_dir={run_dir}",
-        f"--data_dir={data_dir}", f"--export_dir={base}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "export.export_model",
+        f"--run_dir={run_dir}",
+        f"--data_dir={data_dir}",
+        f"--export_dir={base}",
+    ]
     if subprocess.run(
         command, stdout=subprocess.DEVNULL, check=False
     ).returncode:

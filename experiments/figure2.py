@@ -23,9 +23,11 @@ _RUNS = flags.DEFINE_string(
     required=True,
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "The picture, by its suffix: .svg, .png or .pdf.",
+    "out",
+    None,
+    "The picture, by its suffix: .svg, .png or .pdf.",
     required=True,
-)  # fmt: skip
+)
 _DATA = flags.DEFINE_list(
     "data", [], "Data sets to show, in this order; all if not given."
 )

@@ -137,13 +137,15 @@ def main(argv: list[str]) -> None:
         except OSError as error:
             report["notes"].append(f"No projector of nodes: {error}")
     print(
-        json.dumps({
-            "report": str(out),
-            "bytes": out.stat().st_size,
-            "pictures": [str(path) for path in drawn],
-            "projected_nodes": projected,
-            "notes": report["notes"],
-        })
+        json.dumps(
+            {
+                "report": str(out),
+                "bytes": out.stat().st_size,
+                "pictures": [str(path) for path in drawn],
+                "projected_nodes": projected,
+                "notes": report["notes"],
+            }
+        )
     )
 
 

@@ -74,9 +74,7 @@ def trained(
     config = settings.JointConfig(
         seed=seed, joint_iterations=_JOINT_ITERATIONS.value
     )
-    joint.run(
-        config, data, folder, joint.RunOptions(data_dir=_DATA_DIR.value)
-    )
+    joint.run(config, data, folder, joint.RunOptions(data_dir=_DATA_DIR.value))
     return saving.load(run_folder.RunFolder(folder).model)
 
 

@@ -39,12 +39,17 @@ def main(argv: list[str]) -> None:
     started = time.monotonic()
     with subprocess.Popen(
         [
-            sys.executable, "-m", "export.serve", f"--model_base={base}",
-            "--port=0", "--rest_port=0", *limits,
+            sys.executable,
+            "-m",
+            "export.serve",
+            f"--model_base={base}",
+            "--port=0",
+            "--rest_port=0",
+            *limits,
         ],
         stdout=subprocess.PIPE,
         text=True,
-    ) as server:  # fmt: skip
+    ) as server:
         try:
             ports = server.stdout.readline() if server.stdout else ""
             if not ports:

@@ -31,9 +31,7 @@ _MODEL_DIR = flags.DEFINE_string(
 _ADD = flags.DEFINE_string(
     "add", None, "CSV of new items: raw_id, and maybe category, name."
 )
-_REMOVE = flags.DEFINE_string(
-    "remove", None, "CSV of items to remove: raw_id."
-)
+_REMOVE = flags.DEFINE_string("remove", None, "CSV of items to remove: raw_id.")
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,

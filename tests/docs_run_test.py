@@ -26,15 +26,25 @@ from jtm_tf.data.preparing import preparation
 from tests.support import calls
 from tests.support import shell
 
-PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted(
-    (shell.ROOT / "docs").glob("*.md")
-)))  # fmt: skip
+PAGES = (
+    "README.md",
+    *(
+        f"docs/{path.name}"
+        for path in sorted((shell.ROOT / "docs").glob("*.md"))
+    ),
+)
 
 _SMALL = [
-    "--joint_iterations=1", "--samples_per_epoch=400", "--embedding_dim=4",
-    "--windows=3,1", "--hidden=8", "--negatives=12", "--gap=3",
-    "--num_results=20", "--beam_width=20",
-]  # fmt: skip
+    "--joint_iterations=1",
+    "--samples_per_epoch=400",
+    "--embedding_dim=4",
+    "--windows=3,1",
+    "--hidden=8",
+    "--negatives=12",
+    "--gap=3",
+    "--num_results=20",
+    "--beam_width=20",
+]
 SHRUNK = {
     "experiments.train": _SMALL,
     "experiments.inspect": ["--nopictures", "--noprojector", "--num_users=8"],
@@ -86,8 +96,10 @@ def write_files(folder):
         out.writerows(rows)
     days = pandas.to_datetime(world.timestamp % 100, unit="D", origin="2000")
     with zipfile.ZipFile(folder / "ta_feng.csv.zip", "w") as archive:
-        lines = ["TRANSACTION_DT,CUSTOMER_ID,AGE_GROUP,PIN_CODE,"
-                 "PRODUCT_SUBCLASS,PRODUCT_ID"]  # fmt: skip
+        lines = [
+            "TRANSACTION_DT,CUSTOMER_ID,AGE_GROUP,PIN_CODE,"
+            "PRODUCT_SUBCLASS,PRODUCT_ID"
+        ]
         for day, (user, item, *_) in zip(days, rows):
             lines.append(
                 f"{day.month}/{day.day}/{day.year},{user:08},25-29,115,"
@@ -100,11 +112,20 @@ def write_files(folder):
 
 def prepare_log(folder):
     """Makes what the guides call data/log, and a run of it."""
-    preparation.run(preparation.Config(
-        "csv", str(folder / "data/log"), str(folder / "log.csv.gz"),
-        columns={"user": "customer", "item": "sku", "timestamp": "time",
-                 "category": "path"}, profile=("age_group",),
-    ))  # fmt: skip
+    preparation.run(
+        preparation.Config(
+            "csv",
+            str(folder / "data/log"),
+            str(folder / "log.csv.gz"),
+            columns={
+                "user": "customer",
+                "item": "sku",
+                "timestamp": "time",
+                "category": "path",
+            },
+            profile=("age_group",),
+        )
+    )
 
 
 class Page:
@@ -128,9 +149,13 @@ class Page:
         if words[2:3] == ["export.serve"]:
             return self._serve(words)
         done = subprocess.run(
-            words, cwd=self._folder, env=self._env, capture_output=True,
-            text=True, check=False,
-        )  # fmt: skip
+            words,
+            cwd=self._folder,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         # absl's --help ends with 1.
         fine = (0, 1) if words[-1] == "--help" else (0,)
         assert done.returncode in fine, f"{line}\n{done.stderr}"
@@ -141,15 +166,19 @@ class Page:
     def make_a_run(self):
         """Trains what guides call runs/jtm, unless the page did."""
         if not (self._folder / "runs/jtm").exists():
-            self.run("python -m experiments.train --method=jtm "
-                     "--data_dir=data/log --out_dir=runs/jtm")  # fmt: skip
+            self.run(
+                "python -m experiments.train --method=jtm "
+                "--data_dir=data/log --out_dir=runs/jtm"
+            )
 
     def make_a_version(self):
         """Exports what guides call exported/jtm, unless the page did."""
         if not (self._folder / "exported/jtm").exists():
             self.make_a_run()
-            self.run("python -m export.export_model --run_dir=runs/jtm "
-                     "--export_dir=exported/jtm")  # fmt: skip
+            self.run(
+                "python -m export.export_model --run_dir=runs/jtm "
+                "--export_dir=exported/jtm"
+            )
 
     def _more(self, words):
         """Returns flags that make a command quick, and keep it apart."""
@@ -162,9 +191,13 @@ class Page:
 
     def _start(self, words):
         process = subprocess.Popen(
-            words, cwd=self._folder, env=self._env, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            words,
+            cwd=self._folder,
+            env=self._env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self._stack.callback(process.communicate)  # which closes the pipes
         self._stack.callback(process.kill)
         return process
@@ -173,8 +206,10 @@ class Page:
         """Serves what guides call exported/jtm, unless the page does."""
         if self._server is None:
             self.make_a_version()
-            self.run("python -m export.serve --model_base=exported/jtm "
-                     "--port=8500 --rest_port=8501")  # fmt: skip
+            self.run(
+                "python -m export.serve --model_base=exported/jtm "
+                "--port=8500 --rest_port=8501"
+            )
 
     def _serve(self, words):
         if self._server is not None:
@@ -186,9 +221,9 @@ class Page:
     def _tensorboard(self, words):
         """Starts it and asks for what the guide says is there."""
         port = calls.free_ports(1)[0]
-        script = shutil.which("tensorboard", path=os.path.dirname(
-            sys.executable
-        ))  # fmt: skip
+        script = shutil.which(
+            "tensorboard", path=os.path.dirname(sys.executable)
+        )
         self._start([sys.executable, script, *words[1:], f"--port={port}"])
         tags = calls.get_json(
             f"http://127.0.0.1:{port}/data/plugin/scalars/tags", patience=60
@@ -255,7 +290,9 @@ def test_the_test_sees_commands():
         "```\npython -m c --z\n```\n"
     )
     assert shell_commands(text) == [
-        "make demo", "python -m a.b --x=1 --y=2", "curl -d '{}' h",
+        "make demo",
+        "python -m a.b --x=1 --y=2",
+        "curl -d '{}' h",
         "python -m c --z",
-    ]  # fmt: skip
+    ]
     assert examples(text) == ["make = 1\n"]

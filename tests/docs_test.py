@@ -89,9 +89,10 @@ def test_links_lead_somewhere(page):
 def test_commands_exist(page):
     for module, words in commands(page.read_text()):
         path = shell.ROOT / module.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (
-            path / "__main__.py"
-        ).is_file(), module
+        assert (
+            path.with_suffix(".py").is_file()
+            or (path / "__main__.py").is_file()
+        ), module
         known = flags_of(module) | COMMON
         for word in words:
             if word.startswith("--"):
@@ -114,8 +115,10 @@ def test_python_examples_use_what_there_is(page):
 
 
 def test_the_tests_see_flags_and_commands():
-    text = "`python -m experiments.train --gap=3` | x\n\n    python -m " \
+    text = (
+        "`python -m experiments.train --gap=3` | x\n\n    python -m "
         "export.export_model \\\n        --nowarmup --run_dir='a b' # why"
+    )
     assert commands(text) == [
         ("experiments.train", ["--gap=3"]),
         ("export.export_model", ["--nowarmup", "--run_dir=a b"]),
@@ -123,5 +126,6 @@ def test_the_tests_see_flags_and_commands():
     assert {"gap", "lazy", "nolazy"} <= flags_of("experiments.train")
     assert not {"input", "nogap"} & flags_of("experiments.train")
     assert anchors("# A b\n## Where `we` depart, now") == {
-        "a-b", "where-we-depart-now"
-    }  # fmt: skip
+        "a-b",
+        "where-we-depart-now",
+    }

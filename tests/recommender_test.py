@@ -17,10 +17,16 @@ from tests.support import worlds
 
 # What `joint_test.TINY` says, as a user would say it.
 TINY = {
-    "rounds": 2, "embedding_dim": 4, "windows": (3, 1), "hidden": (8,),
-    "num_results": 5, "beam_width": 8, "batch_size": 64, "negatives": 12,
+    "rounds": 2,
+    "embedding_dim": 4,
+    "windows": (3, 1),
+    "hidden": (8,),
+    "num_results": 5,
+    "beam_width": 8,
+    "batch_size": 64,
+    "negatives": 12,
     "gap": 3,
-}  # fmt: skip
+}
 
 
 def table(world):
@@ -136,8 +142,13 @@ def test_flat_settings_are_the_same_settings(model):
 
 def test_integers_without_categories(tmp_path):
     world = worlds.draw()
-    rows = pa.table({"user": world.user, "item": world.item + 100,
-                     "timestamp": world.timestamp})  # fmt: skip
+    rows = pa.table(
+        {
+            "user": world.user,
+            "item": world.item + 100,
+            "timestamp": world.timestamp,
+        }
+    )
     data = jtm_tf.prepare(rows, tmp_path / "data")
     model = jtm_tf.fit(data, tmp_path / "run", **{**TINY, "rounds": 1})
     assert model.run.settings["initial_tree"] == "random"
@@ -170,13 +181,18 @@ def test_every_source_gives_the_same_data(tmp_path):
     arrow = pa.table(frame)
     views = arrow.cast(
         pa.schema(
-            pa.field(f.name, pa.string_view() if f.name == "category" else
-                     f.type) for f in arrow.schema
+            pa.field(
+                f.name, pa.string_view() if f.name == "category" else f.type
+            )
+            for f in arrow.schema
         )
-    )  # fmt: skip
+    )
     kinds = {
-        "csv": path, "frame": frame, "arrow": arrow, "stream": Stream(views)
-    }  # fmt: skip
+        "csv": path,
+        "frame": frame,
+        "arrow": arrow,
+        "stream": Stream(views),
+    }
     prints = {
         jtm_tf.prepare(source, tmp_path / name).manifest["fingerprint"]
         for name, source in kinds.items()
@@ -238,6 +254,9 @@ def test_imports_are_quick():
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=shell.ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=shell.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

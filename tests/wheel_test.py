@@ -33,9 +33,13 @@ assert build.SOURCE.is_file(), build.SOURCE
 def python(*arguments, cwd, env=None):
     """Runs Python; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=env, check=False,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=env,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,10 +47,12 @@ def python(*arguments, cwd, env=None):
 def checked_in():
     """Returns the files of the checkout, as git knows them."""
     done = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others",
-         "--exclude-standard"],
-        cwd=shell.ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=shell.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip("not a git checkout")
     names = done.stdout.strip("\0").split("\0")
@@ -62,9 +68,16 @@ def _wheel(tmp_path_factory):
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((shell.ROOT / name).read_bytes())
     python(
-        "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-        "--wheel-dir=out", "./source", cwd=folder,
-    )  # fmt: skip
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir=out",
+        "./source",
+        cwd=folder,
+    )
     (path,) = (folder / "out").glob("*.whl")
     return path
 
@@ -90,12 +103,16 @@ def test_has_every_file(wheel):
 def test_works_away_from_the_checkout(wheel, tmp_path):
     site = tmp_path / "site"
     python(
-        "-m", "pip", "install", "--quiet", "--no-deps", f"--target={site}",
-        str(wheel), cwd=tmp_path,
-    )  # fmt: skip
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        f"--target={site}",
+        str(wheel),
+        cwd=tmp_path,
+    )
     env = {**os.environ, "PYTHONPATH": str(site)}
     python("-c", STRANGER, str(site), cwd=tmp_path, env=env)
-    said = python(
-        "-m", "experiments.train", "--help", cwd=tmp_path, env=env
-    )
+    said = python("-m", "experiments.train", "--help", cwd=tmp_path, env=env)
     assert "How long to learn" in said

@@ -100,9 +100,7 @@ def read(path: files.Path) -> list[finished.Run]:
     return found
 
 
-def curves(
-    runs: Sequence[finished.Run], data: str
-) -> dict[str, plots.Curves]:
+def curves(runs: Sequence[finished.Run], data: str) -> dict[str, plots.Curves]:
     """Returns the lines of a data set by label, those there are runs of.
 
     Args:

@@ -21,8 +21,11 @@ except ModuleNotFoundError as error:
 
 # Okabe and Ito's colours, told apart by all eyes, and a marker for each.
 _STYLES = (
-    ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"),
-)  # fmt: skip
+    ("#0072b2", "o"),
+    ("#d55e00", "s"),
+    ("#009e73", "^"),
+    ("#cc79a7", "D"),
+)
 _REFERENCE = {"color": "#8a8a8a", "linewidth": 1.0, "zorder": 1}
 
 # A colour a method and, since colours alone do not tell eleven lines apart, a
@@ -115,9 +118,7 @@ def iteration_curves(
     figure = matplotlib.figure.Figure(
         figsize=(9, 0.7 + 2.4 * len(data)), layout="constrained"
     )
-    grid = figure.subplots(
-        len(data), len(_TITLES), sharex=True, squeeze=False
-    )
+    grid = figure.subplots(len(data), len(_TITLES), sharex=True, squeeze=False)
     styles: dict[str, dict[str, Any]] = {}
     handles = {}
     for row, (title, lines) in zip(grid, data.items()):
@@ -132,9 +133,12 @@ def iteration_curves(
     for axes in grid[-1]:
         axes.set_xlabel("iteration")
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center",
-        ncols=len(handles), frameon=False,
-    )  # fmt: skip
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=len(handles),
+        frameon=False,
+    )
     return figure
 
 
@@ -172,9 +176,12 @@ def half_steps(
         axes.set_xlabel("round: model step, then (half-way) tree step")
         _plain(axes)
     figure.legend(
-        handles.values(), handles.keys(), loc="outside upper center",
-        ncols=len(handles), frameon=False,
-    )  # fmt: skip
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=len(handles),
+        frameon=False,
+    )
     return figure
 
 
@@ -209,10 +216,12 @@ def cost_curves(
         axes.plot(
             [point["milliseconds"] for point in points],
             [100 * point["recall"] for point in points],
-            label=label, color=color, marker=marker,
+            label=label,
+            color=color,
+            marker=marker,
             linestyle=dashes if len(points) > 1 else "none",
             markersize=9 if marker == "*" else 6,
-        )  # fmt: skip
+        )
     _plain(axes)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")

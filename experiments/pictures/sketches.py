@@ -21,9 +21,15 @@ from jtm_tf.tree import tree as tree_lib
 # Okabe and Ito's colours, told apart by all eyes, brown for their black; grey
 # is for the rest.
 COLORS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00",
-    "#f0e442", "#7a5230",
-)  # fmt: skip
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#f0e442",
+    "#7a5230",
+)
 _REST, _EMPTY = "#b8b8b8", "#ffffff"
 
 
@@ -144,9 +150,13 @@ def assignment_step(
     wanted, queues, got = figure.subplots(1, 3)
     limit = np.abs(gain).max()
     image = wanted.imshow(
-        gain[order], aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit,
+        gain[order],
+        aspect="auto",
+        cmap="PuOr",
+        vmin=-limit,
+        vmax=limit,
         interpolation="nearest",
-    )  # fmt: skip
+    )
     figure.colorbar(image, ax=wanted)
     wanted.set_title("Edge weights over the item's mean, nats", fontsize=9)
     wanted.set_ylabel("item, by hidden subtree")
@@ -155,9 +165,12 @@ def assignment_step(
     queues.bar(nodes - 0.2, before, 0.4, color=COLORS[1], label="greedy")
     queues.bar(nodes + 0.2, after, 0.4, color=COLORS[0], label="rebalanced")
     queues.step(
-        np.append(nodes, len(nodes)) - 0.5, np.append(seats, seats[-1]),
-        where="post", color="#000000", label="seats",
-    )  # fmt: skip
+        np.append(nodes, len(nodes)) - 0.5,
+        np.append(seats, seats[-1]),
+        where="post",
+        color="#000000",
+        label="seats",
+    )
     queues.set_title("Items at each node")
     queues.set_ylim(0, 1.6 * max(before.max(), seats.max()))
     queues.legend(frameon=False)
@@ -167,9 +180,13 @@ def assignment_step(
     for row, column in np.argwhere(members):
         dark = members[row, column] > members.max() / 2
         got.text(
-            column, row, str(members[row, column]), ha="center", va="center",
+            column,
+            row,
+            str(members[row, column]),
+            ha="center",
+            va="center",
             color="white" if dark else "black",
-        )  # fmt: skip
+        )
     got.set_title("Hidden subtree by node")
     got.set_ylabel("hidden subtree")
     got.set_yticks(range(len(members)))
@@ -196,9 +213,12 @@ def shares(
     axes = figure.subplots()
     for (label, curve), color, marker in zip(curves.items(), COLORS, "os^Dv"):
         axes.plot(
-            list(curve), [100 * x for x in curve.values()],
-            label=label, color=color, marker=marker,
-        )  # fmt: skip
+            list(curve),
+            [100 * x for x in curve.values()],
+            label=label,
+            color=color,
+            marker=marker,
+        )
     axes.set(xlabel=xlabel, ylabel="%", title=title, ylim=(-3, 104))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.legend(frameon=False)

@@ -123,11 +123,13 @@ def describe(
                 group[at] = numbers[index]
                 share[at] = np.rint(100 * count / items[at])
         bought = tree_statistics.sums(tree, level, popularity)
-        levels.append({
-            "items": items.tolist(),
-            "popularity": bought.astype(int).tolist(),
-            "group": group.tolist(),
-            "share": share.tolist(),
-            "label": label.tolist(),
-        })
+        levels.append(
+            {
+                "items": items.tolist(),
+                "popularity": bought.astype(int).tolist(),
+                "group": group.tolist(),
+                "share": share.tolist(),
+                "label": label.tolist(),
+            }
+        )
     return levels

@@ -38,15 +38,17 @@ def purity(
     ]
     by_chance = 100 * tree_statistics.purity(tree, mixed)
     lines.append(_line("items at random", by_chance, dashed=True))
-    return [_chart(
-        "purity",
-        "Category purity by level",
-        "Share of the items that are of the largest coarse category under "
-        "their node. Deep nodes hold few items and are pure by themselves: "
-        "what counts is the distance to the same tree with its items "
-        "shuffled.",
-        lines,
-    )]  # fmt: skip
+    return [
+        _chart(
+            "purity",
+            "Category purity by level",
+            "Share of the items that are of the largest coarse category under "
+            "their node. Deep nodes hold few items and are pure by themselves: "
+            "what counts is the distance to the same tree with its items "
+            "shuffled.",
+            lines,
+        )
+    ]
 
 
 def moves(trees: Mapping[int, tree_lib.Tree]) -> list[Chart]:
@@ -63,13 +65,15 @@ def moves(trees: Mapping[int, tree_lib.Tree]) -> list[Chart]:
     ]
     if not lines:
         return []
-    return [_chart(
-        "moves",
-        "Items that changed their node",
-        "Share of all items with another ancestor on the level than before "
-        "the tree step. Who moves on a level moves on all below.",
-        lines,
-    )]  # fmt: skip
+    return [
+        _chart(
+            "moves",
+            "Items that changed their node",
+            "Share of all items with another ancestor on the level than before "
+            "the tree step. Who moves on a level moves on all below.",
+            lines,
+        )
+    ]
 
 
 def under_the_beam(
@@ -82,13 +86,17 @@ def under_the_beam(
         return []
     lines = []
     for width in beam_widths:
-        recall = level_recall.level_recall(source.model, users, beam_width=width)
-        lines.append(_line(
-            f"beam {width}", [100 * r for r in recall.values()], list(recall)
-        ))  # fmt: skip
-    heap = diagnosis.violations(
-        source.model, users, beam_width=beam_widths[0]
-    )
+        recall = level_recall.level_recall(
+            source.model, users, beam_width=width
+        )
+        lines.append(
+            _line(
+                f"beam {width}",
+                [100 * r for r in recall.values()],
+                list(recall),
+            )
+        )
+    heap = diagnosis.violations(source.model, users, beam_width=beam_widths[0])
     own, ranks = (100 * np.array(x) for x in zip(*heap.values()))
     violations = [_line("ranks of the search", ranks, list(heap))]
     if not np.isnan(own).any() and source.model.path_weight:
@@ -123,41 +131,52 @@ def learning(iterations: Sequence[dict[str, Any]]) -> list[Chart]:
         at = [record["iteration"] for record in found]
         cut = found[0]["validation"].get("num_results", "M")
         values = [100 * record["validation"]["recall"] for record in found]
-        charts.append(_chart(
-            "learning",
-            f"Recall@{cut} by iteration",
-            "Of all validation users, after each model step.",
-            [_line("validation", values, at)],
-            x="iteration",
-        ))  # fmt: skip
+        charts.append(
+            _chart(
+                "learning",
+                f"Recall@{cut} by iteration",
+                "Of all validation users, after each model step.",
+                [_line("validation", values, at)],
+                x="iteration",
+            )
+        )
     found = [r for r in iterations if len(r.get("level_recall", ())) > 1]
     if found:
-        charts.append(_chart(
-            "recalls",
-            "Recall by level and iteration",
-            "Of validation users under the run's beam, as above, after each "
-            "model step.",
-            [
-                _line(f"iteration {r['iteration']}",
-                      [100 * share for share in r["level_recall"]],
-                      range(1, 1 + len(r["level_recall"])))
-                for r in _few(found)
-            ],
-        ))  # fmt: skip
+        charts.append(
+            _chart(
+                "recalls",
+                "Recall by level and iteration",
+                "Of validation users under the run's beam, as above, after "
+                "each model step.",
+                [
+                    _line(
+                        f"iteration {r['iteration']}",
+                        [100 * share for share in r["level_recall"]],
+                        range(1, 1 + len(r["level_recall"])),
+                    )
+                    for r in _few(found)
+                ],
+            )
+        )
     found = [r for r in iterations if len(r.get("level_losses", ())) > 1]
     if found:
-        charts.append(_chart(
-            "losses",
-            "Training loss by level",
-            "Eq. 2, each level against its sampled negatives. Deep levels "
-            "have more of them.",
-            [
-                _line(f"iteration {r['iteration']}", r["level_losses"],
-                      range(1, 1 + len(r["level_losses"])))
-                for r in _few(found)
-            ],
-            y="nats",
-        ))  # fmt: skip
+        charts.append(
+            _chart(
+                "losses",
+                "Training loss by level",
+                "Eq. 2, each level against its sampled negatives. Deep levels "
+                "have more of them.",
+                [
+                    _line(
+                        f"iteration {r['iteration']}",
+                        r["level_losses"],
+                        range(1, 1 + len(r["level_losses"])),
+                    )
+                    for r in _few(found)
+                ],
+                y="nats",
+            )
+        )
     return charts
 
 

@@ -181,11 +181,13 @@ def _facts(source, tree):
     test = metrics.get("test")
     if test:
         beam = test.get("beam_width")
-        facts.append((
-            f"test recall@{test.get('num_results', 'M')}",
-            f"{100 * test['recall']:.2f} %"
-            + (f" at beam {beam}" if beam else ""),
-        ))  # fmt: skip
+        facts.append(
+            (
+                f"test recall@{test.get('num_results', 'M')}",
+                f"{100 * test['recall']:.2f} %"
+                + (f" at beam {beam}" if beam else ""),
+            )
+        )
     if "seed" in source.settings:
         facts.append(("seed", str(source.settings["seed"])))
     if "code" in metrics:

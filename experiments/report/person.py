@@ -71,14 +71,15 @@ def describe(
         "split": str(data.users["split"][int(known.users[row]) - 1]),
         "known": int(np.count_nonzero(history[: model.max_history])),
         "history": [
-            _name(data, i) for i in history[: model.max_history][::-1][:_SHOWN]
+            _name(data, i)
+            for i in history[: model.max_history][::-1][:_SHOWN]
             if i != PAD
         ],
         "later": len(later),
         "hits": int(np.isin(items, later).sum()),
         "num_results": results,
         "beam_width": None if model.flat else search.beam_width,
-    }  # fmt: skip
+    }
     shown = items[:_SHOWN]
     rows = [
         {

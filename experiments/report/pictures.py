@@ -14,21 +14,28 @@ from experiments.pictures import plots
 
 # Okabe and Ito's colours, told apart by all eyes, in the page's order.
 _COLORS = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00",
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
     "#cc79a7",
-)  # fmt: skip
+)
 _OTHER = "#999999"
 _LINES = (
-    ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"),
-    ("#8a6500", "v"), ("#56b4e9", "P"),
-)  # fmt: skip
+    ("#0072b2", "o"),
+    ("#d55e00", "s"),
+    ("#009e73", "^"),
+    ("#cc79a7", "D"),
+    ("#8a6500", "v"),
+    ("#56b4e9", "P"),
+)
 _LEVELS = 9  # Of a tree; deeper cells are thinner than a label is high.
 _LABEL_HEIGHT = 0.019  # Of the figure.
 
 
-def write(
-    report: dict[str, Any], path: pathlib.Path
-) -> list[pathlib.Path]:
+def write(report: dict[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
     """Draws everything there is in a report.
 
     Args:
@@ -56,8 +63,9 @@ def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:
         figsize=(7 * len(shown), 7), layout="constrained"
     )
     colors = _colors(shown)
-    for axes, tree in zip(figure.subplots(1, len(shown), squeeze=False)[0],
-                          shown):  # fmt: skip
+    for axes, tree in zip(
+        figure.subplots(1, len(shown), squeeze=False)[0], shown
+    ):
         _icicle(axes, report, tree, colors)
     handles = [
         matplotlib.patches.Patch(
@@ -69,9 +77,12 @@ def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:
         matplotlib.patches.Patch(color=_OTHER, label="other or unknown")
     )
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=3, frameon=False,
+        handles=handles,
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
         title="largest coarse category; fainter where mixed",
-    )  # fmt: skip
+    )
     figure.suptitle(report["title"])
     return figure
 
@@ -119,19 +130,28 @@ def _icicle(axes, report, tree, colors):
             for group, shade in zip(cells["group"], shades)
         ]
         axes.bar(
-            level, heights, bottom=tops, width=1, color=fills,
-            edgecolor="white", linewidth=0.6,
-        )  # fmt: skip
+            level,
+            heights,
+            bottom=tops,
+            width=1,
+            color=fills,
+            edgecolor="white",
+            linewidth=0.6,
+        )
         for top, height, label, fill in zip(
             tops, heights, cells["label"], fills
         ):
             if height > _LABEL_HEIGHT and label:
                 text = report["labels"][label].split("|")[-1]
                 axes.text(
-                    level - 0.46, top + height / 2, _short(text),
-                    va="center", fontsize=6.5, clip_on=True,
+                    level - 0.46,
+                    top + height / 2,
+                    _short(text),
+                    va="center",
+                    fontsize=6.5,
+                    clip_on=True,
                     color="black" if _is_bright(fill) else "white",
-                )  # fmt: skip
+                )
     axes.set_title(tree["name"])
     axes.set_xlabel("level")
     axes.set_xticks(range(len(tree["levels"][:_LEVELS])))

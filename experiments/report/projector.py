@@ -55,14 +55,16 @@ def write(
         first = tree_lib.first_code(level, tree.branching)
         for place in np.flatnonzero(cell["items"]) if level else ():
             nodes.append(first + int(place))
-            rows.append((
-                nodes[-1],
-                level,
-                cell["items"][place],
-                cell["popularity"][place],
-                labels.texts[cell["label"][place]] or "unknown",
-                cell["share"][place],
-            ))
+            rows.append(
+                (
+                    nodes[-1],
+                    level,
+                    cell["items"][place],
+                    cell["popularity"][place],
+                    labels.texts[cell["label"][place]] or "unknown",
+                    cell["share"][place],
+                )
+            )
     vectors = source.model.embedding(tf.constant(nodes, tf.int32)).numpy()
     _write_rows(
         folder / _VECTORS, [[f"{x:.5g}" for x in row] for row in vectors]

@@ -71,9 +71,7 @@ class Source:
         return self.settings.get("num_results") or 200
 
 
-def open_run(
-    run_dir: files.Path, data_dir: files.Path | None = None
-) -> Source:
+def open_run(run_dir: files.Path, data_dir: files.Path | None = None) -> Source:
     """Opens a run folder, finished or not, of this version or an older one.
 
     Args:

@@ -24,7 +24,7 @@ Cut = tuple[int, int]  # M, beam width
 _RECORD = (
     "iteration", "loss", "validation", "seconds_model", "seconds_tree",
     "moved_items",
-)  # fmt: skip
+)
 _NO_BEAM = -1
 
 
@@ -127,7 +127,7 @@ class Run:
         kept = (
             "config", "data_fingerprint", "code", "best_iteration", "test",
             "cuts",
-        )  # fmt: skip
+        )
         return {
             "id": f"{self.data}/{self.method}/{self.seed}",
             "data": self.data,

@@ -54,7 +54,7 @@ class Job:
             sys.executable, "-m", "experiments.train",
             f"--method={self.method}", f"--data_dir={self.data_dir}",
             f"--out_dir={self.out_dir}", f"--seed={self.seed}", *self.extra,
-        ]  # fmt: skip
+        ]
 
     def is_finished(self) -> bool:
         """Tells whether the folder has the run's test metrics."""
@@ -139,7 +139,7 @@ def run_all(
     bar = tqdm.tqdm(
         total=len(jobs), initial=len(jobs) - len(todo), unit="run",
         disable=not progress,
-    )  # fmt: skip
+    )
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         futures = {
             pool.submit(_run, job, _environment(workers)): job for job in todo

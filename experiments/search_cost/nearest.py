@@ -82,9 +82,11 @@ class InvertedLists:
         num_items, dim = len(vectors) - 1, vectors.shape[1]
         self._lists = math.isqrt(num_items)
         self._index = faiss.IndexIVFFlat(
-            faiss.IndexFlatIP(dim), dim, self._lists,
+            faiss.IndexFlatIP(dim),
+            dim,
+            self._lists,
             faiss.METRIC_INNER_PRODUCT,
-        )  # fmt: skip
+        )
         self._index.cp.min_points_per_centroid = 1  # no warnings
         self._index.train(vectors[1:])
         self._index.add(vectors[1:])

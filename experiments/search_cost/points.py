@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
 from experiments.runs import paper
 from experiments.search_cost import nearest
+from experiments.search_cost import timing
 from jtm_tf.baselines import item_cf
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
@@ -234,9 +234,7 @@ def _counted(config, data, num_results):
     )
     seconds = time.perf_counter() - begin
     users = splits.held_out_users(data, "test", max_history=1)
-    searches = {
-        None: lambda users: model.recommend_users(users, num_results)
-    }
+    searches = {None: lambda users: model.recommend_users(users, num_results)}
     method = config["method"]
     return Line(
         method, paper.NAMES[method], None, users, searches, _rounded(seconds)

@@ -15,9 +15,10 @@ from jtm_tf.search import metrics
 _MISSING = "–"
 # Name, title and decimals in %: precision at M = 200 is small.
 _METRICS = (
-    ("recall", "recall", 2), ("precision", "precision", 3),
+    ("recall", "recall", 2),
+    ("precision", "precision", 3),
     ("f_measure", "F-measure", 3),
-)  # fmt: skip
+)
 
 _INTRODUCTION = """\
 # Table 1
@@ -144,9 +145,7 @@ def _table(rows, published):
             cells.append("" if is_ours else f"{100 * lift:+.1f}")
         cells.append(_difference(versus) if versus else nothing)
         cells.append(str(len(row.seeds)) if row.seeds else "missing")
-        cells.append(
-            _MISSING if row.minutes is None else _minutes(row.minutes)
-        )
+        cells.append(_MISSING if row.minutes is None else _minutes(row.minutes))
         lines.append(cells)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
@@ -164,8 +163,7 @@ def _difference(versus):
     """Returns the difference in points and its interval."""
     low, high = versus.interval
     return (
-        f"{100 * versus.difference:+.2f} "
-        f"[{100 * low:+.2f}, {100 * high:+.2f}]"
+        f"{100 * versus.difference:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
     )
 
 
@@ -176,8 +174,7 @@ def _minutes(minutes):
 def _missing(rows):
     """Returns a line that names the missing runs, if there are any."""
     names = [
-        f"{paper.NAMES[row.method]} (seed "
-        f"{', '.join(map(str, row.missing))})"
+        f"{paper.NAMES[row.method]} (seed {', '.join(map(str, row.missing))})"
         for row in rows
         if row.missing and row.cut == rows[0].cut
     ]

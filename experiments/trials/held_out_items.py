@@ -50,8 +50,9 @@ class HeldOutItems:
         samples = np.flatnonzero(targets > self.rest.num_items)
         if most is not None:
             draw = np.random.default_rng(seed).permutation(len(samples))
-            by_item = samples[draw[np.argsort(targets[samples[draw]],
-                                              kind="stable")]]
+            by_item = samples[
+                draw[np.argsort(targets[samples[draw]], kind="stable")]
+            ]
             items, counts = np.unique(targets[by_item], return_counts=True)
             first = np.repeat(np.cumsum(counts) - counts, counts)
             samples = np.sort(by_item[np.arange(len(by_item)) - first < most])

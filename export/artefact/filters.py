@@ -72,9 +72,7 @@ class ItemFilter(tf.Module):
             places = np.arange(self._family + 1)[:, None]
             ends = (eldest[:, None] + places) * width  # [B, b + 1, F]
             allowed = self._any_allowed(ends, wanted, excluded)
-            return tf.reshape(
-                tf.transpose(allowed, [0, 2, 1]), tf.shape(nodes)
-            )
+            return tf.reshape(tf.transpose(allowed, [0, 2, 1]), tf.shape(nodes))
 
         return live
 
@@ -87,9 +85,7 @@ class ItemFilter(tf.Module):
         given = tf.reduce_any(allow != "", 1, keepdims=True)
         everything = tf.cast(~given, tf.int64) * self._categories.ROOT
         missing = tf.maximum(1 - tf.shape(allow)[1], 0)
-        asked = tf.pad(
-            self._categories.numbers(allow), [[0, 0], [0, missing]]
-        )
+        asked = tf.pad(self._categories.numbers(allow), [[0, 0], [0, missing]])
         asked = tf.concat([asked[:, :1] + everything, asked[:, 1:]], 1)
         # A category that lies within another, or repeats, counts once.
         above = tf.cast(tf.gather(self._above, asked), tf.int64)  # [B, C, D]

@@ -60,8 +60,7 @@ def describe(
             "exported": run_folder.code_version(),
         },
         "metrics": {
-            key: metrics.get(key)
-            for key in ("best_iteration", "test", "cuts")
+            key: metrics.get(key) for key in ("best_iteration", "test", "cuts")
         },
         "search": {
             "num_results": served.config.num_results,
@@ -131,7 +130,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         "",
         "`allow_categories`: an item is allowed if its category path or a "
         "prefix of it (`coarse`, `coarse|fine`) is among them. None, or only "
-        'empty strings: all are; unknown categories only: none is. '
+        "empty strings: all are; unknown categories only: none is. "
         "Profile inputs: one string a row, empty or unknown values allowed.",
         "",
         "`scores` rank items of one user; `path_scores` are what they are "
@@ -157,8 +156,13 @@ def as_markdown(card: dict[str, Any]) -> str:
 
 
 _METRICS = (
-    "num_results", "beam_width", "precision", "recall", "f_measure", "users"
-)  # fmt: skip
+    "num_results",
+    "beam_width",
+    "precision",
+    "recall",
+    "f_measure",
+    "users",
+)
 
 
 _BEFORE = ("Of the run as it was trained, before the updates.", "")

@@ -155,9 +155,7 @@ class ServedModel:
                 self._recommend_filtered,
                 {**user, "exclude": ids, "allow_categories": names},
             ),
-            "score": self._concrete(
-                self._score, {**user, "candidates": ids}
-            ),
+            "score": self._concrete(self._score, {**user, "candidates": ids}),
             "explain": self._concrete(self._explain, user),
         }
 
@@ -203,9 +201,7 @@ class ServedModel:
             name: tf.TensorSpec(spec.shape, spec.dtype, name)
             for name, spec in inputs.items()
         }
-        return tf.function(call, autograph=False).get_concrete_function(
-            **specs
-        )
+        return tf.function(call, autograph=False).get_concrete_function(**specs)
 
     def _recommend(self, inputs):
         """Maps users to `item_ids` and `scores`, [B, M] each."""

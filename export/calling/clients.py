@@ -191,10 +191,12 @@ class Client:
                 given[name] = rows
         if signature is None:
             signature = (
-                "score" if "candidates" in given
-                else "recommend" if set(given) == {"history"}
+                "score"
+                if "candidates" in given
+                else "recommend"
+                if set(given) == {"history"}
                 else "recommend_filtered"
-            )  # fmt: skip
+            )
         for column in sorted({key for row in profile or () for key in row}):
             plain = re.sub("[^0-9A-Za-z_]", "_", column)  # as exports name it
             given[f"profile_{plain}"] = [

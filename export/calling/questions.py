@@ -44,8 +44,7 @@ def draw(
             for _ in range(min(count, 64))
         ]
     return [
-        rng.choices(known, k=rng.randint(1, max_history))
-        for _ in range(count)
+        rng.choices(known, k=rng.randint(1, max_history)) for _ in range(count)
     ]
 
 
@@ -73,6 +72,4 @@ def requests(
         }
         for row in range(len(histories))
     ]
-    return [
-        grpc_wire.request(client.model, name, row, version) for row in rows
-    ]
+    return [grpc_wire.request(client.model, name, row, version) for row in rows]

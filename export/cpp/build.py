@@ -85,8 +85,10 @@ def _flags():
     libraries = tf.sysconfig.get_lib()
     return [
         # Their headers are theirs to keep clean.
-        *(flag.replace(f"-I{headers}", f"-isystem{headers}")
-          for flag in tf.sysconfig.get_compile_flags()),
+        *(
+            flag.replace(f"-I{headers}", f"-isystem{headers}")
+            for flag in tf.sysconfig.get_compile_flags()
+        ),
         # The time goes into TensorFlow, whatever is done here.
         "-O0",
         "-w",
@@ -97,7 +99,7 @@ def _flags():
         "-l:libtensorflow_cc.so.2",
         "-l:libtensorflow_framework.so.2",
         f"-Wl,-rpath,{libraries}",
-    ]  # fmt: skip
+    ]
 
 
 def _fingerprint(command):

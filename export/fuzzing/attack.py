@@ -14,9 +14,12 @@ from export.fuzzing import cases
 
 # What a server is told before it is attacked.
 LIMITS = {
-    "max_rows": 64, "max_length": 128, "max_request_mb": 0.25,
-    "client_seconds": 2.0, "max_queue": 64,
-}  # fmt: skip
+    "max_rows": 64,
+    "max_length": 128,
+    "max_request_mb": 0.25,
+    "client_seconds": 2.0,
+    "max_queue": 64,
+}
 _THREADS = 8
 # A good request of known answer among so many others.
 _CHECK_EVERY = 20

@@ -285,18 +285,24 @@ def rest_deep(rng, world):
 def rest_wrong_keys(rng, world):
     good = {"history": [_row(rng, world)]}
     bodies = (
-        {}, [], 1, None, "x", {"instances": []}, {"instances": good},
-        {"inputs": {**good, "x": 1}}, {"inputs": good, "instances": [good]},
-        {"inputs": good, "signature_name": 5}, {"inputs": None},
-    )  # fmt: skip
+        {},
+        [],
+        1,
+        None,
+        "x",
+        {"instances": []},
+        {"instances": good},
+        {"inputs": {**good, "x": 1}},
+        {"inputs": good, "instances": [good]},
+        {"inputs": good, "signature_name": 5},
+        {"inputs": None},
+    )
     return world.post(bodies[rng.integers(len(bodies))])
 
 
 def rest_unknown_signature(rng, world):
     name = rng.bytes(8).hex()
-    return world.post(
-        {"signature_name": name, "instances": [_row(rng, world)]}
-    )
+    return world.post({"signature_name": name, "instances": [_row(rng, world)]})
 
 
 def rest_unknown_model(rng, world):
@@ -312,8 +318,16 @@ def rest_unknown_version(rng, world):
 
 def rest_wrong_path(rng, world):
     start = f"/v1/models/{world.name}"
-    ends = ("", ":", ":guess", "/versions/x:predict", "/versions/" + "9" * 40,
-            "/labels/a:predict", "//", "/versions/1/2")  # fmt: skip
+    ends = (
+        "",
+        ":",
+        ":guess",
+        "/versions/x:predict",
+        "/versions/" + "9" * 40,
+        "/labels/a:predict",
+        "//",
+        "/versions/1/2",
+    )
     return world.post({"instances": [[]]}, start + ends[rng.integers(8)])
 
 
@@ -365,8 +379,16 @@ def rest_gone(rng, world):
 _INVALID = frozenset({"INVALID_ARGUMENT"})
 _BAD = frozenset({"400"})
 # What is no message or half of one; it may still be a good request by chance.
-_ANY = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION",
-                  "INTERNAL", "RESOURCE_EXHAUSTED"})  # fmt: skip
+_ANY = frozenset(
+    {
+        "OK",
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "FAILED_PRECONDITION",
+        "INTERNAL",
+        "RESOURCE_EXHAUSTED",
+    }
+)
 _TOO_LARGE = frozenset({"413", "closed"})
 
 Case = Callable[[np.random.Generator, World], str]

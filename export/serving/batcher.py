@@ -77,9 +77,12 @@ class Batcher:
             ServingError: the queue is full or closed.
         """
         job = _Job(
-            signature, inputs, rows, concurrent.futures.Future(),
+            signature,
+            inputs,
+            rows,
+            concurrent.futures.Future(),
             time.monotonic(),
-        )  # fmt: skip
+        )
         key: Hashable = object()
         if signature.batched:
             kinds = [(k, x.dtype.str, x.shape[1:]) for k, x in inputs.items()]
@@ -117,9 +120,7 @@ class Batcher:
 
     def _work(self):
         while (jobs := self._next()) is not None:
-            live = [
-                x for x in jobs if x.future.set_running_or_notify_cancel()
-            ]
+            live = [x for x in jobs if x.future.set_running_or_notify_cancel()]
             if live:
                 self._run(live)
 

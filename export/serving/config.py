@@ -52,20 +52,27 @@ class Config:
 
     def __post_init__(self):
         least = {
-            "port": 0, "rest_port": 0, "keep_versions": 1, "max_batch": 1,
-            "batch_wait_ms": 0, "max_queue": 1, "max_rows": 1,
-            "max_length": 1, "drain_seconds": 0,
-        }  # fmt: skip
+            "port": 0,
+            "rest_port": 0,
+            "keep_versions": 1,
+            "max_batch": 1,
+            "batch_wait_ms": 0,
+            "max_queue": 1,
+            "max_rows": 1,
+            "max_length": 1,
+            "drain_seconds": 0,
+        }
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise ValueError(
-                    f"{name} must be at least {low}; got "
-                    f"{getattr(self, name)}."
+                    f"{name} must be at least {low}; got {getattr(self, name)}."
                 )
         for name in (
-            "poll_seconds", "max_request_mb", "client_seconds",
+            "poll_seconds",
+            "max_request_mb",
+            "client_seconds",
             "answer_seconds",
-        ):  # fmt: skip
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(
                     f"{name} must be above 0; got {getattr(self, name)}."
@@ -76,9 +83,7 @@ class Config:
                 f"{max(self.port, self.rest_port)}."
             )
         if self.workers is not None and self.workers < 1:
-            raise ValueError(
-                f"workers must be at least 1; got {self.workers}."
-            )
+            raise ValueError(f"workers must be at least 1; got {self.workers}.")
 
     @property
     def max_request_bytes(self) -> int:

@@ -86,9 +86,7 @@ class Engine:
         """
         self._check(target)
         found = [
-            x
-            for x in self._watcher.states()
-            if target.version in (None, x[0])
+            x for x in self._watcher.states() if target.version in (None, x[0])
         ]
         if not found:
             which = "" if target.version is None else f"{target.version} "

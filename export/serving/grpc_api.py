@@ -32,14 +32,10 @@ _OPEN_CALLS = 2
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
-class PredictionService(
-    prediction_service_pb2_grpc.PredictionServiceServicer
-):
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata."""
 
-    def __init__(
-        self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics
-    ):
+    def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
         self._engine, self._metrics = engine, metrics
 
     async def Predict(self, request, context):
@@ -77,9 +73,7 @@ class PredictionService(
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus."""
 
-    def __init__(
-        self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics
-    ):
+    def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
         self._engine, self._metrics = engine, metrics
 
     async def GetModelStatus(self, request, context):
@@ -146,9 +140,7 @@ class GrpcServer:
         port: where it listens, once started.
     """
 
-    def __init__(
-        self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics
-    ):
+    def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
         self._config = config = engine.config
         milliseconds = int(1000 * config.client_seconds)
         self._server = grpc.aio.server(
@@ -172,9 +164,7 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(engine, metrics), self._server
         )
-        health_pb2_grpc.add_HealthServicer_to_server(
-            self._health, self._server
-        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
 
     async def start(self) -> None:

@@ -4,8 +4,21 @@ import prometheus_client
 from prometheus_client import exposition
 
 _SECONDS = (
-    .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30,
-)  # fmt: skip
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    30,
+)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 CONTENT_TYPE = exposition.CONTENT_TYPE_LATEST

@@ -58,9 +58,7 @@ class RestServer:
         busy: requests under way.
     """
 
-    def __init__(
-        self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics
-    ):
+    def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
         self.engine, self.metrics = engine, metrics
         self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
         self.port, self.busy = 0, 0
@@ -179,10 +177,18 @@ class _Models(_Handler):
         length = self.request.headers.get("Content-Length", "0")
         if length.isdecimal() and int(length) > config.max_request_bytes:
             self.set_header("Connection", "close")
-            await self.send(413, json.dumps({"error": (
-                f"The body has {length} bytes; at most "
-                f"{config.max_request_bytes} are served in one request."
-            )}))  # fmt: skip
+            await self.send(
+                413,
+                json.dumps(
+                    {
+                        "error": (
+                            f"The body has {length} bytes; at most "
+                            f"{config.max_request_bytes} are served in one "
+                            "request."
+                        )
+                    }
+                ),
+            )
         elif self.rest.busy >= config.max_queue:
             self.set_header("Connection", "close")
             await self.send_error_body(
@@ -261,9 +267,11 @@ def _submit(engine, target, body):
     value = rest_json.parse(body)
     ticket = engine.submit(
         engine_lib.Target(
-            target.name, target.version, target.label,
+            target.name,
+            target.version,
+            target.label,
             value.get("signature_name", ""),
-        ),  # fmt: skip
+        ),
         lambda signature: rest_json.decode(value, signature, engine.config),
     )
     return ticket, "instances" in value

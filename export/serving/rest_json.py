@@ -27,9 +27,7 @@ from export.serving import signature as signature_lib
 from export.serving.config import Config
 
 # The next bracket, past numbers and whole strings.
-_BRACKET = re.compile(
-    rb'(?:[^][{}"]|"(?:[^"\\]|\\.)*+")*+([][{}])', re.DOTALL
-)
+_BRACKET = re.compile(rb'(?:[^][{}"]|"(?:[^"\\]|\\.)*+")*+([][{}])', re.DOTALL)
 # Deeper than any tensor. Python's parser recurses as deep as it is told, and
 # a garbage collection that falls into its last steps cannot finish.
 _MAX_DEPTH = 32
@@ -270,7 +268,11 @@ def _is_bytes(value):
 def _kind(value):
     """Names the JSON type of a value."""
     names = {
-        bool: "a boolean", int: "an integer", float: "a number",
-        str: "a string", list: "a list", dict: "an object",
-    }  # fmt: skip
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+    }
     return names.get(type(value), "null")

@@ -170,8 +170,10 @@ class Watcher:
             self._metrics.load(False)
             logging.warning(
                 "Skipped version %d of %s until its files change: %s",
-                number, self.name, reason,
-            )  # fmt: skip
+                number,
+                self.name,
+                reason,
+            )
             return False
         self._failed.pop(number, None)
         with self._lock:
@@ -181,8 +183,10 @@ class Watcher:
         _settle()
         logging.info(
             "Serving version %d of %s, warmed up by %d requests.",
-            number, self.name, requests,
-        )  # fmt: skip
+            number,
+            self.name,
+            requests,
+        )
         return True
 
     def _retire(self, number):

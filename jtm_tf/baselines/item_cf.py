@@ -195,9 +195,7 @@ class ItemCF:
         for rows in _chunks(reach + num_results):
             # Equal sums may differ in their last bits as float64.
             found = (users[rows] @ self.similar).astype(np.float32)
-            owner, item, score = _largest(
-                found, num_results, self.popular.rank
-            )
+            owner, item, score = _largest(found, num_results, self.popular.rank)
             here = found.shape[0], num_results
             items[rows] = self.popular.fill_up(rules.table(owner, item, here))
             scores[rows] = rules.table(owner, score, here)

@@ -46,8 +46,7 @@ class CountingConfig:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(
-                f"method must be one of {sorted(METHODS)}; got "
-                f"{self.method!r}."
+                f"method must be one of {sorted(METHODS)}; got {self.method!r}."
             )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from collections.abc import Sequence
 
 from absl import app
 from absl import flags
@@ -20,7 +19,7 @@ def group(title: str) -> Iterator[None]:
     _groups[title] = [name for name in flags.FLAGS if name not in before]
 
 
-def parse(argv: Sequence[str]) -> list[str]:
+def parse(argv: list[str]) -> list[str]:
     """Parses flags as absl does; shows the groups on --help if there are any.
 
     Returns:

@@ -112,9 +112,7 @@ class Examples:
             newest, left-padded with `PAD`, then the profile codes.
         """
         targets = self.targets[samples]
-        items = _windows(
-            self.items, self.starts[samples], targets, max_history
-        )
+        items = _windows(self.items, self.starts[samples], targets, max_history)
         return np.concatenate([items, self.profile[targets]], axis=1)
 
     def take(self, samples: np.ndarray) -> "Examples":

@@ -147,8 +147,9 @@ def _check_cuts(config):
     if config.traits.flat:
         return
     for results, beam in (
-        (config.num_results, config.beam_width), *config.cuts
-    ):  # fmt: skip
+        (config.num_results, config.beam_width),
+        *config.cuts,
+    ):
         retrieval.check_beam(beam, results, branching=config.branching)
 
 
@@ -249,9 +250,7 @@ class _State:
     @property
     def _learns_tree(self) -> bool:
         """Whether a tree step ends this round: its tree will be used."""
-        steps = min(
-            self._config.tree_steps, self._config.joint_iterations - 1
-        )
+        steps = min(self._config.tree_steps, self._config.joint_iterations - 1)
         return (
             self._config.traits.learner != "none"
             and self.iterations_done < steps
@@ -274,7 +273,10 @@ class _State:
         try:
             self._manager.checkpoint.restore(path).assert_consumed()
         except (
-            tf.errors.OpError, AssertionError, IndexError, ValueError
+            tf.errors.OpError,
+            AssertionError,
+            IndexError,
+            ValueError,
         ) as error:
             raise ValueError(
                 f"The checkpoint {path} is damaged or of another version: "
@@ -331,7 +333,10 @@ class _State:
         started = time.monotonic()
         config, old = self._config, self.model.tree
         with tqdm.tqdm(
-            desc="tree", unit="pair", unit_scale=True, leave=False,
+            desc="tree",
+            unit="pair",
+            unit_scale=True,
+            leave=False,
             disable=not self._options.progress,
         ) as bar:
 

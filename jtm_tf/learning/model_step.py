@@ -44,7 +44,10 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in (
-            "batch_size", "learning_rate", "row_rate", "samples_per_epoch"
+            "batch_size",
+            "learning_rate",
+            "row_rate",
+            "samples_per_epoch",
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -214,9 +217,10 @@ class Trainer(tf.Module):
         """Returns the node table and its optimiser slots, three variables."""
         table = self.model.embedding.table
         index = self.optimizer._get_variable_index(table)
-        slots = self.optimizer._momentums[index], self.optimizer._velocities[
-            index
-        ]
+        slots = (
+            self.optimizer._momentums[index],
+            self.optimizer._velocities[index],
+        )
         return [variable.value for variable in (table, *slots)]
 
     def _renew_inner(self, tree):

@@ -168,9 +168,7 @@ def dataset(
         target = tf.gather(targets, sample)
         reach = target[:, None] + tf.range(-max_history, 0, dtype=tf.int64)
         known = reach >= tf.gather(starts, sample)[:, None]  # [B, T]
-        history = tf.where(
-            known, tf.gather(items, tf.maximum(reach, 0)), PAD
-        )
+        history = tf.where(known, tf.gather(items, tf.maximum(reach, 0)), PAD)
         users = tf.concat([history, tf.gather(profile, target)], 1)
         leaf = tf.gather(pi, tf.gather(items, target))  # [B]
         nodes = []

@@ -199,9 +199,12 @@ def from_flat(**values: Any) -> JointConfig:
             close = difflib.get_close_matches(name, names(), 3, 0.5)
             raise ValueError(
                 f"There is no setting {name!r}; "
-                + (f"did you mean {' or '.join(close)}?" if close else
-                   f"expected one of {names()}.")
-            )  # fmt: skip
+                + (
+                    f"did you mean {' or '.join(close)}?"
+                    if close
+                    else f"expected one of {names()}."
+                )
+            )
     default = JointConfig()
 
     def chosen(part):

@@ -123,8 +123,9 @@ class FrozenModel(preference.Preference, tf.Module):
         self.windows, self.path_weight = model.windows, model.path_weight
         self.profile_sizes = model.profile_sizes
         self.hierarchical, self.scorer_name = (
-            model.hierarchical, model.scorer_name
-        )  # fmt: skip
+            model.hierarchical,
+            model.scorer_name,
+        )
         self.user_representation = model.user_representation
         self.profile, self.visits = model.profile, model.visits
         self.scorer = model.scorer
@@ -140,8 +141,9 @@ class FrozenModel(preference.Preference, tf.Module):
         parts = [self.scorer, self.profile]
         own += [weight for part in parts for weight in part.weights]
         self.theta = [
-            *self.embedding.variables, *[variable.value for variable in own]
-        ]  # fmt: skip
+            *self.embedding.variables,
+            *[variable.value for variable in own],
+        ]
 
     def described(self, history, levels):
         """Returns the leaves of users and their kernels on each level."""

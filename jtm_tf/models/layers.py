@@ -31,9 +31,7 @@ class NodeEmbedding(keras.layers.Layer):
         stddev: spread of the initial vectors.
     """
 
-    def __init__(
-        self, num_codes: int, dim: int, stddev: float = 0.1, **kwargs
-    ):
+    def __init__(self, num_codes: int, dim: int, stddev: float = 0.1, **kwargs):
         super().__init__(**kwargs)
         self.num_codes, self.dim, self.stddev = num_codes, dim, stddev
 
@@ -244,7 +242,9 @@ class Profile(keras.layers.Layer):
 
     def get_config(self):
         return {
-            **super().get_config(), "sizes": self.sizes, "width": self.width
+            **super().get_config(),
+            "sizes": self.sizes,
+            "width": self.width,
         }
 
 

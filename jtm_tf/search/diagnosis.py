@@ -71,10 +71,12 @@ def violations(
             best_rank = ranks_below.reshape(families.shape).max(2)
             for user in range(len(nodes)):
                 row = user, live[user]
-                shares[level].append((
-                    _turned(own[row], best_own[row]),
-                    _turned(rank[row], best_rank[row]),
-                ))
+                shares[level].append(
+                    (
+                        _turned(own[row], best_own[row]),
+                        _turned(rank[row], best_rank[row]),
+                    )
+                )
             own_above = own_below
     means = {}
     for level, pairs in shares.items():

@@ -16,7 +16,9 @@ SEPARATOR = "|"
 
 def by_category(
     categories: Sequence[str | None] | np.ndarray,
-    *, branching: int = 2, seed: int = 0
+    *,
+    branching: int = 2,
+    seed: int = 0,
 ) -> tree_lib.Tree:
     """Returns a tree whose neighbours share a category.
 
@@ -40,7 +42,9 @@ def by_category(
     return tree_lib.Tree.from_order(order + 1, branching=branching)
 
 
-def random(num_items: int, *, branching: int = 2, seed: int = 0) -> tree_lib.Tree:
+def random(
+    num_items: int, *, branching: int = 2, seed: int = 0
+) -> tree_lib.Tree:
     """Returns a tree with items 1..N in an order drawn from `seed`."""
     order = np.random.default_rng(seed).permutation(num_items)
     return tree_lib.Tree.from_order(order + 1, branching=branching)

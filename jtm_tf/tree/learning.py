@@ -366,9 +366,11 @@ def _objective(weights, old, choice):
     rows = np.arange(len(weights))
     at_choice = weights[rows, choice].astype(np.float64)
     home = np.flatnonzero(old != assignment.NOWHERE)
-    return np.array([
-        weights[home, old[home]].sum(dtype=np.float64),
-        at_choice[home].sum(),
-        at_choice.sum(),
-        weights.max(axis=1).sum(dtype=np.float64),
-    ])
+    return np.array(
+        [
+            weights[home, old[home]].sum(dtype=np.float64),
+            at_choice[home].sum(),
+            at_choice.sum(),
+            weights.max(axis=1).sum(dtype=np.float64),
+        ]
+    )

@@ -143,9 +143,7 @@ def add(
             np.full(count, assignment.NOWHERE),
             problem=parents,
         )
-        nodes[order] = (
-            parents * width + choice + tree_lib.first_code(level, b)
-        )
+        nodes[order] = parents * width + choice + tree_lib.first_code(level, b)
     # The constructor makes sure that no two items share a leaf.
     return dataclasses.replace(tree, pi=np.concatenate([tree.pi, nodes]))
 

@@ -130,10 +130,12 @@ def moved(before: tree_lib.Tree, after: tree_lib.Tree) -> np.ndarray:
             "Trees to compare need the same (items, levels, branching); got "
             f"{shapes[0]} and {shapes[1]}."
         )
-    return np.array([
-        np.count_nonzero(before.ancestors(level) != after.ancestors(level))
-        for level in range(before.max_level + 1)
-    ])
+    return np.array(
+        [
+            np.count_nonzero(before.ancestors(level) != after.ancestors(level))
+            for level in range(before.max_level + 1)
+        ]
+    )
 
 
 def _places(tree, level):

@@ -15,9 +15,13 @@ from jtm_tf.types import PAD
 
 # What reading a file that holds no tree may raise.
 _NO_TREE = (
-    zipfile.BadZipFile, KeyError, EOFError, TypeError, ValueError,
+    zipfile.BadZipFile,
+    KeyError,
+    EOFError,
+    TypeError,
+    ValueError,
     RuntimeError,  # "encrypted", or by a method that does not exist
-)  # fmt: skip
+)
 
 
 def first_code(level: int, branching: int) -> int:

@@ -42,7 +42,7 @@ def similarities_by_loops(histories, num_items, config):
             result[i, j] = value * both / (both + config.shrinkage)
         others = [j for j in best if j != i]
         others.sort(key=lambda j: -np.float32(result[i, j]))  # stable
-        result[i, others[config.num_neighbours:]] = 0
+        result[i, others[config.num_neighbours :]] = 0
     return result
 
 
@@ -73,9 +73,7 @@ def test_against_loops(config, seed, chunk, monkeypatch):
     num_items, num_results = 15, 8
     training = worlds.draw(25, num_items, 7, seed)
     known = worlds.draw(12, num_items, 9, seed + 50) + [[]]
-    model = item_cf.ItemCF.fit(
-        worlds.examples_of(training), num_items, config
-    )
+    model = item_cf.ItemCF.fit(worlds.examples_of(training), num_items, config)
     similar = similarities_by_loops(training, num_items, config)
     np.testing.assert_allclose(model.similar.toarray(), similar, rtol=1e-6)
 
@@ -116,7 +114,7 @@ def test_one_by_one_is_the_same():
     history = worlds.users_of(worlds.draw(40, 60, 5, seed=1)).history
     items, scores = model.recommend(history, 20)
     for row in range(len(history)):
-        one, one_scores = model.recommend(history[row:row + 1], 20)
+        one, one_scores = model.recommend(history[row : row + 1], 20)
         np.testing.assert_array_equal(one[0], items[row])
         np.testing.assert_array_equal(one_scores[0], scores[row])
 

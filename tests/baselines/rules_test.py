@@ -27,7 +27,7 @@ def users_of(histories, max_history=5):
     window = np.zeros((len(histories), max_history), np.int32)
     for row, history in zip(window, histories):
         newest = history[-max_history:]
-        row[max_history - len(newest):] = newest
+        row[max_history - len(newest) :] = newest
     return splits.HeldOutUsers(
         users=np.arange(1, len(histories) + 1, dtype=np.int32),
         history=window,

@@ -8,17 +8,25 @@ from benchmarks import export as export_benchmark
 from tests.support import shell
 
 WANTED = {
-    "roofline_batch32", "roofline_batch1", "scan_ratio",
-    "growth_2_24_over_2_20", "filtered_ratio", "load_seconds_10m",
+    "roofline_batch32",
+    "roofline_batch1",
+    "scan_ratio",
+    "growth_2_24_over_2_20",
+    "filtered_ratio",
+    "load_seconds_10m",
     "resident_gib_10m",
-}  # fmt: skip
+}
 
 
 def test_prints_all_figures():
     status, stdout, stderr = shell.run(
-        "benchmarks.export", "--json", "--items=500", "--large_items=1000",
-        "--rounds=1", "--batch=2",
-    )  # fmt: skip
+        "benchmarks.export",
+        "--json",
+        "--items=500",
+        "--large_items=1000",
+        "--rounds=1",
+        "--batch=2",
+    )
     assert (status, stderr) == (0, "")
     figures = json.loads(stdout.splitlines()[-1])
     assert WANTED <= set(figures)

@@ -120,7 +120,8 @@ def test_shows_what_was_measured():
 
 def test_is_a_function_of_the_seed():
     one, two, other = (
-        planted_market.calibrated_world(2000, 20_000, seed) for seed in (1, 1, 2)
+        planted_market.calibrated_world(2000, 20_000, seed)
+        for seed in (1, 1, 2)
     )
     for name in ("user", "item", "timestamp", "taste", "categories"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -129,15 +130,21 @@ def test_is_a_function_of_the_seed():
     assert np.any(one.true_tree.pi != other.true_tree.pi)
 
 
-@pytest.mark.parametrize("num_items, num_rows", [
-    (planted_market.MIN_ITEMS, 10 * planted_market.MIN_ITEMS), (3001, 50_000),
-])
+@pytest.mark.parametrize(
+    "num_items, num_rows",
+    [
+        (planted_market.MIN_ITEMS, 10 * planted_market.MIN_ITEMS),
+        (3001, 50_000),
+    ],
+)
 def test_shapes_and_ranges(num_items, num_rows):
     world = planted_market.calibrated_world(num_items, num_rows, seed=5)
     assert world.user.dtype == world.item.dtype == np.int32
     assert len(world.user) == len(world.timestamp) == num_rows
     rows = np.bincount(world.user)[1:]
-    assert rows.min() >= planted_market.MIN_ROWS and np.all(np.diff(world.user) >= 0)
+    assert rows.min() >= planted_market.MIN_ROWS and np.all(
+        np.diff(world.user) >= 0
+    )
     same = world.user[1:] == world.user[:-1]
     assert np.all(np.diff(world.timestamp)[same] >= 0)
     occurring = np.unique(world.item)
@@ -160,8 +167,10 @@ def test_categories_are_subtrees_but_for_the_misfiled(world):
     for level in range(tree.max_level + 1):
         node = tree.ancestors(level)[1:]
         pair, inverse, count = np.unique(
-            np.stack([category, node]), axis=1,
-            return_inverse=True, return_counts=True,
+            np.stack([category, node]),
+            axis=1,
+            return_inverse=True,
+            return_counts=True,
         )
         inverse = inverse.ravel()
         # A node that a category fills, and that holds most of the category.
@@ -189,8 +198,9 @@ def test_names_of_categories_do_not_tell_their_place():
 
 def test_tastes_predict_what_comes(world):
     """An oracle that knows the tastes of the first half of the rows."""
-    tree, offsets = world.true_tree, np.searchsorted(
-        world.user, np.arange(1, world.user[-1] + 2)
+    tree, offsets = (
+        world.true_tree,
+        np.searchsorted(world.user, np.arange(1, world.user[-1] + 2)),
     )
     hits = {"popular": [], "oracle": []}
     popular = np.argsort(-np.bincount(world.item))[:200]
@@ -212,10 +222,13 @@ def test_tastes_predict_what_comes(world):
     assert np.mean(hits["oracle"]) > 0.3
 
 
-@pytest.mark.parametrize("num_items, num_rows, match", [
-    (1000, 20_000, "num_items >= 1025; got 1000"),
-    (2000, 19_999, "num_interactions >= 10 num_items.*got 19999 for 2000"),
-])
+@pytest.mark.parametrize(
+    "num_items, num_rows, match",
+    [
+        (1000, 20_000, "num_items >= 1025; got 1000"),
+        (2000, 19_999, "num_interactions >= 10 num_items.*got 19999 for 2000"),
+    ],
+)
 def test_bad_sizes_are_refused(num_items, num_rows, match):
     with pytest.raises(ValueError, match=match):
         planted_market.calibrated_world(num_items, num_rows, seed=0)
@@ -252,13 +265,16 @@ def test_a_prepared_market_is_the_market(tmp_path):
     assert other["fingerprint"] != manifest["fingerprint"]
 
 
-@pytest.mark.parametrize("dataset, settings, match", [
-    ("planted", {"input": "rows.csv"}, "--input means nothing"),
-    ("planted", {"profile": ("age",)}, "--profile means nothing"),
-    ("planted", {"num_items": 0}, "num_items >= 1025; got 0"),
-    ("planted", {"num_rows": 7}, "got 7 for 2000"),
-    ("csv", {"input": "rows.csv"}, "--num_items means nothing"),
-])
+@pytest.mark.parametrize(
+    "dataset, settings, match",
+    [
+        ("planted", {"input": "rows.csv"}, "--input means nothing"),
+        ("planted", {"profile": ("age",)}, "--profile means nothing"),
+        ("planted", {"num_items": 0}, "num_items >= 1025; got 0"),
+        ("planted", {"num_rows": 7}, "got 7 for 2000"),
+        ("csv", {"input": "rows.csv"}, "--num_items means nothing"),
+    ],
+)
 def test_settings_out_of_place_are_refused(tmp_path, dataset, settings, match):
     config = dataclasses.replace(
         prepared(tmp_path, **settings), dataset=dataset

@@ -14,9 +14,16 @@ def below(tree, level):
     return tree.ancestors(level)
 
 
-@pytest.mark.parametrize("num_items, branching", [
-    (1, 2), (7, 2), (100, 3), (256, 2), (500, 8),
-])
+@pytest.mark.parametrize(
+    "num_items, branching",
+    [
+        (1, 2),
+        (7, 2),
+        (100, 3),
+        (256, 2),
+        (500, 8),
+    ],
+)
 def test_shapes_and_ranges(num_items, branching):
     world = planted_world.planted_world(
         9, num_items, 5, seed=0, branching=branching
@@ -69,9 +76,7 @@ def test_histories_are_the_items_before():
     world = planted_world.planted_world(6, 40, 5, seed=0)
     got = world.histories(3)
     for row, user in enumerate(world.user):
-        past = [
-            world.item[i] for i in range(row) if world.user[i] == user
-        ][-3:]
+        past = [world.item[i] for i in range(row) if world.user[i] == user][-3:]
         want = [PAD] * (3 - len(past)) + past
         np.testing.assert_array_equal(got[row], want)
 

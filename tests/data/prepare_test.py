@@ -111,9 +111,7 @@ def test_a_folder_of_other_settings_is_refused(tmp_path, settings, match):
     with pytest.raises(ValueError, match="the source's content differs"):
         preparation.run(config_of(tmp_path, text + "1,1,1,c\n"))
     assert snapshot(tmp_path / "prepared") == before
-    _, done = preparation.run(
-        config_of(tmp_path, text, seed=1, overwrite=True)
-    )
+    _, done = preparation.run(config_of(tmp_path, text, seed=1, overwrite=True))
     assert done
     assert snapshot(tmp_path / "prepared") != before
 

@@ -19,7 +19,7 @@ def test_against_a_dictionary(ids, chunks):
     found = raw_ids.RawIds(column)
     assert len(found) == len(ids)
     want = {raw_id: number for number, raw_id in enumerate(ids, 1)}
-    asked = [*ids, "zz", "aa", 18, -10**30, None, float("nan"), "1.5"]
+    asked = [*ids, "zz", "aa", 18, -(10**30), None, float("nan"), "1.5"]
     numbers = found.numbers(asked)
     assert numbers.dtype == np.int32
     assert numbers.tolist() == [want.get(x, PAD) for x in asked]

@@ -154,9 +154,7 @@ def test_what_is_not_utf8_is_skipped(tmp_path, monkeypatch, block_bytes):
 def test_characters_survive_any_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_BLOCK_BYTES", 25)
     rng = np.random.default_rng(0)
-    users = [
-        "".join(rng.choice(list("aé€📚\ufffd"), 3)) for _ in range(200)
-    ]
+    users = ["".join(rng.choice(list("aé€📚\ufffd"), 3)) for _ in range(200)]
     lines = "".join(f"{user},1,5\n" for user in users)
     path = write(tmp_path / "a.csv", "user,item,timestamp\n" + lines)
     rows, skipped = read("csv", path)

@@ -128,9 +128,13 @@ def run(*flags):
 def test_the_program(runs, tmp_path):
     out = tmp_path / "results" / "cost"
     status, stdout, stderr = run(
-        f"--runs={runs}", f"--num_results={RESULTS}", f"--out={out}",
-        "--batch_size=4", "--timed_batches=1", "--rounds=1",
-    )  # fmt: skip
+        f"--runs={runs}",
+        f"--num_results={RESULTS}",
+        f"--out={out}",
+        "--batch_size=4",
+        "--timed_batches=1",
+        "--rounds=1",
+    )
     assert status == 0, stderr
     assert stdout.splitlines() == [f"{out}.json", f"{out}.svg"]
     report = json.loads(out.with_suffix(".json").read_text())

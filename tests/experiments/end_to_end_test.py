@@ -34,17 +34,29 @@ def _run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("userbehavior")
     data_dir, run_dir = folder / "data", folder / "run"
     run(
-        "prepare", "--dataset=userbehavior", f"--input={RAW}",
+        "prepare",
+        "--dataset=userbehavior",
+        f"--input={RAW}",
         f"--data_dir={data_dir}",
-    )  # fmt: skip
+    )
     run(
-        "train", "--method=jtm", f"--data_dir={data_dir}",
-        f"--out_dir={run_dir}", "--joint_iterations=2",
-        "--epochs_per_iteration=1", "--samples_per_epoch=2000",
-        "--max_samples_per_item=1", "--gap=2", "--embedding_dim=4",
-        "--windows=3,1", "--hidden=8", "--negatives=20", "--num_results=20",
-        "--beam_width=20", "--seed=3",
-    )  # fmt: skip
+        "train",
+        "--method=jtm",
+        f"--data_dir={data_dir}",
+        f"--out_dir={run_dir}",
+        "--joint_iterations=2",
+        "--epochs_per_iteration=1",
+        "--samples_per_epoch=2000",
+        "--max_samples_per_item=1",
+        "--gap=2",
+        "--embedding_dim=4",
+        "--windows=3,1",
+        "--hidden=8",
+        "--negatives=20",
+        "--num_results=20",
+        "--beam_width=20",
+        "--seed=3",
+    )
     return run_dir
 
 
@@ -56,23 +68,27 @@ def test_metrics_keep_the_contract(run_dir):
         assert record["loss"] > 0
         assert record["seconds_model"] > 0 and record["seconds_tree"] >= 0
         assert record["moved_items"] >= 0
-        assert {"precision", "recall", "f_measure"} <= set(
-            record["validation"]
-        )
+        assert {"precision", "recall", "f_measure"} <= set(record["validation"])
     assert metrics["iterations"][0]["moved_items"] > 0
     assert set(metrics["test"]) == {
-        "precision", "recall", "f_measure", "num_results", "beam_width",
+        "precision",
+        "recall",
+        "f_measure",
+        "num_results",
+        "beam_width",
         "users",
-    }  # fmt: skip
+    }
 
 
 def test_evaluate_repeats_the_test_of_the_run(run_dir):
     want = json.loads((run_dir / "metrics.json").read_text())["test"]
     printed = run(
-        "evaluate", f"--run_dir={run_dir}", "--split=test",
+        "evaluate",
+        f"--run_dir={run_dir}",
+        "--split=test",
         f"--num_results={want['num_results']}",
         f"--beam_width={want['beam_width']}",
-    )  # fmt: skip
+    )
     assert json.loads(printed.splitlines()[-1]) == want
 
 
@@ -91,8 +107,6 @@ def test_raw_ids_survive_to_the_recommendations(run_dir):
 
     model = saving.load(run_dir / "best.keras")
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judging.recommend_users(
-        model, users, num_results=20, beam_width=20
-    )
+    items = judging.recommend_users(model, users, num_results=20, beam_width=20)
     offered = set(raw_item[items].ravel())
     assert offered <= {item for _, item in rows}

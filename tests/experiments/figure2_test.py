@@ -54,12 +54,15 @@ def test_lines_and_bands(runs_dir, tmp_path, draw):
     assert out.read_bytes().startswith(b"\x89PNG")
     grid = np.array(figure.axes).reshape(2, 3)  # data sets, metrics
     assert [[len(axes.lines) for axes in row] for row in grid] == [
-        [3, 3, 3], [2, 2, 2]
-    ]  # fmt: skip
+        [3, 3, 3],
+        [2, 2, 2],
+    ]
     assert [len(axes.collections) for axes in grid[0]] == [3, 3, 3]
     assert [axes.get_title() for axes in grid[0]] == [
-        "Precision@200, %", "Recall@200, %", "F-measure@200, %"
-    ]  # fmt: skip
+        "Precision@200, %",
+        "Recall@200, %",
+        "F-measure@200, %",
+    ]
     assert grid[0, 0].get_ylabel() == "Amazon Beauty"
     assert grid[1, 0].get_ylabel() == "toys"
     (legend,) = figure.legends
@@ -125,14 +128,18 @@ def test_the_program(runs_dir, tmp_path):
     out = tmp_path / "figure2.png"
     done = subprocess.run(
         [
-            sys.executable, "-m", "experiments.figure2", f"--runs={runs_dir}",
-            f"--out={out}", "--titles=beauty=Amazon Beauty",
+            sys.executable,
+            "-m",
+            "experiments.figure2",
+            f"--runs={runs_dir}",
+            f"--out={out}",
+            "--titles=beauty=Amazon Beauty",
         ],
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
     assert "tdm_cluster-0 is unfinished; left out" in done.stderr
     assert out.read_bytes().startswith(b"\x89PNG")

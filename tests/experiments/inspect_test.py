@@ -57,9 +57,12 @@ def _told(run_dir, tmp_path_factory):
     """What the program says; it is asked for what does not exist."""
     out = tmp_path_factory.mktemp("report") / "report.html"
     status, stdout, stderr = shell.run(
-        "experiments.inspect", f"--run_dir={run_dir}", f"--out={out}",
-        "--user=nobody", "--item=nothing",
-    )  # fmt: skip
+        "experiments.inspect",
+        f"--run_dir={run_dir}",
+        f"--out={out}",
+        "--user=nobody",
+        "--item=nothing",
+    )
     assert (status, stderr) == (0, "")
     return json.loads(stdout)
 
@@ -89,9 +92,12 @@ def of_tree(tree, paths, codes):
     """Returns the source of a mere tree whose item i has paths[codes[i]]."""
     raw = pa.array(np.arange(1, tree.num_items + 1))
     category = pa.DictionaryArray.from_arrays(codes, pa.array(paths))
-    items = pa.table({
-        "raw_id": raw, "category": category.cast(pa.string()),
-    })  # fmt: skip
+    items = pa.table(
+        {
+            "raw_id": raw,
+            "category": category.cast(pa.string()),
+        }
+    )
     item = np.repeat(np.arange(1, tree.num_items + 1), 2)
     data = interactions.Interactions(
         np.ones_like(item), item, item, items, pa.table({"user": [1]}), {}
@@ -119,13 +125,18 @@ def test_the_program(run_dir, told, text, report):
 
 def test_without_what_draws(run_dir, tmp_path):
     """A plain installation has no matplotlib: said, before anything is done."""
-    run = "import runpy, sys; sys.modules['matplotlib'] = None; " \
+    run = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; "
         "runpy.run_module('experiments.inspect', run_name='__main__')"
+    )
     out = tmp_path / "report.html"
     done = subprocess.run(
         [sys.executable, "-c", run, f"--run_dir={run_dir}", f"--out={out}"],
-        cwd=shell.ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=shell.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "Error: Pictures need matplotlib: install jtm_tf[demo], or pass "
@@ -303,8 +314,10 @@ def test_the_best_iteration_may_be_the_first(source):
     )
     report = contents.gather(later, beside={"other": last})
     assert [tree["name"] for tree in report["trees"]] == [
-        "after tree step 2", "other", "initial, of the best iteration"
-    ]  # fmt: skip
+        "after tree step 2",
+        "other",
+        "initial, of the best iteration",
+    ]
     assert [t["searched"] for t in report["trees"]] == [False, False, True]
 
 
@@ -336,8 +349,9 @@ def test_pictures_of_odd_names(source, tmp_path):
     )
     written = pictures.write(report, tmp_path / "report.html")
     assert {path.name for path in written} >= {
-        "report-tree.png", "report-purity.png"
-    }  # fmt: skip
+        "report-tree.png",
+        "report-purity.png",
+    }
     (purity,) = [c for c in report["charts"] if c["id"] == "purity"]
     drawn = pictures.curves(purity).axes[0].get_legend().get_texts()
     assert len(drawn) == len(purity["lines"]) == 10
@@ -389,14 +403,25 @@ def test_the_projector_reads_it(source, tmp_path):
 )
 def test_a_browser_draws_it(told, report, tmp_path):
     done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu",
-         "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync",
-         "--virtual-time-budget=2000", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}",
-         f"file://{told['report']}"],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"file://{told['report']}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     for part in ("tree", "curves", "person"):
         assert f'<section id="{part}">' in done.stdout
     assert done.stdout.count("<figure>") == len(report["charts"])

@@ -13,12 +13,14 @@ NOTEBOOKS = sorted((shell.ROOT / "notebooks").glob("*.ipynb"))
 
 SHRUNK = {
     "quickstart": {
-        "JTM_ROUNDS": "2", "JTM_SAMPLES": "1000", "JTM_GAP": "2",
+        "JTM_ROUNDS": "2",
+        "JTM_SAMPLES": "1000",
+        "JTM_GAP": "2",
         "JTM_WEIGHED": "1",
     },
     "tree_learning": {"JTM_USERS": "150", "JTM_ROUNDS": "2"},
     "serving": {"JTM_SAMPLES": "1000"},
-}  # fmt: skip
+}
 SECONDS = 900  # a limit on one cell, for busy machines
 
 

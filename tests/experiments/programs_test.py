@@ -11,9 +11,18 @@ from tests.support import shell
 from tests.support import worlds
 
 PROGRAMS = (
-    "prepare", "train", "evaluate", "table1", "figure2", "cost",
-    "ablations", "demo", "placement", "inspect", "notebooks",
-)  # fmt: skip
+    "prepare",
+    "train",
+    "evaluate",
+    "table1",
+    "figure2",
+    "cost",
+    "ablations",
+    "demo",
+    "placement",
+    "inspect",
+    "notebooks",
+)
 
 
 def run(name, *flags):
@@ -48,9 +57,13 @@ def test_help():
     assert max(len(line) for line in stdout.splitlines()) <= 80
     titles = re.findall("^(?:The |How ).*", stdout, re.M)
     assert titles == [
-        "The run", "How long to learn", "The first tree", "The model",
-        "The model step", "The tree step (Algorithm 2)",
-    ]  # fmt: skip
+        "The run",
+        "How long to learn",
+        "The first tree",
+        "The model",
+        "The model step",
+        "The tree step (Algorithm 2)",
+    ]
     for flag in settings.names():
         inner = flag in ("batch_samples", "batch_nodes", "group_weights")
         shown = re.findall(rf"^  --(?:\[no\])?{flag}\b", stdout, re.M)
@@ -86,11 +99,18 @@ def test_an_error_is_one_line(tmp_path):
 def test_a_life_in_the_shell(data_dir, tmp_path):
     """Train, meet each refusal, and evaluate, all on one run folder."""
     tiny = [
-        "--method=jtm_h", f"--data_dir={data_dir}",
-        f"--out_dir={tmp_path / 'run'}", "--joint_iterations=1",
-        "--epochs_per_iteration=1", "--embedding_dim=4", "--windows=3,1",
-        "--hidden=8", "--negatives=12", "--num_results=5", "--beam_width=8",
-    ]  # fmt: skip
+        "--method=jtm_h",
+        f"--data_dir={data_dir}",
+        f"--out_dir={tmp_path / 'run'}",
+        "--joint_iterations=1",
+        "--epochs_per_iteration=1",
+        "--embedding_dim=4",
+        "--windows=3,1",
+        "--hidden=8",
+        "--negatives=12",
+        "--num_results=5",
+        "--beam_width=8",
+    ]
     status, _, stderr = run("train", *tiny)
     assert status == 0, stderr
     notes = ("cuda", "oneDNN", "InitializeLog", "Sharding", "retracing")
@@ -106,10 +126,12 @@ def test_a_life_in_the_shell(data_dir, tmp_path):
 
 def test_demo_on_other_data(data_dir, tmp_path):
     flags = [
-        f"--out_dir={tmp_path / 'demo'}", f"--data_dir={data_dir}",
-        "--joint_iterations=2", "--samples_per_iteration=500",
+        f"--out_dir={tmp_path / 'demo'}",
+        f"--data_dir={data_dir}",
+        "--joint_iterations=2",
+        "--samples_per_iteration=500",
         "--households=2",
-    ]  # fmt: skip
+    ]
     status, stdout, stderr = run("demo", *flags)
     assert (status, stderr) == (0, "")
     lines = [x for x in stdout.splitlines() if str(tmp_path) not in x]

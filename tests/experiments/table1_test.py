@@ -76,8 +76,9 @@ def test_bootstrap_against_a_loop():
     means = []
     for _ in range(50):
         users = [generator.integers(7) for _ in range(7)]
-        means.append([sum(differences[u, c] for u in users) / 7
-                      for c in range(3)])  # fmt: skip
+        means.append(
+            [sum(differences[u, c] for u in users) / 7 for c in range(3)]
+        )
     for column in range(3):
         ends = np.quantile([mean[column] for mean in means], [0.025, 0.975])
         np.testing.assert_allclose(got[column], ends)
@@ -117,8 +118,9 @@ def test_missing_runs_are_shown_as_missing(tmp_path):
     tdm = row_of(rows, "tdm")
     assert (tdm.seeds, tdm.missing, tdm.versus.seeds) == ((1,), (0,), 1)
     # Compared over the common seed, not over unlike means.
-    by_seed = {x.seed: x.cut((200, 400))["recall"]
-               for x in runs if x.method == "jtm"}  # fmt: skip
+    by_seed = {
+        x.seed: x.cut((200, 400))["recall"] for x in runs if x.method == "jtm"
+    }
     assert tdm.versus.difference == pytest.approx(
         by_seed[1] - tdm.metrics["recall"][0], abs=1e-5
     )
@@ -131,9 +133,7 @@ def test_missing_runs_are_shown_as_missing(tmp_path):
         "| HSM | – | – | – | 6.22 | – | +100.2 | – | missing | – |"
     )
     assert hsm[1] == "| HSM | – | – | – | – | – | missing | – |"
-    assert (
-        "Missing: HSM (seed 0, 1); TDM (seed 0); DNN (seed 0, 1)." in text
-    )
+    assert "Missing: HSM (seed 0, 1); TDM (seed 0); DNN (seed 0, 1)." in text
     cells = list(csv.DictReader(io.StringIO(table_text.csv_text(rows))))
     assert len(cells) == 3 * len(methods)
     assert cells[0]["method"] == "hsm" and cells[0]["seeds"] == "0"
@@ -240,17 +240,30 @@ def test_schedule():
     )
     names = [job.name for job in jobs]
     assert names[:4] == [
-        "toys/tdm-0", "toys/jtm-0", "ta_feng/tdm-0", "ta_feng/jtm-0"
-    ]  # fmt: skip
+        "toys/tdm-0",
+        "toys/jtm-0",
+        "ta_feng/tdm-0",
+        "ta_feng/jtm-0",
+    ]
     assert names[4:] == [name[:-1] + "1" for name in names[:4]]
     extra = [job.extra for job in jobs[:4]]
     assert extra == [
-        ("--c=4",), (), ("--a=1", "--b=2", "--c=4"), ("--a=1", "--b=2", "--a=3")
-    ]  # fmt: skip
+        ("--c=4",),
+        (),
+        ("--a=1", "--b=2", "--c=4"),
+        ("--a=1", "--b=2", "--a=3"),
+    ]
     assert jobs[3].command[1:] == [
-        "-m", "experiments.train", "--method=jtm", "--data_dir=d/f",
-        "--out_dir=runs/ta_feng/jtm-0", "--seed=0", "--a=1", "--b=2", "--a=3",
-    ]  # fmt: skip
+        "-m",
+        "experiments.train",
+        "--method=jtm",
+        "--data_dir=d/f",
+        "--out_dir=runs/ta_feng/jtm-0",
+        "--seed=0",
+        "--a=1",
+        "--b=2",
+        "--a=3",
+    ]
     assert str(jobs[3].log) == "runs/ta_feng/jtm-0.log"
 
 
@@ -268,9 +281,7 @@ class FakeTrain:
         self._lock = threading.Lock()
 
     def __call__(self, command, log, environment):
-        values = dict(
-            flag.lstrip("-").split("=", 1) for flag in command[3:]
-        )
+        values = dict(flag.lstrip("-").split("=", 1) for flag in command[3:])
         folder = pathlib.Path(values["out_dir"])
         with self._lock:
             self.started.append(f"{folder.parent.name}/{folder.name}")
@@ -281,9 +292,12 @@ class FakeTrain:
             return 1
         log.write_text("fine\n")
         fake_runs.write(
-            folder.parents[1], folder.parent.name, values["method"],
-            int(values["seed"]), code=run_folder.code_version(),
-        )  # fmt: skip
+            folder.parents[1],
+            folder.parent.name,
+            values["method"],
+            int(values["seed"]),
+            code=run_folder.code_version(),
+        )
         return 0
 
 
@@ -337,9 +351,13 @@ def test_the_whole_table(world):
     assert jtm["config"]["training"] == {"rate": 0.1}
     assert len(jtm["iterations"]) == 3
     assert set(jtm["iterations"][0]) == {
-        "iteration", "loss", "validation", "seconds_model", "seconds_tree",
+        "iteration",
+        "loss",
+        "validation",
+        "seconds_model",
+        "seconds_tree",
         "moved_items",
-    }  # fmt: skip
+    }
 
     train = FakeTrain()
     run(train)
@@ -429,8 +447,9 @@ def test_the_process_itself(tmp_path):
 
 def test_pairs():
     assert program.pairs("data", ["a=b", "c-1=d/e=f"]) == {
-        "a": "b", "c-1": "d/e=f"
-    }  # fmt: skip
+        "a": "b",
+        "c-1": "d/e=f",
+    }
     for values in (["a"], ["a="], ["a/b=c"], ["..=c"], ["a=b", "a=c"]):
         with pytest.raises(ValueError, match="--data takes NAME=VALUE"):
             program.pairs("data", values)
@@ -446,10 +465,13 @@ def test_the_program(tmp_path):
     """Flags in, table out; nothing is trained."""
     fake_runs.write(tmp_path / "runs", "toys", "jtm", 0)
     flags = [
-        "--data=toys=no/such/folder", f"--runs_dir={tmp_path / 'runs'}",
-        f"--out_dir={tmp_path / 'out'}", "--seeds=0", "--collect_only",
+        "--data=toys=no/such/folder",
+        f"--runs_dir={tmp_path / 'runs'}",
+        f"--out_dir={tmp_path / 'out'}",
+        "--seeds=0",
+        "--collect_only",
         "--paper=toys=books",
-    ]  # fmt: skip
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "experiments.table1", *flags],
         cwd=pathlib.Path(__file__).parents[2],

@@ -38,8 +38,9 @@ def _worlds_data(tmp_path_factory):
     data = interactions.load(folder)
     numbers = pa.array(range(ITEMS), pa.int64())
     names = pa.array([f"Möhre {i}" for i in range(1, ITEMS + 1)])
-    ages = pa.array([("18-24", "65+", None)[i % 3]
-                     for i in range(data.num_users)])  # fmt: skip
+    ages = pa.array(
+        [("18-24", "65+", None)[i % 3] for i in range(data.num_users)]
+    )
     return {
         "numbers": dataclasses.replace(
             data, items=data.items.set_column(1, "raw_id", numbers)
@@ -85,10 +86,13 @@ def _servers(runs, tmp_path_factory):
         shutil.copytree(base / name / "4", base / name / "3")
         server = serving.Server(base / name).start()
         started.append(server)
-        found[name] = served, {
-            "target": f"127.0.0.1:{server.grpc_port}",
-            "rest": f"http://127.0.0.1:{server.rest_port}",
-        }
+        found[name] = (
+            served,
+            {
+                "target": f"127.0.0.1:{server.grpc_port}",
+                "rest": f"http://127.0.0.1:{server.rest_port}",
+            },
+        )
     yield found
     for server in started:
         server.stop()
@@ -127,9 +131,11 @@ def close(got, want):
 def test_recommend_integers(servers):
     histories = [[17, 4, 0], [], [999, 8]]
     want = directly(
-        servers, "numbers", "recommend",
+        servers,
+        "numbers",
+        "recommend",
         history=[[17, 4, 0], [-1, -1, -1], [-1, 999, 8]],
-    )  # fmt: skip
+    )
     for client in both(servers, "numbers"):
         answer = client.recommend(histories)
         assert answer.ids == want["item_ids"]
@@ -143,10 +149,12 @@ def test_recommend_integers(servers):
 def test_recommend_strings_with_a_profile(servers):
     histories = [["Möhre 3", "Möhre 9"], ["Möhre 1"]]
     want = directly(
-        servers, "names", "recommend",
+        servers,
+        "names",
+        "recommend",
         history=[["Möhre 3", "Möhre 9"], ["", "Möhre 1"]],
         profile_age_group=["65+", ""],
-    )  # fmt: skip
+    )
     for client in both(servers, "names"):
         answer = client.recommend(histories, profile=[{"age group": "65+"}, {}])
         assert answer.ids == want["item_ids"]
@@ -223,10 +231,14 @@ def test_one_address_only():
 
 
 def test_user_lines():
-    users = user_lines.parse([
-        "17, 4\n", "\n", '["a,b", 3]\n',
-        '{"history": [1], "exclude": [2], "profile": {"age": "7"}}',
-    ])  # fmt: skip
+    users = user_lines.parse(
+        [
+            "17, 4\n",
+            "\n",
+            '["a,b", 3]\n',
+            '{"history": [1], "exclude": [2], "profile": {"age": "7"}}',
+        ]
+    )
     assert user_lines.columns(users) == {
         "histories": [["17", "4"], [], ["a,b", 3], [1]],
         "exclude": [[], [], [], [2]],
@@ -258,9 +270,12 @@ def bare(*arguments, stdin=""):
     """Runs the program over REST; returns exit status, stdout, stderr."""
     done = subprocess.run(
         [sys.executable, "-c", BARE, "--model=numbers", *arguments],
-        cwd=shell.ROOT, input=stdin, capture_output=True, text=True,
+        cwd=shell.ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -270,9 +285,12 @@ def test_the_program(servers):
     with connect(servers, "numbers", "rest") as client:
         want = client.recommend([[17, 4], [], [8]], exclude=[[4], [4], [9]])
     status, stdout, stderr = bare(
-        address, "--input=-", "--exclude=4", "--batch=2",
+        address,
+        "--input=-",
+        "--exclude=4",
+        "--batch=2",
         stdin='17,4\n\n{"history": [8], "exclude": [9]}\n',
-    )  # fmt: skip
+    )
     assert (status, stderr) == (0, "")
     lines = [json.loads(line) for line in stdout.splitlines()]
     assert [line["ids"] for line in lines] == want.ids
@@ -289,9 +307,12 @@ def test_the_program(servers):
 def test_evaluated_is_served(servers, runs, name):
     for client in both(servers, name):
         result = agreement.compare(
-            runs[name], client.recommend, num_results=M, beam_width=BEAM,
+            runs[name],
+            client.recommend,
+            num_results=M,
+            beam_width=BEAM,
             batch_size=4,
-        )  # fmt: skip
+        )
         users = splits.held_out_users(
             runs[name].data, "test", HISTORY, runs[name].settings["profile"]
         )

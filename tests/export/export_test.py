@@ -70,8 +70,9 @@ def export(*flags):
 def named(data):
     """Returns the data with strings as ids and a profile of users."""
     ids = pa.array([f"item-{i}" for i in range(1, data.num_items + 1)])
-    tastes = pa.array([("sweet", "sour", None)[i % 3] for i in
-                       range(data.num_users)])  # fmt: skip
+    tastes = pa.array(
+        [("sweet", "sour", None)[i % 3] for i in range(data.num_users)]
+    )
     return dataclasses.replace(
         data,
         items=data.items.set_column(1, "raw_id", ids),
@@ -103,9 +104,11 @@ def _exported(run_dir, tmp_path_factory):
     """What the program makes of it: BASE, of one version."""
     base = tmp_path_factory.mktemp("served") / "jtm"
     status, stdout, stderr = export(
-        f"--run_dir={run_dir}", f"--export_dir={base}", "--beam_width=8",
+        f"--run_dir={run_dir}",
+        f"--export_dir={base}",
+        "--beam_width=8",
         "--num_results=5",
-    )  # fmt: skip
+    )
     assert (status, stderr) == (0, "")
     assert json.loads(stdout) == {"version": 1, "path": str(base / "1")}
     return base
@@ -165,9 +168,12 @@ def test_only_stock_ops(exported):
 def test_a_version_describes_itself(data, exported, run_dir):
     folder = exported / "1"
     assert {path.name for path in folder.iterdir()} >= {
-        "saved_model.pb", "variables", "assets.extra", "model_card.json",
+        "saved_model.pb",
+        "variables",
+        "assets.extra",
+        "model_card.json",
         "model_card.md",
-    }  # fmt: skip
+    }
     card = json.loads((folder / "model_card.json").read_text())
     assert card["data"]["fingerprint"] == data.manifest["fingerprint"]
     metrics = run_folder.RunFolder(run_dir).read_metrics()

@@ -130,15 +130,19 @@ def test_errors_are_counted(service):
 
 def test_percentiles():
     results = [
-        load.Result(0, seconds, 0.0, 2.0, answer(v, [1]).SerializeToString(),
-                    None)
+        load.Result(
+            0, seconds, 0.0, 2.0, answer(v, [1]).SerializeToString(), None
+        )
         for v, seconds in enumerate(np.arange(1, 1002) / 1000)
-    ]  # fmt: skip
+    ]
     found = load.summary(results, 4.0)
     assert found["latency_ms"] == {
-        "p50": 501.0, "p90": 901.0, "p99": 991.0, "p99.9": 1000.0,
+        "p50": 501.0,
+        "p90": 901.0,
+        "p99": 991.0,
+        "p99.9": 1000.0,
         "max": 1001.0,
-    }  # fmt: skip
+    }
     assert found["p99_over_p50"] == round(991 / 501, 2)
     assert found["throughput"] == round(1001 / 4.0, 2)
 
@@ -226,8 +230,10 @@ def test_publisher(tmp_path):
 def test_the_program_refuses():
     error = the_error(
         shell.run(
-            "export.load_test", "--target=example.com:80", "--model=m",
+            "export.load_test",
+            "--target=example.com:80",
+            "--model=m",
             "--rate=1",
-        )  # fmt: skip
+        )
     )
     assert "this machine only" in error

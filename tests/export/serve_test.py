@@ -79,14 +79,20 @@ def test_a_life_in_the_shell(tmp_path):
     assert (process.returncode, stdout) == (0, "")
     said = [line.partition("] ")[2] for line in stderr.splitlines()]
     assert [line.split()[0] for line in said] == [
-        "Serving", "Stopping;", "Released"
-    ]  # fmt: skip
+        "Serving",
+        "Stopping;",
+        "Released",
+    ]
 
 
 def test_settings_that_cannot_be():
     for name, value in {
-        "port": 70_000, "keep_versions": 0, "poll_seconds": 0.0,
-        "max_batch": 0, "workers": 0, "max_request_mb": float("nan"),
-    }.items():  # fmt: skip
+        "port": 70_000,
+        "keep_versions": 0,
+        "poll_seconds": 0.0,
+        "max_batch": 0,
+        "workers": 0,
+        "max_request_mb": float("nan"),
+    }.items():
         with pytest.raises(ValueError, match="at least|above|at most"):
             serving.Config(**{name: value})

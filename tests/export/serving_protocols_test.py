@@ -107,15 +107,21 @@ def requests(model):
     history = as_ids(model, HISTORIES)
     yield "", {"history": history}
     yield "recommend", {"history": history[:1, :1]}
-    yield "recommend_filtered", {
-        "history": history,
-        "exclude": as_ids(model, [[3, 1, 7]] * 3),
-        "allow_categories": np.array([[b""]] * 3, object),
-    }
-    yield "score", {
-        "history": history,
-        "candidates": as_ids(model, [[1, 2, 77]] * 3),
-    }
+    yield (
+        "recommend_filtered",
+        {
+            "history": history,
+            "exclude": as_ids(model, [[3, 1, 7]] * 3),
+            "allow_categories": np.array([[b""]] * 3, object),
+        },
+    )
+    yield (
+        "score",
+        {
+            "history": history,
+            "candidates": as_ids(model, [[1, 2, 77]] * 3),
+        },
+    )
     yield "explain", {"history": history}
     yield "recommend", {"history": history[:0, :0]}
     yield "recommend", {"history": history[:, :0]}
@@ -189,8 +195,9 @@ def test_bytes_as_base64(clients):
     plain = {"instances": [["größe", "item-4"]]}
     coded = {"instances": [[{"b64": "Z3LDtsOfZQ=="}, {"b64": "aXRlbS00"}]]}
     path = "/v1/models/names:predict"
-    assert clients["names"].http(path, plain)[2] == (
-        clients["names"].http(path, coded)[2]
+    assert (
+        clients["names"].http(path, plain)[2]
+        == (clients["names"].http(path, coded)[2])
     )
 
 
@@ -388,7 +395,7 @@ def test_what_is_not_served(client):
         ("/v2", None, 404, "Not found"),
         ("", b" " * 200_000, 413, "200000 bytes"),
     ],
-)  # fmt: skip
+)
 def test_rest_refusals(client, path, body, status, says):
     path = path or "/v1/models/numbers:predict"
     if status == 413:  # as a whole, the answer may be lost on the way

@@ -206,14 +206,17 @@ def test_a_taken_port(base):
 def test_stopping_answers_what_is_under_way(base):
     with running(base) as (server, client):
         request = calls.predict_request(
-            "numbered", {"history": np.array([[40, 5]], np.int64)},
+            "numbered",
+            {"history": np.array([[40, 5]], np.int64)},
             signature="slow",
-        )  # fmt: skip
+        )
         slow = client.stub.Predict.future(request, timeout=60)
         rest = concurrent.futures.ThreadPoolExecutor(1).submit(
-            client.http, "/v1/models/numbered:predict",
-            {"signature_name": "slow", "instances": [[40, 5]]}, 60,
-        )  # fmt: skip
+            client.http,
+            "/v1/models/numbered:predict",
+            {"signature_name": "slow", "instances": [[40, 5]]},
+            60,
+        )
         wait_for(lambda: server._rest.busy)
         time.sleep(0.1)
         assert not slow.done() and not rest.done()

@@ -42,9 +42,7 @@ def _data(tmp_path_factory):
 def _served(data):
     """A model of every kind."""
     return {
-        name: saved_model.ServedModel(
-            untrained(**kind), data, config=EXACT
-        )
+        name: saved_model.ServedModel(untrained(**kind), data, config=EXACT)
         for name, kind in KINDS.items()
     }
 
@@ -204,13 +202,18 @@ def test_filters_against_brute_force(served, data, name):
         allow[row, : len(categories)] = categories
     history = np.random.default_rng(1).integers(0, ITEMS, [rows, 3])
     got = call(
-        served[name], "recommend_filtered", history=history, exclude=exclude,
+        served[name],
+        "recommend_filtered",
+        history=history,
+        exclude=exclude,
         allow_categories=allow,
-    )  # fmt: skip
+    )
     scores = call(
-        served[name], "score", history=history,
+        served[name],
+        "score",
+        history=history,
         candidates=[range(1, ITEMS + 1)] * rows,
-    )["scores"]  # fmt: skip
+    )["scores"]
     for row, case in enumerate(cases):
         want = allowed_items(data, *case)
         found = got["item_ids"][row]
@@ -236,9 +239,12 @@ def test_as_many_results_as_are_allowed(data, name):
         exclude[row, :count] = rng.permutation(ITEMS)[:count] + 1
         allow[row] = ["", "c0", "c1|f1"][row % 3]
     got = call(
-        narrow, "recommend_filtered", history=rng.integers(0, ITEMS, [rows, 3]),
-        exclude=exclude, allow_categories=allow,
-    )["item_ids"]  # fmt: skip
+        narrow,
+        "recommend_filtered",
+        history=rng.integers(0, ITEMS, [rows, 3]),
+        exclude=exclude,
+        allow_categories=allow,
+    )["item_ids"]
     for found, gone, names in zip(got, exclude, allow):
         want = allowed_items(data, gone, names)
         found = found[found != 0]
@@ -258,9 +264,12 @@ def test_awkward_ids(data):
     )
     assert zero.items.pad == -1
     answer = call(
-        zero, "recommend_filtered", history=[[0, -1]],
-        exclude=[range(1, ITEMS)], allow_categories=[[""]],
-    )["item_ids"]  # fmt: skip
+        zero,
+        "recommend_filtered",
+        history=[[0, -1]],
+        exclude=[range(1, ITEMS)],
+        allow_categories=[[""]],
+    )["item_ids"]
     assert answer.tolist() == [[0] + [-1] * 5]
     letters = [f"i{i}" for i in range(ITEMS)]
     with pytest.raises(ValueError, match="empty string as raw_id"):
@@ -282,9 +291,11 @@ def test_awkward_columns(data, tmp_path):
         data, items=data.items.drop_columns(["category"]), users=users
     )
     saved_model.ServedModel(
-        untrained(profile_sizes=(4, 1)), bare, profile=list(columns),
+        untrained(profile_sizes=(4, 1)),
+        bare,
+        profile=list(columns),
         config=EXACT,
-    ).save(tmp_path)  # fmt: skip
+    ).save(tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
     inputs = {
         "history": tf.constant([[1], [1]], tf.int64),

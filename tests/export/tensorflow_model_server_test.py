@@ -131,9 +131,11 @@ def test_answers_and_a_new_version(served, tmp_path):
     publish(base, served, 1)
     batching = CONFIGS / "batching.config"
     with serving(
-        base, "models.config", "--enable_batching=true",
+        base,
+        "models.config",
+        "--enable_batching=true",
         f"--batching_parameters_file={batching}",
-    ) as channel:  # fmt: skip
+    ) as channel:
         for version in (1, 2):
             if version not in versions.existing(base):
                 publish(base, served, version)

@@ -76,8 +76,9 @@ def test_models():
     assert newest.model_version_policy.latest.num_versions == 1
     assert not newest.version_labels
     assert (newest.name, newest.base_path) == (
-        labelled.name, labelled.base_path
-    )  # fmt: skip
+        labelled.name,
+        labelled.base_path,
+    )
     assert set(labelled.version_labels) == {"stable", "canary"}
     served = labelled.model_version_policy.specific.versions
     assert set(labelled.version_labels.values()) == set(served)

@@ -75,14 +75,24 @@ def _update(data, tmp_path_factory):
     return updating.Update(
         write(folder / "gone.csv", "raw_id", *GONE),
         write(
-            folder / "new.csv", "name,raw_id,category", "a,101,",
-            f"b,102,{category}", f",103,{category}", "d,104,nowhere",
+            folder / "new.csv",
+            "name,raw_id,category",
+            "a,101,",
+            f"b,102,{category}",
+            f",103,{category}",
+            "d,104,nowhere",
         ),
         write(
-            folder / "did.csv", "user,item,timestamp,weather", "u,4,1,fair",
-            "u,5,2,", "u,101,3,", "v,102,2,", "v,9999,1,", "u,102,4,",
+            folder / "did.csv",
+            "user,item,timestamp,weather",
+            "u,4,1,fair",
+            "u,5,2,",
+            "u,101,3,",
+            "v,102,2,",
+            "v,9999,1,",
+            "u,102,4,",
         ),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(name="after", scope="module")
@@ -120,8 +130,7 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
     assert (folder, version) == (base, max(versions.existing(base)))
     assert found.run.settings == made.run.settings
     kept = sum(
-        path.stat().st_size
-        for path in (base / "1" / "assets.extra").rglob("*")
+        path.stat().st_size for path in (base / "1" / "assets.extra").rglob("*")
     )
     assert kept < 20_000  # no second copy of the weights
 
@@ -163,26 +172,33 @@ def test_what_stays_is_scored_as_before(loaded):
     history = histories()
     want, got = (
         call(
-            one, "score", history=history,
+            one,
+            "score",
+            history=history,
             candidates=[staying] * len(history),
         )["scores"]
         for one in (before, now)
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(got, want, atol=1e-5)
     want, got = (
-        [[x for x in row if x in staying] for row in
-         call(one, "recommend", history=history)["item_ids"]]
+        [
+            [x for x in row if x in staying]
+            for row in call(one, "recommend", history=history)["item_ids"]
+        ]
         for one in (before, now)
-    )  # fmt: skip
+    )
     assert got == want
 
 
 def test_newcomers_have_categories(data, loaded, after):
     category = data.categories()[4]
     found = call(
-        loaded[2], "recommend_filtered", history=[[0]], exclude=[[0]],
+        loaded[2],
+        "recommend_filtered",
+        history=[[0]],
+        exclude=[[0]],
         allow_categories=[[category]],
-    )["item_ids"]  # fmt: skip
+    )["item_ids"]
     inside = np.flatnonzero(data.categories() == category) + 1
     want = {*inside.tolist(), 102, 103} - {*GONE}
     assert set(found[found != 0]) == want
@@ -242,9 +258,11 @@ def test_string_ids_profiles_and_other_models(data, name, tmp_path):
     )
     assert served.profile.examples == ["sour"]
     found = call(
-        served, "recommend", history=[["item-1", "item-3"]],
+        served,
+        "recommend",
+        history=[["item-1", "item-3"]],
         profile_taste=["sweet"],
-    )["item_ids"][0]  # fmt: skip
+    )["item_ids"][0]
     ids = {f"item-{i}" for i in range(1, ITEMS + 1)} | {"007", "a, b"}
     assert {x.decode() for x in found} == ids - {"item-3", "item-9"} | {""}
 
@@ -252,9 +270,16 @@ def test_string_ids_profiles_and_other_models(data, name, tmp_path):
 def test_histories_as_read(tmp_path):
     """Rows in any order, unknown items, a new item in a history."""
     path = write(
-        tmp_path / "did.csv", "timestamp,user,item", "5,b,n1", "1,b,x",
-        "3,b,y", "2,b,unknown", "4,b,n2", "9,a,n1", "1,c,x",
-    )  # fmt: skip
+        tmp_path / "did.csv",
+        "timestamp,user,item",
+        "5,b,n1",
+        "1,b,x",
+        "3,b,y",
+        "2,b,unknown",
+        "4,b,n2",
+        "9,a,n1",
+        "1,c,x",
+    )
     raw_ids = pa.chunked_array([["x", "y", "n1", "n2"]])
     got = item_lists.read_histories(path, raw_ids, num_new=2, profile=1)
     rows = got.histories(np.arange(len(got)), 4).tolist()
@@ -280,8 +305,10 @@ def test_edge_weights_of_new_items():
     first = len(kept)  # the first new item
     examples = item_lists.splits.Examples(
         np.array([7, 8, first, 30, first + 1], np.int32),
-        np.array([0, 0]), np.array([2, 4]), np.zeros([5, 0], np.int32),
-    )  # fmt: skip
+        np.array([0, 0]),
+        np.array([2, 4]),
+        np.zeros([5, 0], np.int32),
+    )
     tf.config.run_functions_eagerly(True)
     try:
         weigh = growing.edge_weights_of(model, kept, examples, 2)

@@ -36,8 +36,12 @@ def test_categories_number_every_prefix():
     chunks = pa.chunked_array([pa.array(paths[:2]), pa.array(paths[2:])])
     categories = vocabulary.CategoryVocabulary(chunks, len(paths))
     assert set(categories.names) == {"a", "a|x", "a|y", "b"}
-    numbers = dict(zip(categories.names, categories.numbers(
-        tf.constant(categories.names)).numpy()))  # fmt: skip
+    numbers = dict(
+        zip(
+            categories.names,
+            categories.numbers(tf.constant(categories.names)).numpy(),
+        )
+    )
     own = [numbers.get(path, categories.ROOT) for path in paths]
     assert categories.of_item.tolist() == [0, *own]
     inside = set(categories.above[numbers["a|y"]]) - {0}

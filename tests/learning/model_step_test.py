@@ -106,8 +106,6 @@ def test_hsm_is_a_distribution_over_items():
 
 def test_a_diverged_loss_is_named():
     trainer = make_trainer()
-    trainer.model.embedding.table.assign(
-        trainer.model.embedding.table * np.nan
-    )
+    trainer.model.embedding.table.assign(trainer.model.embedding.table * np.nan)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         trainer.train_epoch()

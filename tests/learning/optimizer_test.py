@@ -34,9 +34,7 @@ def dense_gradients(steps, seed=1):
 def sliced(gradient, rows):
     """Returns the gradient's rows as `IndexedSlices`."""
     rows = tf.constant(rows, tf.int32)
-    return tf.IndexedSlices(
-        tf.gather(gradient, rows), rows, gradient.shape
-    )
+    return tf.IndexedSlices(tf.gather(gradient, rows), rows, gradient.shape)
 
 
 def adam_by_loops(gradients, rows_of, rate=1e-3, b1=0.9, b2=0.999):
@@ -108,7 +106,9 @@ def test_touches_its_rows_only():
 
 
 def test_no_rows_no_change():
-    got = run(optimizer_lib.RowSparseAdam(), [sliced(dense_gradients(1)[0], [])])
+    got = run(
+        optimizer_lib.RowSparseAdam(), [sliced(dense_gradients(1)[0], [])]
+    )
     np.testing.assert_array_equal(got, variable().numpy())
 
 

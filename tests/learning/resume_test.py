@@ -25,13 +25,24 @@ ROOT = pathlib.Path(__file__).parents[2]
 def command(data_dir, out_dir):
     """Returns the command whose settings are `joint_test.TINY`."""
     return [
-        sys.executable, "-m", "experiments.train", "--method=jtm",
-        f"--data_dir={data_dir}", f"--out_dir={out_dir}",
-        "--joint_iterations=2", "--epochs_per_iteration=1",
-        "--embedding_dim=4", "--windows=3,1", "--hidden=8", "--negatives=12",
-        "--batch_size=64", "--gap=3", "--num_results=5", "--beam_width=8",
+        sys.executable,
+        "-m",
+        "experiments.train",
+        "--method=jtm",
+        f"--data_dir={data_dir}",
+        f"--out_dir={out_dir}",
+        "--joint_iterations=2",
+        "--epochs_per_iteration=1",
+        "--embedding_dim=4",
+        "--windows=3,1",
+        "--hidden=8",
+        "--negatives=12",
+        "--batch_size=64",
+        "--gap=3",
+        "--num_results=5",
+        "--beam_width=8",
         "--checkpoint_seconds=0",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture(name="undisturbed", scope="module")

@@ -120,9 +120,7 @@ def test_each_sample_comes_once_an_epoch_with_its_history():
     rng = np.random.default_rng(0)
     # Items occur once, so that a target names its sample.
     items = (rng.permutation(500)[:60] + 1).astype(np.int32)
-    examples = splits.Examples(
-        items, np.arange(60) // 12 * 12, np.arange(60)
-    )
+    examples = splits.Examples(items, np.arange(60) // 12 * 12, np.arange(60))
     histories = examples.histories(np.arange(60), T)
     sample_of = {int(item): i for i, item in enumerate(items)}
     seen = []

@@ -52,9 +52,7 @@ def test_a_search_finds_the_same(pair):
         assert np.all(items.numpy() > 0)
         found.append((items.numpy(), scores.numpy()))
     np.testing.assert_array_equal(found[1][0], found[0][0])
-    np.testing.assert_allclose(
-        found[1][1], found[0][1], rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4, atol=1e-4)
 
 
 def test_another_tree_for_the_same_network():

@@ -112,9 +112,7 @@ def test_the_gradient_of_a_table_counts_repeats():
             leaves, embedding=embedding, tree=tree, levels=[tree.max_level]
         )
         total = tf.reduce_sum(users)
-    gradient = tf.convert_to_tensor(
-        tape.gradient(total, embedding.table.value)
-    )
+    gradient = tf.convert_to_tensor(tape.gradient(total, embedding.table.value))
     want = np.zeros((tree.num_codes, DIM))
     want[tree.pi[3]] = 2.0
     np.testing.assert_allclose(gradient, want, atol=1e-6)

@@ -145,9 +145,7 @@ def test_the_losses_of_a_level():
                 p = 1 / (1 + np.exp(-logits))
                 wrong = np.log(1 - p[:, 1:]).sum(axis=1)
                 want.append(-(np.log(p[:, 0]) + wrong).mean())
-        np.testing.assert_allclose(
-            model.level_losses(inputs), want, rtol=1e-5
-        )
+        np.testing.assert_allclose(model.level_losses(inputs), want, rtol=1e-5)
 
 
 def test_log_prob_of_bce_is_log_sigmoid_and_of_softmax_the_logit():

@@ -26,10 +26,12 @@ def test_level_recall(beam_width, path_weight):
     assert list(found) == list(search.levels)
     for level, share in found.items():
         ancestors = tree.ancestors(level)
-        want = np.mean([
-            np.mean([ancestors[item] in set(row) for item in items])
-            for items, row in zip(truth, kept[level].numpy())
-        ])
+        want = np.mean(
+            [
+                np.mean([ancestors[item] in set(row) for item in items])
+                for items, row in zip(truth, kept[level].numpy())
+            ]
+        )
         assert share == pytest.approx(want)
     shares = list(found.values())
     assert shares == sorted(shares, reverse=True)

@@ -14,9 +14,14 @@ from tests.search import judging_test
 from tests.support import served_models
 
 
-@pytest.mark.parametrize("settings", [
-    {"path_weight": 0.5}, {"path_weight": 0.0}, {"model_type": hsm.HSM},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"path_weight": 0.5},
+        {"path_weight": 0.0},
+        {"model_type": hsm.HSM},
+    ],
+)
 def test_violations(settings):
     model = served_models.untrained(branching=3, **settings)
     users, beam_width = judging_test.held_out(3), 4
@@ -73,7 +78,5 @@ def test_a_max_heap_violates_nothing():
     for node in range(tree.first_leaf - 1, 0, -1):
         worth[node] = max(worth[2 * node], worth[2 * node + 1])
     model.score = lambda users, nodes, level: tf.gather(worth, nodes)
-    found = diagnosis.violations(
-        model, judging_test.held_out(3), beam_width=8
-    )
+    found = diagnosis.violations(model, judging_test.held_out(3), beam_width=8)
     assert set(found.values()) == {(0.0, 0.0)}

@@ -19,9 +19,16 @@ def by_loops(recommended, truth, offsets, num_results):
     return dict(zip(metrics.NAMES, np.array(rows).T))
 
 
-@pytest.mark.parametrize("users, width, num_results", [
-    (1, 1, 1), (7, 5, 5), (7, 5, 3), (7, 5, 8), (40, 20, 10),
-])
+@pytest.mark.parametrize(
+    "users, width, num_results",
+    [
+        (1, 1, 1),
+        (7, 5, 5),
+        (7, 5, 3),
+        (7, 5, 8),
+        (40, 20, 10),
+    ],
+)
 def test_against_loops(users, width, num_results):
     for seed in range(5):
         rng = np.random.default_rng(seed)

@@ -136,9 +136,7 @@ def test_scan_sorts_all_items(num_items, num_results):
         chunk=16,
     )
     items, _ = scan.recommend(users(1, 2, 3))
-    np.testing.assert_array_equal(
-        items, best_items(tree, scores, num_results)
-    )
+    np.testing.assert_array_equal(items, best_items(tree, scores, num_results))
 
 
 def test_beam_search_finds_less_where_eq_1_does_not_hold():

@@ -105,9 +105,7 @@ def test_equal_weights_go_to_the_old_node():
 
 
 def test_the_indifferent_spread_over_the_free_seats():
-    got = assignment.greedy_rebalanced(
-        np.zeros((8, 4)), 5, np.full(8, NOWHERE)
-    )
+    got = assignment.greedy_rebalanced(np.zeros((8, 4)), 5, np.full(8, NOWHERE))
     np.testing.assert_array_equal(np.bincount(got), [2, 2, 2, 2])
 
 

@@ -114,9 +114,7 @@ def test_against_plain_loops(branching, num_items, strength, margin):
         strength=strength,
         margin=margin,
     )
-    got = tree_learning.learn(
-        tree, targets, histories, table, config, kin=kin
-    )
+    got = tree_learning.learn(tree, targets, histories, table, config, kin=kin)
     np.testing.assert_array_equal(got.tree.pi[1:], want)
 
 
@@ -395,11 +393,19 @@ def test_bad_input():
         learn(log_prob=lambda h, nodes, level: np.full(nodes.shape, np.nan))
 
 
-@pytest.mark.parametrize("options", [
-    dict(gap=0), dict(slack=0.9), dict(slack=math.nan), dict(margin=-1),
-    dict(kin_strength=-1), dict(solver="best"), dict(batch_nodes=0),
-    dict(max_samples_per_item=0),
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(gap=0),
+        dict(slack=0.9),
+        dict(slack=math.nan),
+        dict(margin=-1),
+        dict(kin_strength=-1),
+        dict(solver="best"),
+        dict(batch_nodes=0),
+        dict(max_samples_per_item=0),
+    ],
+)
 def test_bad_config(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Config(**options)

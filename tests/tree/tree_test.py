@@ -15,7 +15,9 @@ GOLDEN = tree_lib.Tree(np.array([0, 8, 9, 10, 12, 13]), max_level=3)
 #              1             Five items, b = 3, l_max = 2; leaves 8, 9, 12
 #     2        3        4    and 13 are empty.
 #   5 6 7   . . 10   11 . .  pi: 1->7  2->5  3->6  4->10  5->11
-TERNARY = tree_lib.Tree(np.array([0, 7, 5, 6, 10, 11]), max_level=2, branching=3)
+TERNARY = tree_lib.Tree(
+    np.array([0, 7, 5, 6, 10, 11]), max_level=2, branching=3
+)
 
 
 def parent_by_definition(node, branching):
@@ -39,9 +41,7 @@ def test_golden():
     np.testing.assert_array_equal(GOLDEN.occupied(3), [8, 9, 10, 12, 13])
     np.testing.assert_array_equal(GOLDEN.occupied(2), [4, 5, 6])
     np.testing.assert_array_equal(GOLDEN.occupied(0), [1])
-    np.testing.assert_array_equal(
-        GOLDEN.leaf_items(), [1, 2, 3, 0, 4, 5, 0, 0]
-    )
+    np.testing.assert_array_equal(GOLDEN.leaf_items(), [1, 2, 3, 0, 4, 5, 0, 0])
 
 
 def test_golden_ternary():
@@ -65,9 +65,7 @@ def test_arithmetic_agrees_with_the_definition(branching):
     np.testing.assert_array_equal(levels[2:], levels[parents[2:]] + 1)
     for level in range(4):
         first = tree_lib.first_code(level, branching)
-        assert np.all(
-            levels[first : first + branching**level] == level
-        )
+        assert np.all(levels[first : first + branching**level] == level)
 
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
@@ -97,10 +95,21 @@ def test_descendants_are_repeated_children(branching):
         want = tree_lib.children(want, branching).reshape(*nodes.shape, -1)
 
 
-@pytest.mark.parametrize("num_items, branching, level", [
-    (1, 2, 0), (2, 2, 1), (3, 2, 2), (4, 2, 2), (5, 2, 3), (1 << 20, 2, 20),
-    (9, 3, 2), (10, 3, 3), (512, 8, 3), (513, 8, 4),
-])
+@pytest.mark.parametrize(
+    "num_items, branching, level",
+    [
+        (1, 2, 0),
+        (2, 2, 1),
+        (3, 2, 2),
+        (4, 2, 2),
+        (5, 2, 3),
+        (1 << 20, 2, 20),
+        (9, 3, 2),
+        (10, 3, 3),
+        (512, 8, 3),
+        (513, 8, 4),
+    ],
+)
 def test_min_max_level(num_items, branching, level):
     assert tree_lib.min_max_level(num_items, branching) == level
 
@@ -108,9 +117,7 @@ def test_min_max_level(num_items, branching, level):
 def test_from_order_is_left_to_right():
     got = tree_lib.Tree.from_order([3, 1, 2, 5, 4])
     # Ranks 0..4 of 8 leaves: floor(8 r / 5) = 0, 1, 3, 4, 6.
-    np.testing.assert_array_equal(
-        got.leaf_items(), [3, 1, 0, 2, 5, 0, 4, 0]
-    )
+    np.testing.assert_array_equal(got.leaf_items(), [3, 1, 0, 2, 5, 0, 4, 0])
 
 
 def test_is_a_value():

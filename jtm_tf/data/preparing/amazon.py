@@ -52,8 +52,14 @@ def describe(
                 record = parse(line)
                 item = record.get("asin") or record["parent_asin"]
                 parts = category_parts(record)
-            except (ValueError, SyntaxError, KeyError, TypeError,
-                    AttributeError, RecursionError):  # fmt: skip
+            except (
+                ValueError,
+                SyntaxError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ):
                 text = line[:200].decode("utf-8", "replace").strip()
                 skipped.add(
                     "metadata_line", 1, [(number, text)], malformed=False

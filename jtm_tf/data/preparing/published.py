@@ -136,9 +136,14 @@ class CompleteJourney(reader_lib.Reader):
         "jtm_tf[demo], or pass its data folder as --input."
     )
     profile = (
-        "age", "income", "home_ownership", "marital_status",
-        "household_size", "household_comp", "kids_count",
-    )  # fmt: skip
+        "age",
+        "income",
+        "home_ownership",
+        "marital_status",
+        "household_size",
+        "household_comp",
+        "kids_count",
+    )
 
     def find_paths(self):
         if self.options.input is not None:

@@ -68,8 +68,12 @@ class Reader(abc.ABC):
 
     def __init__(self, options: Options):
         for name in (
-            "metadata", "columns", "profile", "num_items", "num_rows",
-        ):  # fmt: skip
+            "metadata",
+            "columns",
+            "profile",
+            "num_items",
+            "num_rows",
+        ):
             given = getattr(options, name) not in (None, "", {}, ())
             if given and name not in self.takes:
                 raise ValueError(

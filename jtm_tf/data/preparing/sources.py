@@ -37,9 +37,13 @@ _BOM = b"\xef\xbb\xbf"
 SUBSTITUTE = "\x1a"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _BROKEN = (
-    pa.ArrowInvalid, pa.ArrowNotImplementedError, zipfile.BadZipFile,
-    zlib.error, EOFError, UnicodeDecodeError,
-)  # fmt: skip
+    pa.ArrowInvalid,
+    pa.ArrowNotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    UnicodeDecodeError,
+)
 
 
 def fingerprint(path: files.Path) -> dict[str, Any]:

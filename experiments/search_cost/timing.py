@@ -43,8 +43,7 @@ def seconds(
             times[name].append((end[0] - begin[0], end[1] - begin[1]))
     medians = {name: np.median(rows, axis=0) for name, rows in times.items()}
     wall, processor = (
-        {name: float(both[i]) for name, both in medians.items()}
-        for i in (0, 1)
+        {name: float(both[i]) for name, both in medians.items()} for i in (0, 1)
     )
     return wall, processor
 
