@@ -9,20 +9,27 @@ that experiments.table1 keeps of them.
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from jtm_tf.search import metrics as metrics_lib
 from jtm_tf import files
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import metrics as metrics_lib
 
 Cut = tuple[int, int]  # M, beam width
 
 _RECORD = (
-    "iteration", "loss", "validation", "seconds_model", "seconds_tree",
+    "iteration",
+    "loss",
+    "validation",
+    "seconds_model",
+    "seconds_tree",
     "moved_items",
 )
 _NO_BEAM = -1
@@ -53,10 +60,13 @@ class Run:
     @property
     def minutes(self) -> float:
         """Time of training, of model and tree."""
-        return sum(
-            record["seconds_model"] + record["seconds_tree"]
-            for record in self.metrics["iterations"]
-        ) / 60
+        return (
+            sum(
+                record["seconds_model"] + record["seconds_tree"]
+                for record in self.metrics["iterations"]
+            )
+            / 60
+        )
 
     def cut(self, cut: Cut) -> dict[str, Any]:
         """Returns the test metrics at (M, beam width).
@@ -72,9 +82,7 @@ class Run:
             "Train it with this version of experiments.train."
         )
 
-    def user_recall(
-        self, cuts: Sequence[Cut]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def user_recall(self, cuts: Sequence[Cut]) -> tuple[np.ndarray, np.ndarray]:
         """Reads each test user's recall from test_users.parquet.
 
         Args:
@@ -96,8 +104,7 @@ class Run:
             )
         table = pq.read_table(path)
         user, num_results, recall = (
-            table[name].to_numpy()
-            for name in ("user", "num_results", "recall")
+            table[name].to_numpy() for name in ("user", "num_results", "recall")
         )
         beam = table["beam_width"].fill_null(_NO_BEAM).to_numpy()
         users, columns = np.unique(user), []
@@ -125,7 +132,11 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Returns what runs.json keeps: no path, nothing by level or user."""
         kept = (
-            "config", "data_fingerprint", "code", "best_iteration", "test",
+            "config",
+            "data_fingerprint",
+            "code",
+            "best_iteration",
+            "test",
             "cuts",
         )
         return {
@@ -153,9 +164,7 @@ def run_dir(
     return pathlib.Path(runs_dir) / data / f"{method}-{seed}"
 
 
-def read(
-    path: files.Path, *, data: str, method: str, seed: int
-) -> Run | None:
+def read(path: files.Path, *, data: str, method: str, seed: int) -> Run | None:
     """Reads a run folder; None if it is missing or unfinished.
 
     Raises:

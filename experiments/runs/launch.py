@@ -8,7 +8,8 @@ import pathlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 
 import tqdm
 from absl import logging
@@ -51,9 +52,14 @@ class Job:
     @property
     def command(self) -> list[str]:
         return [
-            sys.executable, "-m", "experiments.train",
-            f"--method={self.method}", f"--data_dir={self.data_dir}",
-            f"--out_dir={self.out_dir}", f"--seed={self.seed}", *self.extra,
+            sys.executable,
+            "-m",
+            "experiments.train",
+            f"--method={self.method}",
+            f"--data_dir={self.data_dir}",
+            f"--out_dir={self.out_dir}",
+            f"--seed={self.seed}",
+            *self.extra,
         ]
 
     def is_finished(self) -> bool:
@@ -137,7 +143,9 @@ def run_all(
     todo = [job for job in jobs if not job.is_finished()]
     failed = []
     bar = tqdm.tqdm(
-        total=len(jobs), initial=len(jobs) - len(todo), unit="run",
+        total=len(jobs),
+        initial=len(jobs) - len(todo),
+        unit="run",
         disable=not progress,
     )
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -1,12 +1,12 @@
 """A run's folder on disk: what it was asked for and what came out.
 
-    config.json     settings, data, code version; another run is refused
-    metrics.json    one record an iteration, at the end the test metrics
-    test_users.parquet  the test metrics of every user
-    best.keras      the best iteration by validation recall: model and tree
-    trees/          pi of each iteration; iteration_000.npz is the initial tree
-    checkpoints/    the state from which a killed run goes on
-    tensorboard/    the learning curves
+config.json     settings, data, code version; another run is refused
+metrics.json    one record an iteration, at the end the test metrics
+test_users.parquet  the test metrics of every user
+best.keras      the best iteration by validation recall: model and tree
+trees/          pi of each iteration; iteration_000.npz is the initial tree
+checkpoints/    the state from which a killed run goes on
+tensorboard/    the learning curves
 """
 
 import dataclasses

@@ -4,12 +4,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from jtm_tf.baselines import run as baselines_run
 from jtm_tf import files
-from jtm_tf.runs import folder as run_folder
+from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
