@@ -41,8 +41,8 @@ from experiments.search_cost import timing
 from export.artefact import saved_model
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
+from jtm_tf.models import choices
 from jtm_tf.models import frozen
-from jtm_tf.models import layers
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
 
@@ -61,7 +61,7 @@ _BATCH = flags.DEFINE_integer(
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object on stdout.")
 
 _CONFIG = saved_model.ServingConfig(beam_width=200, num_results=200)
-_HISTORY = sum(layers.WINDOWS)
+_HISTORY = sum(choices.WINDOWS)
 _EXCLUDED = 100
 _CATEGORIES = 64  # in eight coarse ones
 

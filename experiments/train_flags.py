@@ -11,8 +11,7 @@ from jtm_tf.command_line import flag_groups
 from jtm_tf.command_line import program
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
-from jtm_tf.models import scorers
-from jtm_tf.models import tree_model
+from jtm_tf.models import choices
 from jtm_tf.tree import assignment
 from jtm_tf.tree import learning as tree_learning
 
@@ -108,7 +107,7 @@ with flag_groups.group("The model"):
     flags.DEFINE_enum(
         "scorer",
         _DEFAULT.scorer,
-        scorers.SCORERS,
+        choices.SCORERS,
         "mlp: as in the paper's experiments; attention: behaviours weighed by "
         "the scored node (DIN), slow; product: inner product.",
     )
@@ -144,7 +143,7 @@ with flag_groups.group("The model step"):
     flags.DEFINE_enum(
         "loss",
         _DEFAULT.loss,
-        tree_model.LOSSES,
+        choices.LOSSES,
         "softmax: a positive against the negatives of its level; bce: each "
         "node on its own.",
     )

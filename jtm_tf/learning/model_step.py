@@ -5,7 +5,6 @@ as if nothing had happened: model (with pi), optimiser, and the position in
 the sample stream.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 
@@ -15,43 +14,12 @@ import tensorflow as tf
 from jtm_tf.data import splits
 from jtm_tf.learning import optimizer
 from jtm_tf.learning import samples
+from jtm_tf.learning import settings
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
 
 # The epoch whose draws `Trainer.measure` uses; no run gets there.
 _MEASURING = 2**30
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How theta is trained.
-
-    Attributes:
-        batch_size: B, samples a step.
-        learning_rate: of Adam.
-        row_rate: learning rate of the node table's rows, as a multiple of
-            `learning_rate`.
-        negatives: n_l, a total over all levels or one number a level.
-        samples_per_epoch: an epoch is that many samples, drawn anew for
-            each; None for all of them.
-    """
-
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    row_rate: float = 5.0
-    negatives: int | tuple[int, ...] = 100
-    samples_per_epoch: int | None = None
-
-    def __post_init__(self):
-        for name in (
-            "batch_size",
-            "learning_rate",
-            "row_rate",
-            "samples_per_epoch",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive; got {value}.")
 
 
 class Trainer(tf.Module):
@@ -71,7 +39,7 @@ class Trainer(tf.Module):
         self,
         model: tree_model.TreeModel,
         examples: splits.Examples,
-        config: TrainingConfig,
+        config: settings.TrainingConfig,
         *,
         seed: int,
     ):

@@ -8,10 +8,7 @@ import dataclasses
 import difflib
 from typing import Any
 
-from jtm_tf.learning import model_step
-from jtm_tf.models import layers
-from jtm_tf.models import scorers
-from jtm_tf.models import tree_model
+from jtm_tf.models import choices
 from jtm_tf.tree import learning as tree_learning_lib
 
 INITIAL_TREES = ("category", "random")
@@ -60,6 +57,38 @@ METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
 
 
 @dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How theta is trained.
+
+    Attributes:
+        batch_size: B, samples a step.
+        learning_rate: of Adam.
+        row_rate: learning rate of the node table's rows, as a multiple of
+            `learning_rate`.
+        negatives: n_l, a total over all levels or one number a level.
+        samples_per_epoch: an epoch is that many samples, drawn anew for
+            each; None for all of them.
+    """
+
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    row_rate: float = 5.0
+    negatives: int | tuple[int, ...] = 100
+    samples_per_epoch: int | None = None
+
+    def __post_init__(self):
+        for name in (
+            "batch_size",
+            "learning_rate",
+            "row_rate",
+            "samples_per_epoch",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive; got {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class JointConfig:
     """Everything that decides the outcome of a run, beside the data.
 
@@ -78,8 +107,8 @@ class JointConfig:
         embedding_dim: E.
         windows: lengths of the history's time windows; T is their sum.
         hidden: widths of the scorer's hidden layers.
-        loss: one of `tree_model.LOSSES`.
-        scorer: one of `scorers.SCORERS`, unless the method has its own.
+        loss: one of `choices.LOSSES`.
+        scorer: one of `choices.SCORERS`, unless the method has its own.
         visits: whether the scorer sees how often the history went through a
             node: "yes", "no", or "auto": where users do repeat items, in more
             than `REPEATS` of the training samples.
@@ -108,7 +137,7 @@ class JointConfig:
     initial_tree: str = "category"
     category_parts: int | None = None
     embedding_dim: int = 24
-    windows: tuple[int, ...] = layers.WINDOWS
+    windows: tuple[int, ...] = choices.WINDOWS
     hidden: tuple[int, ...] = (128, 64, 32)
     loss: str = "softmax"
     scorer: str = "mlp"
@@ -122,7 +151,7 @@ class JointConfig:
     num_results: int = 200
     beam_width: int = 400
     cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
-    training: model_step.TrainingConfig = model_step.TrainingConfig()
+    training: TrainingConfig = TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
         tree_learning_lib.TreeLearningConfig(
             kin_strength=5.0, score_leaves=False
@@ -133,8 +162,8 @@ class JointConfig:
         for name, allowed in (
             ("method", METHODS),
             ("initial_tree", INITIAL_TREES),
-            ("loss", tree_model.LOSSES),
-            ("scorer", scorers.SCORERS),
+            ("loss", choices.LOSSES),
+            ("scorer", choices.SCORERS),
             ("visits", WHETHER),
             ("renew_inner", WHETHER),
         ):
@@ -166,7 +195,7 @@ class JointConfig:
 
 
 _PARTS = {
-    "training": model_step.TrainingConfig,
+    "training": TrainingConfig,
     "tree_learning": tree_learning_lib.TreeLearningConfig,
 }
 
@@ -186,7 +215,7 @@ def from_flat(**values: Any) -> JointConfig:
     """Returns settings whose parts are not told apart.
 
     Args:
-        **values: by the names of `JointConfig`, `model_step.TrainingConfig` and
+        **values: by the names of `JointConfig`, `TrainingConfig` and
             `tree.learning.TreeLearningConfig`: the flags of
             `experiments.train`. What is missing has its default; `seed` is
             that of all parts.

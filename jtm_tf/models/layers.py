@@ -8,11 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jtm_tf.models import choices
 from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
-
-# The released network's pooling windows, oldest behaviours first.
-WINDOWS = (20, 20, 10, 10, 2, 2, 2, 1, 1, 1)
 
 # Of a table while it is read from a file.
 _BLOCK_ROWS = 1 << 20
@@ -92,7 +90,7 @@ class UserRepresentation(keras.layers.Layer):
         windows: lengths of the time windows, oldest first; they sum to T.
     """
 
-    def __init__(self, windows: Sequence[int] = WINDOWS, **kwargs):
+    def __init__(self, windows: Sequence[int] = choices.WINDOWS, **kwargs):
         super().__init__(**kwargs)
         self.windows = tuple(windows)
 
@@ -173,7 +171,7 @@ class Visits(keras.layers.Layer):
         windows: lengths of the time windows, oldest first; they sum to T.
     """
 
-    def __init__(self, windows: Sequence[int] = WINDOWS, **kwargs):
+    def __init__(self, windows: Sequence[int] = choices.WINDOWS, **kwargs):
         super().__init__(**kwargs)
         self.windows = tuple(windows)
         self.features = 2 * len(self.windows) + 2

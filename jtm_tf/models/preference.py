@@ -28,7 +28,7 @@ class Preference:
         profile: embeds profile codes.
         visits: counts visits of histories to nodes, or None.
         scorer: maps what is known of users and nodes to logits.
-        scorer_name: one of `scorers.SCORERS`.
+        scorer_name: one of `choices.SCORERS`.
         hierarchical: whether users are described in nodes of the scored level.
         siblings: whether a score is the log-probability of a branch, a softmax
             among siblings; then nodes come in whole families.

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-SCORERS = ("mlp", "attention", "product")
-
 # Slope of the leaky rectifier below zero: the PReLU of the released network
 # at its initial value. One pass over memory where a learned slope takes three.
 SLOPE = 0.25

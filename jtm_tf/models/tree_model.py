@@ -10,13 +10,12 @@ import keras
 import tensorflow as tf
 
 from jtm_tf.models import attention
+from jtm_tf.models import choices
 from jtm_tf.models import layers
 from jtm_tf.models import preference
 from jtm_tf.models import scorers
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
-
-LOSSES = ("softmax", "bce")
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -38,7 +37,7 @@ class TreeModel(preference.Preference, keras.Model):
         loss: "softmax": the positive against its level's negatives, the
             normalised reading of Eq. 2; "bce": each node on its own, as in
             the authors' released code.
-        scorer: one of `scorers.SCORERS`.
+        scorer: one of `choices.SCORERS`.
         visits: whether the scorer sees how often the history went through
             the node.
         profile_sizes: codes of each profile feature, 0 (unknown) included.
@@ -53,7 +52,7 @@ class TreeModel(preference.Preference, keras.Model):
         branching: int = 2,
         *,
         embedding_dim: int = 24,
-        windows: Sequence[int] = layers.WINDOWS,
+        windows: Sequence[int] = choices.WINDOWS,
         hidden: Sequence[int] = (128, 64, 32),
         hierarchical: bool = True,
         loss: str = "softmax",
@@ -64,11 +63,13 @@ class TreeModel(preference.Preference, keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if loss not in LOSSES:
-            raise ValueError(f"loss must be one of {LOSSES}; got {loss!r}.")
-        if scorer not in scorers.SCORERS:
+        if loss not in choices.LOSSES:
             raise ValueError(
-                f"scorer must be one of {scorers.SCORERS}; got {scorer!r}."
+                f"loss must be one of {choices.LOSSES}; got {loss!r}."
+            )
+        if scorer not in choices.SCORERS:
+            raise ValueError(
+                f"scorer must be one of {choices.SCORERS}; got {scorer!r}."
             )
         self.num_items, self.max_level = num_items, max_level
         self.branching, self.embedding_dim = branching, embedding_dim

@@ -16,7 +16,6 @@ from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
-from jtm_tf.learning import model_step
 from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
@@ -50,7 +49,7 @@ def _runs(tmp_path_factory):
         num_results=RESULTS,
         beam_width=RESULTS,
         cuts=(),
-        training=model_step.TrainingConfig(batch_size=64, negatives=10),
+        training=settings.TrainingConfig(batch_size=64, negatives=10),
     )
     for method in TRAINED:
         joint.run(

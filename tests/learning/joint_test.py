@@ -10,7 +10,6 @@ from jtm_tf.data import interactions
 from jtm_tf.data import planted_world
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
-from jtm_tf.learning import model_step
 from jtm_tf.learning import settings
 from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
@@ -28,7 +27,7 @@ TINY = settings.JointConfig(
     hidden=(8,),
     num_results=5,
     beam_width=8,
-    training=model_step.TrainingConfig(batch_size=64, negatives=12),
+    training=settings.TrainingConfig(batch_size=64, negatives=12),
     tree_learning=dataclasses.replace(
         settings.JointConfig().tree_learning, gap=3
     ),
@@ -219,7 +218,7 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
         hidden=(32, 16),
         num_results=8,
         beam_width=4,
-        training=model_step.TrainingConfig(
+        training=settings.TrainingConfig(
             batch_size=256, learning_rate=5e-3, negatives=28
         ),
         tree_learning=tree_learning.TreeLearningConfig(gap=2),

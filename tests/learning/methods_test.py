@@ -17,10 +17,9 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import preparation
 from jtm_tf.learning import joint
-from jtm_tf.learning import model_step
 from jtm_tf.learning import settings
+from jtm_tf.models import choices
 from jtm_tf.models import saving
-from jtm_tf.models import scorers
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.types import PAD
@@ -38,7 +37,7 @@ CONFIG = settings.JointConfig(
     num_results=6,
     beam_width=6,
     cuts=CUTS,
-    training=model_step.TrainingConfig(
+    training=settings.TrainingConfig(
         batch_size=64, negatives=20, learning_rate=1e-2
     ),
     tree_learning=dataclasses.replace(
@@ -104,7 +103,7 @@ def check_contract(data, metrics, folder, method):
 @pytest.mark.parametrize(
     "method, change",
     [(method, {}) for method in settings.METHODS]
-    + [("jtm", {"scorer": scorer}) for scorer in scorers.SCORERS[1:]]
+    + [("jtm", {"scorer": scorer}) for scorer in choices.SCORERS[1:]]
     + [
         ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
         ("jtm", {"cross_fit": True, "profile": ("taste",)}),

@@ -6,6 +6,7 @@ import pytest
 
 from jtm_tf.data import splits
 from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
@@ -30,7 +31,7 @@ def make_trainer(network=tree_model.TreeModel):
     trainer = model_step.Trainer(
         model,
         examples,
-        model_step.TrainingConfig(batch_size=20, negatives=10),
+        settings.TrainingConfig(batch_size=20, negatives=10),
         seed=0,
     )
     trainer.train_epoch()

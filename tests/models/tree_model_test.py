@@ -8,6 +8,7 @@ import tensorflow as tf
 from jtm_tf.data import splits
 from jtm_tf.learning import optimizer as optimizer_lib
 from jtm_tf.learning import samples
+from jtm_tf.models import choices
 from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
@@ -70,7 +71,7 @@ def test_a_saved_model_comes_back_with_its_tree(
         )
 
 
-@pytest.mark.parametrize("loss", tree_model.LOSSES)
+@pytest.mark.parametrize("loss", choices.LOSSES)
 def test_compile_and_fit_lower_the_loss(loss):
     model = make_model(loss=loss)
     rng = np.random.default_rng(0)
@@ -126,7 +127,7 @@ def test_scores_are_those_of_the_plain_network(hierarchical):
 
 
 def test_the_losses_of_a_level():
-    for loss in tree_model.LOSSES:
+    for loss in choices.LOSSES:
         model = make_model(loss=loss)
         inputs = {
             "history": make_history(4),
