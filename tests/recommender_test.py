@@ -11,11 +11,11 @@ import jtm_tf
 from jtm_tf.data import splits
 from jtm_tf.search import judging
 from jtm_tf.types import PAD
-from tests.learning import joint_test
+from tests.support import runs
 from tests.support import shell
 from tests.support import worlds
 
-# What `joint_test.TINY` says, as a user would say it.
+# What `runs.TINY` says, as a user would say it.
 TINY = {
     "rounds": 2,
     "embedding_dim": 4,
@@ -132,7 +132,7 @@ def test_trees_in_order(model):
 
 
 def test_flat_settings_are_the_same_settings(model):
-    want = joint_test.TINY
+    want = runs.TINY
     got = model.run.settings
     assert got["training"]["negatives"] == want.training.negatives
     assert got["tree_learning"]["gap"] == want.tree_learning.gap

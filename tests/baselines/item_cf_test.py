@@ -8,7 +8,7 @@ import pytest
 
 from jtm_tf.baselines import item_cf
 from jtm_tf.types import PAD
-from tests.baselines import rules_test as worlds
+from tests.support import purchases
 
 Config = item_cf.ItemCFConfig
 
@@ -28,7 +28,7 @@ def similarities_by_loops(histories, num_items, config):
             if items.issuperset(wanted)
         )
 
-    best = worlds.best_sellers(histories, num_items)
+    best = purchases.best_sellers(histories, num_items)
     result = np.zeros((num_items + 1, num_items + 1))
     for i in range(1, num_items + 1):
         for j in range(1, num_items + 1):
@@ -71,22 +71,24 @@ CONFIGS = [
 def test_against_loops(config, seed, chunk, monkeypatch):
     monkeypatch.setattr(item_cf, "_CHUNK", chunk)
     num_items, num_results = 15, 8
-    training = worlds.draw(25, num_items, 7, seed)
-    known = worlds.draw(12, num_items, 9, seed + 50) + [[]]
-    model = item_cf.ItemCF.fit(worlds.examples_of(training), num_items, config)
+    training = purchases.draw(25, num_items, 7, seed)
+    known = purchases.draw(12, num_items, 9, seed + 50) + [[]]
+    model = item_cf.ItemCF.fit(
+        purchases.examples_of(training), num_items, config
+    )
     similar = similarities_by_loops(training, num_items, config)
     np.testing.assert_allclose(model.similar.toarray(), similar, rtol=1e-6)
 
-    users = worlds.users_of(known, max_history=9)
+    users = purchases.users_of(known, max_history=9)
     items, scores = model.recommend(users.history, num_results)
     assert (items.dtype, scores.dtype) == (np.int32, np.float32)
     assert items.shape == scores.shape == (len(known), num_results)
-    best = worlds.best_sellers(training, num_items)
+    best = purchases.best_sellers(training, num_items)
     for row, row_scores, history in zip(items, scores, known):
         want = scores_by_loops(history, model.similar.toarray(), config)
         own = sorted(best, key=lambda item: -want[item])  # stable
         own = [item for item in own if want[item] > 0]
-        assert row.tolist() == worlds.filled(own, best, num_results)
+        assert row.tolist() == purchases.filled(own, best, num_results)
         np.testing.assert_allclose(row_scores, want[row], rtol=1e-6)
     np.testing.assert_array_equal(
         model.recommend_users(users, num_results), items
@@ -100,7 +102,7 @@ def test_checkerboard():
         [item for item in items if item != items[user // 2]]
         for user, items in enumerate(every)
     ]
-    model = item_cf.ItemCF.fit(worlds.examples_of(training), 20)
+    model = item_cf.ItemCF.fit(purchases.examples_of(training), 20)
     items, scores = model.recommend(np.array([[PAD, 4], [7, 9]]), 10)
     assert np.all(items[0] % 2 == 0) and np.all(items[1] % 2 == 1)
     assert np.all(scores > 0) and np.all(np.diff(scores) <= 0)
@@ -109,9 +111,9 @@ def test_checkerboard():
 
 
 def test_one_by_one_is_the_same():
-    training = worlds.draw(200, 60, 12, seed=0)
-    model = item_cf.ItemCF.fit(worlds.examples_of(training), 60)
-    history = worlds.users_of(worlds.draw(40, 60, 5, seed=1)).history
+    training = purchases.draw(200, 60, 12, seed=0)
+    model = item_cf.ItemCF.fit(purchases.examples_of(training), 60)
+    history = purchases.users_of(purchases.draw(40, 60, 5, seed=1)).history
     items, scores = model.recommend(history, 20)
     for row in range(len(history)):
         one, one_scores = model.recommend(history[row : row + 1], 20)
@@ -123,7 +125,7 @@ def test_nobody_and_nothing_known():
     # Nobody bought 4; 3 stands alone.
     training = [[1, 2], [2, 1, 2], [3]]
     model = item_cf.ItemCF.fit(
-        worlds.examples_of(training), 4, Config(keep_own=False)
+        purchases.examples_of(training), 4, Config(keep_own=False)
     )
     history = np.array([[PAD, PAD], [PAD, 4], [3, PAD], [PAD, 1]])
     items, scores = model.recommend(history, 6)
@@ -136,8 +138,8 @@ def test_nobody_and_nothing_known():
 
 
 def test_the_users_are_left_as_they_are():
-    model = item_cf.ItemCF.fit(worlds.examples_of([[1, 2], [2, 3]]), 3)
-    users = worlds.users_of([[2, 1, 1, 2], [3, 3], []])
+    model = item_cf.ItemCF.fit(purchases.examples_of([[1, 2], [2, 3]]), 3)
+    users = purchases.users_of([[2, 1, 1, 2], [3, 3], []])
     copies = [field.copy() for field in dataclasses.astuple(users)]
     model.recommend_users(users, 2)
     for before, after in zip(copies, dataclasses.astuple(users)):
@@ -145,7 +147,7 @@ def test_the_users_are_left_as_they_are():
 
 
 def test_only_the_samples_taken_count():
-    examples = worlds.examples_of([[1, 2, 3], [3, 1]])
+    examples = purchases.examples_of([[1, 2, 3], [3, 1]])
     model = item_cf.ItemCF.fit(examples.take(np.array([0, 1, 3, 4])), 3)
     similar = model.similar.toarray()
     assert similar[1, 2] > 0 and similar[1, 3] > 0 and similar[2, 3] == 0
@@ -162,7 +164,7 @@ def test_bad_arguments():
     }.items():
         with pytest.raises(ValueError, match=f"{field} must be"):
             Config(**{field: value})
-    model = item_cf.ItemCF.fit(worlds.examples_of([[1, 2]]), 2)
+    model = item_cf.ItemCF.fit(purchases.examples_of([[1, 2]]), 2)
     with pytest.raises(ValueError, match=r"history must be \[B, T\]"):
         model.recommend(np.array([1, 2]), 1)
     with pytest.raises(ValueError, match=r"Items must be in 1\.\.2"):

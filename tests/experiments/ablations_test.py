@@ -12,7 +12,7 @@ from jtm_tf.learning import joint
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
-from tests.learning import joint_test
+from tests.support import runs
 from tests.support import worlds
 
 
@@ -22,7 +22,7 @@ def _judged(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablations")
     data = interactions.load(worlds.prepare(folder))
     joint.run(
-        joint_test.TINY,
+        runs.TINY,
         data,
         folder / "jtm",
         joint.RunOptions(measure_loss=True),

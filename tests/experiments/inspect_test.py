@@ -27,7 +27,7 @@ from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.tree import initial
 from jtm_tf.tree import statistics as tree_statistics
-from tests.learning import joint_test
+from tests.support import runs
 from tests.support import served_models
 from tests.support import shell
 from tests.support import worlds
@@ -41,7 +41,7 @@ def _run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inspect")
     data_dir = worlds.prepare(folder)
     data = interactions.load(data_dir)
-    config = dataclasses.replace(joint_test.TINY, cuts=())
+    config = dataclasses.replace(runs.TINY, cuts=())
     options = joint.RunOptions(data_dir=str(data_dir))
     joint.run(config, data, folder / "run", options)
     return folder / "run"

@@ -30,15 +30,6 @@ def run(name, *flags):
     return shell.run(f"experiments.{name}", *flags)
 
 
-def the_error(result):
-    """Returns the one line that a failed program says."""
-    status, _, stderr = result
-    assert status == 1
-    lines = stderr.splitlines()
-    assert len(lines) == 1, stderr
-    return lines[0]
-
-
 @pytest.fixture(name="data_dir", scope="module")
 def _data_dir(tmp_path_factory):
     return worlds.prepare(tmp_path_factory.mktemp("world"))
@@ -92,7 +83,7 @@ def test_lists_of_positive_integers(values):
 
 
 def test_an_error_is_one_line(tmp_path):
-    error = the_error(run("evaluate", f"--run_dir={tmp_path}"))
+    error = shell.the_error(run("evaluate", f"--run_dir={tmp_path}"))
     assert "is not a run folder" in error
 
 
@@ -116,11 +107,11 @@ def test_a_life_in_the_shell(data_dir, tmp_path):
     notes = ("cuda", "oneDNN", "InitializeLog", "Sharding", "retracing")
     assert not [note for note in notes if note in stderr]
 
-    error = the_error(run("train", *tiny, "--seed=1"))
+    error = shell.the_error(run("train", *tiny, "--seed=1"))
     assert "config.seed: 0 there, 1 asked" in error
 
     (tmp_path / "run" / "best.keras").write_bytes(b"PK")
-    error = the_error(run("evaluate", f"--run_dir={tmp_path / 'run'}"))
+    error = shell.the_error(run("evaluate", f"--run_dir={tmp_path / 'run'}"))
     assert "best.keras is missing or damaged" in error
 
 

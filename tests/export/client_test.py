@@ -21,9 +21,6 @@ from export.calling import wire
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.runs import trained
-from tests.programs_test import the_error
-from tests.served_models import HISTORY
-from tests.served_models import ITEMS
 from tests.support import served_models
 from tests.support import shell
 from tests.support import worlds
@@ -36,8 +33,8 @@ def _worlds_data(tmp_path_factory):
     """Data of integer ids, 0 among them, and of string ids with a profile."""
     folder = worlds.prepare(tmp_path_factory.mktemp("world"))
     data = interactions.load(folder)
-    numbers = pa.array(range(ITEMS), pa.int64())
-    names = pa.array([f"Möhre {i}" for i in range(1, ITEMS + 1)])
+    numbers = pa.array(range(served_models.ITEMS), pa.int64())
+    names = pa.array([f"Möhre {i}" for i in range(1, served_models.ITEMS + 1)])
     ages = pa.array(
         [("18-24", "65+", None)[i % 3] for i in range(data.num_users)]
     )
@@ -297,9 +294,9 @@ def test_the_program(servers):
     assert [line["scores"] for line in lines] == want.scores
     assert {line["version"] for line in lines} == {4}
 
-    error = the_error(bare(address, "--history=1", "--input=-"))
+    error = shell.the_error(bare(address, "--history=1", "--input=-"))
     assert "Give --history or --input" in error
-    error = the_error(bare(address, "--history=milk"))
+    error = shell.the_error(bare(address, "--history=milk"))
     assert "integers; got ['milk'] as history" in error
 
 
@@ -314,7 +311,10 @@ def test_evaluated_is_served(servers, runs, name):
             batch_size=4,
         )
         users = splits.held_out_users(
-            runs[name].data, "test", HISTORY, runs[name].settings["profile"]
+            runs[name].data,
+            "test",
+            served_models.HISTORY,
+            runs[name].settings["profile"],
         )
         assert result["users"] == len(users) > 4
         assert (result["different"], result["first"]) == (0, [])

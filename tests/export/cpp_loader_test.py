@@ -12,10 +12,7 @@ import tensorflow as tf
 from export.artefact import saved_model
 from export.cpp import build
 from jtm_tf.data import interactions
-from tests.export_test import named
-from tests.served_models import call
-from tests.served_models import ITEMS
-from tests.served_models import untrained
+from tests.support import served_models
 from tests.support import worlds
 
 pytestmark = pytest.mark.skipif(
@@ -40,10 +37,10 @@ def _data(tmp_path_factory):
 
 def serve_numbers(data):
     """Returns a model whose ids are numbers, 0 and negative ones too."""
-    ids = pa.array([i - 7 for i in range(ITEMS)])
+    ids = pa.array([i - 7 for i in range(served_models.ITEMS)])
     items = data.items.set_column(1, "raw_id", ids)
     return saved_model.ServedModel(
-        untrained(path_weight=0.5),
+        served_models.untrained(path_weight=0.5),
         dataclasses.replace(data, items=items),
         config=CONFIG,
     )
@@ -52,8 +49,8 @@ def serve_numbers(data):
 def serve_names(data):
     """Returns a model whose ids are strings, with a profile."""
     return saved_model.ServedModel(
-        untrained(path_weight=0.5, profile_sizes=(3,)),
-        named(data),
+        served_models.untrained(path_weight=0.5, profile_sizes=(3,)),
+        served_models.named(data),
         profile=("taste",),
         config=CONFIG,
     )
@@ -72,7 +69,11 @@ def _exported(data, tmp_path_factory):
 def draw(served):
     """Returns users: each what it sends, input to values."""
     rng = np.random.default_rng(3)
-    raw_ids = served.items.raw_ids(tf.range(1, ITEMS + 1)).numpy().tolist()
+    raw_ids = (
+        served.items.raw_ids(tf.range(1, served_models.ITEMS + 1))
+        .numpy()
+        .tolist()
+    )
 
     def some(values, most):
         return rng.choice(values, rng.integers(0, most + 1)).tolist()
@@ -80,7 +81,7 @@ def draw(served):
     users = [
         {
             "history": some(raw_ids, 9),
-            "exclude": some(raw_ids, ITEMS // 2),
+            "exclude": some(raw_ids, served_models.ITEMS // 2),
             "allow_categories": some(served.categories.names, 2),
             **{name: [TASTES[i % 3]] for name in served.profile.inputs},
         }
@@ -160,7 +161,9 @@ def test_one_user_and_errors(program, exported):
     served, folder = exported["numbers"]
     user = [f"history={i}" for i in (3, 0, -2)]
     status, got, _ = run(program, folder, "recommend", *user)
-    want = call(served, "recommend", history=[[3, 0, -2]])["item_ids"][0]
+    want = served_models.call(served, "recommend", history=[[3, 0, -2]])[
+        "item_ids"
+    ][0]
     assert (status, [int(row[1]) for row in got]) == (0, want.tolist())
     for wrong, complaint in (
         (["history=x"], "Error: expected an integer id; got x"),

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -24,8 +23,7 @@ from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
 from jtm_tf.types import PAD
-from tests.learning import joint_test
-from tests.programs_test import the_error
+from tests.support import runs
 from tests.support import served_models
 from tests.support import shell
 from tests.support import stock_ops
@@ -67,19 +65,6 @@ def export(*flags):
     return shell.run("export.export_model", *flags)
 
 
-def named(data):
-    """Returns the data with strings as ids and a profile of users."""
-    ids = pa.array([f"item-{i}" for i in range(1, data.num_items + 1)])
-    tastes = pa.array(
-        [("sweet", "sour", None)[i % 3] for i in range(data.num_users)]
-    )
-    return dataclasses.replace(
-        data,
-        items=data.items.set_column(1, "raw_id", ids),
-        users=data.users.append_column("taste", tastes),
-    )
-
-
 @pytest.fixture(name="data_dir", scope="module")
 def _data_dir(tmp_path_factory):
     return worlds.prepare(tmp_path_factory.mktemp("world"))
@@ -94,7 +79,7 @@ def _data(data_dir):
 def _run_dir(data, data_dir, tmp_path_factory):
     """A run of JTM."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    config = dataclasses.replace(joint_test.TINY, joint_iterations=1)
+    config = dataclasses.replace(runs.TINY, joint_iterations=1)
     joint.run(config, data, folder, joint.RunOptions(data_dir=str(data_dir)))
     return folder
 
@@ -118,7 +103,7 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
     model = saving.load(run_folder.RunFolder(run_dir).model)
     users = splits.held_out_users(data, "test", model.max_history)
     raw_ids = np.append(0, data.items["raw_id"].to_numpy())
-    with_names = named(data)
+    with_names = served_models.named(data)
     styled = served_models.untrained(path_weight=0.5, profile_sizes=(3,))
     styled_users = splits.held_out_users(
         with_names, "test", HISTORY, ("taste",)
@@ -257,7 +242,9 @@ def test_a_crash_leaves_no_version(tmp_path):
 
 def test_refusals(data, exported, run_dir, data_dir, tmp_path):
     there = f"--export_dir={exported}"
-    error = the_error(export(f"--run_dir={run_dir}", there, "--version=1"))
+    error = shell.the_error(
+        export(f"--run_dir={run_dir}", there, "--version=1")
+    )
     assert "has a version 1 already; leave --version out" in error
 
     other = worlds.prepare(tmp_path / "other", seed=1)

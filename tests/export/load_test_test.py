@@ -14,7 +14,6 @@ from export.artefact import versions
 from export.calling import load
 from export.calling import swaps
 from export.calling import wire
-from tests.programs_test import the_error
 from tests.support import shell
 
 
@@ -228,7 +227,7 @@ def test_publisher(tmp_path):
 
 
 def test_the_program_refuses():
-    error = the_error(
+    error = shell.the_error(
         shell.run(
             "export.load_test",
             "--target=example.com:80",

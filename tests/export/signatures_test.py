@@ -13,14 +13,11 @@ import tensorflow as tf
 from export.artefact import saved_model
 from jtm_tf.data import interactions
 from jtm_tf.tree import tree as tree_lib
-from tests.served_models import call
-from tests.served_models import ITEMS
-from tests.served_models import KINDS
-from tests.served_models import untrained
+from tests.support import served_models
 from tests.support import worlds
 
 # As wide as any tree here: the search is exact.
-EXACT = saved_model.ServingConfig(ITEMS, 6)
+EXACT = saved_model.ServingConfig(served_models.ITEMS, 6)
 
 
 @pytest.fixture(name="data", scope="module")
@@ -28,7 +25,7 @@ def _data(tmp_path_factory):
     """A world whose category paths are of any depth, across the trees."""
     folder = worlds.prepare(tmp_path_factory.mktemp("world"))
     paths = []
-    for i in range(ITEMS):
+    for i in range(served_models.ITEMS):
         coarse, fine = f"c{i % 3}", f"c{i % 3}|f{i % 2}"
         paths.append((fine, f"{fine}|x", coarse, None, fine)[i % 5])
     data = interactions.load(folder)
@@ -42,30 +39,34 @@ def _data(tmp_path_factory):
 def _served(data):
     """A model of every kind."""
     return {
-        name: saved_model.ServedModel(untrained(**kind), data, config=EXACT)
-        for name, kind in KINDS.items()
+        name: saved_model.ServedModel(
+            served_models.untrained(**kind), data, config=EXACT
+        )
+        for name, kind in served_models.KINDS.items()
     }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", served_models.KINDS)
 def test_signatures_agree(served, data, name):
     """A rank is the same however it is asked for, and rows are apart."""
     one = served[name]
     history = [[3, 9, 0, 4, 41, 12], [0] * 6, [999, 0, 0, 0, 0, 8]]
-    best = call(one, "recommend", history=history)
+    best = served_models.call(one, "recommend", history=history)
     assert np.all(np.diff(best["scores"]) <= 0)
     assert np.all(best["item_ids"] != 0)
-    for key, value in call(one, "serving_default", history=history).items():
+    for key, value in served_models.call(
+        one, "serving_default", history=history
+    ).items():
         np.testing.assert_array_equal(value, best[key])
     everything = data.items["raw_id"].to_numpy()
-    scores = call(
+    scores = served_models.call(
         one, "score", history=history, candidates=[[*everything, -7]] * 3
     )["scores"]
     assert np.all(scores[:, -1] == saved_model.MISSING)
     np.testing.assert_allclose(
         -np.sort(-scores)[:, : EXACT.num_results], best["scores"], atol=1e-4
     )
-    why = call(one, "explain", history=history)
+    why = served_models.call(one, "explain", history=history)
     np.testing.assert_array_equal(why["item_ids"], best["item_ids"])
     weight = 0.0 if name == "flat" else one.model.path_weight
     levels = np.arange(why["path_scores"].shape[-1])
@@ -81,13 +82,15 @@ def test_signatures_agree(served, data, name):
         )
     assert not np.any(tree.pi[best["item_ids"]] - why["path_nodes"][..., -1])
     for row in range(len(history)):
-        alone = call(one, "recommend", history=history[row : row + 1])
+        alone = served_models.call(
+            one, "recommend", history=history[row : row + 1]
+        )
         np.testing.assert_array_equal(
             alone["item_ids"][0], best["item_ids"][row]
         )
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", served_models.KINDS)
 def test_no_rows(served, name):
     for signature, sides in served[name].describe().items():
         inputs = {
@@ -97,14 +100,18 @@ def test_no_rows(served, name):
         for value in inputs:
             if value == "allow_categories":
                 inputs[value] = np.zeros([0, 0], str)
-        for key, value in call(served[name], signature, **inputs).items():
+        for key, value in served_models.call(
+            served[name], signature, **inputs
+        ).items():
             shape = [n or 0 for n in sides["outputs"][key]["shape"]]
             assert list(value.shape) == shape
 
 
 def test_pads_stand_anywhere(served):
     def best(*history):
-        answer = call(served["jtm"], "recommend", history=[history])
+        answer = served_models.call(
+            served["jtm"], "recommend", history=[history]
+        )
         return [part.tolist() for part in answer.values()]
 
     want = best(7, 1, 30, 2)
@@ -120,7 +127,7 @@ def test_wide_requests_are_refused(data):
     """Each input may be as wide as it says; beyond, the message says so."""
     limits = {"max_history": 5, "max_exclusions": 3, "max_categories": 2}
     narrow = saved_model.ServedModel(
-        untrained(),
+        served_models.untrained(),
         data,
         config=dataclasses.replace(EXACT, max_candidates=7, **limits),
     )
@@ -131,7 +138,7 @@ def test_wide_requests_are_refused(data):
         fits = {name: [[""] * n] for name, n in wide.items()}
         for name in set(wide) - {"allow_categories"}:
             fits[name] = [list(range(1, wide[name] + 1))]
-        call(narrow, signature, **fits)
+        served_models.call(narrow, signature, **fits)
         for name, most in wide.items():
             for rows in (0, 2):
                 beyond = {
@@ -146,10 +153,10 @@ def test_wide_requests_are_refused(data):
                     tf.errors.InvalidArgumentError,
                     match=f"{message}{most + 1}",
                 ):
-                    call(narrow, signature, **beyond)
+                    served_models.call(narrow, signature, **beyond)
     with pytest.raises(ValueError, match="histories of 4 items.* got 3"):
         saved_model.ServedModel(
-            untrained(),
+            served_models.untrained(),
             data,
             config=dataclasses.replace(EXACT, max_history=3),
         )
@@ -176,10 +183,10 @@ def filter_cases(data):
     return [
         ([], []),
         ([0, 0, 777], [""]),
-        ([9] * ITEMS, []),
-        (range(1, ITEMS + 1, 2), []),
-        (range(1, ITEMS - 1), []),  # two are left
-        (range(1, ITEMS + 1), []),
+        ([9] * served_models.ITEMS, []),
+        (range(1, served_models.ITEMS + 1, 2), []),
+        (range(1, served_models.ITEMS - 1), []),  # two are left
+        (range(1, served_models.ITEMS + 1), []),
         ([], ["c0"]),
         ([], ["f1"]),  # no prefix
         ([4, 4, 9], ["c2|f1", "", "c0|f0"]),
@@ -191,28 +198,30 @@ def filter_cases(data):
     ]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", served_models.KINDS)
 def test_filters_against_brute_force(served, data, name):
     cases = filter_cases(data)
     rows = len(cases)
-    exclude = np.zeros([rows, ITEMS], np.int64)
+    exclude = np.zeros([rows, served_models.ITEMS], np.int64)
     allow = np.full([rows, 3], "", object)
     for row, (items, categories) in enumerate(cases):
-        exclude[row, ITEMS - len(items) :] = items
+        exclude[row, served_models.ITEMS - len(items) :] = items
         allow[row, : len(categories)] = categories
-    history = np.random.default_rng(1).integers(0, ITEMS, [rows, 3])
-    got = call(
+    history = np.random.default_rng(1).integers(
+        0, served_models.ITEMS, [rows, 3]
+    )
+    got = served_models.call(
         served[name],
         "recommend_filtered",
         history=history,
         exclude=exclude,
         allow_categories=allow,
     )
-    scores = call(
+    scores = served_models.call(
         served[name],
         "score",
         history=history,
-        candidates=[range(1, ITEMS + 1)] * rows,
+        candidates=[range(1, served_models.ITEMS + 1)] * rows,
     )["scores"]
     for row, case in enumerate(cases):
         want = allowed_items(data, *case)
@@ -229,19 +238,21 @@ def test_filters_against_brute_force(served, data, name):
 def test_as_many_results_as_are_allowed(data, name):
     """Whatever is excluded, a narrow beam never runs dry."""
     narrow = saved_model.ServedModel(
-        untrained(**KINDS[name]), data, config=saved_model.ServingConfig(5, 5)
+        served_models.untrained(**served_models.KINDS[name]),
+        data,
+        config=saved_model.ServingConfig(5, 5),
     )
     rng = np.random.default_rng(2)
     rows = 24
-    exclude = np.zeros([rows, ITEMS], np.int64)
+    exclude = np.zeros([rows, served_models.ITEMS], np.int64)
     allow = np.full([rows, 1], "", object)
-    for row, count in enumerate(rng.integers(0, ITEMS + 1, rows)):
-        exclude[row, :count] = rng.permutation(ITEMS)[:count] + 1
+    for row, count in enumerate(rng.integers(0, served_models.ITEMS + 1, rows)):
+        exclude[row, :count] = rng.permutation(served_models.ITEMS)[:count] + 1
         allow[row] = ["", "c0", "c1|f1"][row % 3]
-    got = call(
+    got = served_models.call(
         narrow,
         "recommend_filtered",
-        history=rng.integers(0, ITEMS, [rows, 3]),
+        history=rng.integers(0, served_models.ITEMS, [rows, 3]),
         exclude=exclude,
         allow_categories=allow,
     )["item_ids"]
@@ -260,22 +271,28 @@ def test_awkward_ids(data):
         return dataclasses.replace(data, items=items)
 
     zero = saved_model.ServedModel(
-        untrained(), with_ids(range(ITEMS)), config=EXACT
+        served_models.untrained(),
+        with_ids(range(served_models.ITEMS)),
+        config=EXACT,
     )
     assert zero.items.pad == -1
-    answer = call(
+    answer = served_models.call(
         zero,
         "recommend_filtered",
         history=[[0, -1]],
-        exclude=[range(1, ITEMS)],
+        exclude=[range(1, served_models.ITEMS)],
         allow_categories=[[""]],
     )["item_ids"]
     assert answer.tolist() == [[0] + [-1] * 5]
-    letters = [f"i{i}" for i in range(ITEMS)]
+    letters = [f"i{i}" for i in range(served_models.ITEMS)]
     with pytest.raises(ValueError, match="empty string as raw_id"):
-        saved_model.ServedModel(untrained(), with_ids(["", *letters[1:]]))
+        saved_model.ServedModel(
+            served_models.untrained(), with_ids(["", *letters[1:]])
+        )
     with pytest.raises(ValueError, match="must not repeat"):
-        saved_model.ServedModel(untrained(), with_ids(["i1", *letters[1:]]))
+        saved_model.ServedModel(
+            served_models.untrained(), with_ids(["i1", *letters[1:]])
+        )
 
 
 def test_awkward_columns(data, tmp_path):
@@ -291,7 +308,7 @@ def test_awkward_columns(data, tmp_path):
         data, items=data.items.drop_columns(["category"]), users=users
     )
     saved_model.ServedModel(
-        untrained(profile_sizes=(4, 1)),
+        served_models.untrained(profile_sizes=(4, 1)),
         bare,
         profile=list(columns),
         config=EXACT,
@@ -313,4 +330,6 @@ def test_settings_that_cannot_be(data):
     with pytest.raises(ValueError, match="num_results=9 and beam_width=8"):
         saved_model.ServingConfig(8, 9)
     with pytest.raises(ValueError, match=r"trained on .* \(50, 0\)"):
-        saved_model.ServedModel(untrained(), data, profile=("taste",))
+        saved_model.ServedModel(
+            served_models.untrained(), data, profile=("taste",)
+        )

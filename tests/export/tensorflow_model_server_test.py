@@ -20,8 +20,7 @@ from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
 from jtm_tf.data import interactions
-from tests.served_models import call
-from tests.served_models import untrained
+from tests.support import served_models
 from tests.support import worlds
 
 SERVER = shutil.which("tensorflow_model_server")
@@ -40,7 +39,7 @@ def _served(tmp_path_factory):
     config = saved_model.ServingConfig(beam_width=8, num_results=5)
     return {
         version: saved_model.ServedModel(
-            untrained(path_weight=weight), data, config=config
+            served_models.untrained(path_weight=weight), data, config=config
         )
         for version, weight in ((1, 0.0), (2, 1.0))
     }
@@ -141,7 +140,9 @@ def test_answers_and_a_new_version(served, tmp_path):
                 publish(base, served, version)
             wait_for(channel, version)
             for name, inputs in requests().items():
-                want = call(served[version], name, **inputs)["item_ids"]
+                want = served_models.call(served[version], name, **inputs)[
+                    "item_ids"
+                ]
                 got = recommend(channel, inputs, signature=name)
                 assert got[0] == version
                 np.testing.assert_array_equal(got[1], want)
@@ -162,5 +163,7 @@ def test_labels(served, tmp_path):
             wait_for(channel, version)
             got = recommend(channel, inputs, label=label)
             assert got[0] == version
-            want = call(served[version], "recommend", **inputs)["item_ids"]
+            want = served_models.call(served[version], "recommend", **inputs)[
+                "item_ids"
+            ]
             np.testing.assert_array_equal(got[1], want)

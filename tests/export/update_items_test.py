@@ -19,11 +19,7 @@ from jtm_tf.runs import trained
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
-from tests.export_test import named
-from tests.served_models import call
-from tests.served_models import ITEMS
-from tests.served_models import KINDS
-from tests.served_models import untrained
+from tests.support import served_models
 from tests.support import shell
 from tests.support import worlds
 
@@ -56,7 +52,7 @@ def _data(tmp_path_factory):
 
 @pytest.fixture(name="model", scope="module")
 def _model():
-    return untrained(**KINDS["jtm"])
+    return served_models.untrained(**served_models.KINDS["jtm"])
 
 
 @pytest.fixture(name="base", scope="module")
@@ -112,7 +108,7 @@ def _loaded(base, after):
 
 def histories(rows=32, seed=0):
     """Returns histories of items that stay."""
-    staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
+    staying = [i for i in range(1, served_models.ITEMS + 1) if i not in GONE]
     return np.random.default_rng(seed).choice(staying, [rows, 3])
 
 
@@ -137,7 +133,7 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
 
 def test_what_goes_is_gone(loaded, after):
     loaded = loaded[2]
-    staying = {*range(1, ITEMS + 1), *NEW} - {*GONE}
+    staying = {*range(1, served_models.ITEMS + 1), *NEW} - {*GONE}
     assert after.run.model.num_items == len(staying)
     history = histories()
     rows = len(history)
@@ -150,17 +146,21 @@ def test_what_goes_is_gone(loaded, after):
             {"exclude": [[7, 103]] * rows, "allow_categories": [[""]] * rows},
         ),
     ):
-        found = call(loaded, signature, history=history, **more)["item_ids"]
+        found = served_models.call(loaded, signature, history=history, **more)[
+            "item_ids"
+        ]
         wanted = staying - {103} if more else staying
         for row in found:
             assert sorted(row[row != 0]) == sorted(wanted)
     both = [[*GONE, *NEW]] * rows
-    scores = call(loaded, "score", history=history, candidates=both)["scores"]
+    scores = served_models.call(
+        loaded, "score", history=history, candidates=both
+    )["scores"]
     assert np.all(scores[:, : len(GONE)] == saved_model.MISSING)
     assert np.all(scores[:, len(GONE) :] > saved_model.MISSING)
     # In a history they are passed over, as any unknown id.
     plain, with_gone = (
-        call(loaded, "recommend", history=x)
+        served_models.call(loaded, "recommend", history=x)
         for x in (history, np.insert(history, 1, GONE[0], axis=1))
     )
     np.testing.assert_array_equal(plain["item_ids"], with_gone["item_ids"])
@@ -168,10 +168,10 @@ def test_what_goes_is_gone(loaded, after):
 
 def test_what_stays_is_scored_as_before(loaded):
     before, now = loaded[1], loaded[2]
-    staying = [i for i in range(1, ITEMS + 1) if i not in GONE]
+    staying = [i for i in range(1, served_models.ITEMS + 1) if i not in GONE]
     history = histories()
     want, got = (
-        call(
+        served_models.call(
             one,
             "score",
             history=history,
@@ -183,7 +183,9 @@ def test_what_stays_is_scored_as_before(loaded):
     want, got = (
         [
             [x for x in row if x in staying]
-            for row in call(one, "recommend", history=history)["item_ids"]
+            for row in served_models.call(one, "recommend", history=history)[
+                "item_ids"
+            ]
         ]
         for one in (before, now)
     )
@@ -192,7 +194,7 @@ def test_what_stays_is_scored_as_before(loaded):
 
 def test_newcomers_have_categories(data, loaded, after):
     category = data.categories()[4]
-    found = call(
+    found = served_models.call(
         loaded[2],
         "recommend_filtered",
         history=[[0]],
@@ -204,7 +206,7 @@ def test_newcomers_have_categories(data, loaded, after):
     assert set(found[found != 0]) == want
     placed = after.run.data.items["placed_by"].to_pylist()
     rules = ["histories", "histories", "category", "room"]
-    assert placed == [None] * (ITEMS - len(GONE)) + rules
+    assert placed == [None] * (served_models.ITEMS - len(GONE)) + rules
     names = after.run.data.items["raw_id"].to_pylist()
     assert names[-len(NEW) :] == list(NEW)
 
@@ -215,7 +217,7 @@ def test_the_card_tells_the_chain(base, after):
     (told,) = card["updates"]
     assert (told["version"], told["removed"], told["added"]) == (1, 3, 4)
     assert told["placed"] == {"histories": 2, "category": 1, "room": 1}
-    assert card["data"]["items"] == told["items"] == ITEMS + 1
+    assert card["data"]["items"] == told["items"] == served_models.ITEMS + 1
     text = (base / "2" / "model_card.md").read_text()
     assert "before the updates" in text and "| 1 | 3 | 4 | 2 | 1 | 1 |" in text
     assert "updates" not in (base / "1" / "model_card.md").read_text()
@@ -236,7 +238,7 @@ def test_the_program(base, loaded, tmp_path):
     once, twice = loaded[1], tf.saved_model.load(str(base / "3"))
     history = histories()
     want, got = (
-        call(one, "recommend", history=history)["item_ids"]
+        served_models.call(one, "recommend", history=history)["item_ids"]
         for one in (once, twice)
     )
     for row, more in zip(got, want):
@@ -245,8 +247,10 @@ def test_the_program(base, loaded, tmp_path):
 
 @pytest.mark.parametrize("name", ["hsm", "flat"])
 def test_string_ids_profiles_and_other_models(data, name, tmp_path):
-    kind = KINDS[name] | {"profile_sizes": (3,)}
-    before = origin_of(named(data), untrained(**kind), ["taste"])
+    kind = served_models.KINDS[name] | {"profile_sizes": (3,)}
+    before = origin_of(
+        served_models.named(data), served_models.untrained(**kind), ["taste"]
+    )
     update = updating.Update(
         write(tmp_path / "gone.csv", "raw_id", "item-3", "item-9"),
         write(tmp_path / "new.csv", "raw_id", "007", '"a, b"'),
@@ -257,13 +261,16 @@ def test_string_ids_profiles_and_other_models(data, name, tmp_path):
         made.run.model, made.run.data, profile=["taste"], config=EVERYTHING
     )
     assert served.profile.examples == ["sour"]
-    found = call(
+    found = served_models.call(
         served,
         "recommend",
         history=[["item-1", "item-3"]],
         profile_taste=["sweet"],
     )["item_ids"][0]
-    ids = {f"item-{i}" for i in range(1, ITEMS + 1)} | {"007", "a, b"}
+    ids = {f"item-{i}" for i in range(1, served_models.ITEMS + 1)} | {
+        "007",
+        "a, b",
+    }
     assert {x.decode() for x in found} == ids - {"item-3", "item-9"} | {""}
 
 
@@ -292,7 +299,7 @@ def test_histories_as_read(tmp_path):
 
 def test_edge_weights_of_new_items():
     """The model sees histories in its own numbers, and nothing it knows not."""
-    model = untrained(**KINDS["jtm"])
+    model = served_models.untrained(**served_models.KINDS["jtm"])
     tree, kept = placement.remove(model.tree, np.array(GONE))
     seen = []
     old_score = model.score
@@ -321,9 +328,9 @@ def test_edge_weights_of_new_items():
 
 def test_starting_vectors():
     """Old nodes keep theirs; new ones resemble whom they sit next to."""
-    model = untrained(branching=3)
+    model = served_models.untrained(branching=3)
     old = model.tree
-    rest, kept = placement.remove(old, np.arange(20, ITEMS + 1))
+    rest, kept = placement.remove(old, np.arange(20, served_models.ITEMS + 1))
     tree = placement.add(rest, 40)
     grown = growing.regrown(model, kept, tree)
     was, now = (m.embedding.table.numpy() for m in (model, grown))
@@ -378,7 +385,10 @@ REFUSED = [
     ({"add": ["raw_id", 0]}, "the id 0, with which clients"),
     ({"add": ["raw_id", *range(100, 200)]}, "100 new items, and 14 of its 64"),
     ({"remove": ["raw_id", 1, 77, 78]}, r"does not have: 2 \(77, 78\)"),
-    ({"remove": ["raw_id", *range(1, ITEMS + 1)]}, "All 50 items would go"),
+    (
+        {"remove": ["raw_id", *range(1, served_models.ITEMS + 1)]},
+        "All 50 items would go",
+    ),
     ({}, "Nothing to do"),
     ({"remove": ["raw_id", 1], "histories": ["user"]}, "give --add too"),
     ({"add": ["raw_id", 101], "histories": ["user,item", "1,2"]}, "timestamp"),
@@ -401,7 +411,7 @@ REFUSED = [
 
 @pytest.fixture(name="before", scope="module")
 def _before(data):
-    return origin_of(data, untrained())
+    return origin_of(data, served_models.untrained())
 
 
 @pytest.mark.parametrize("lists, message", REFUSED)

@@ -17,21 +17,8 @@ from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
+from tests.support import runs
 from tests.support import worlds
-
-TINY = settings.JointConfig(
-    joint_iterations=2,
-    epochs_per_iteration=1,
-    embedding_dim=4,
-    windows=(3, 1),
-    hidden=(8,),
-    num_results=5,
-    beam_width=8,
-    training=settings.TrainingConfig(batch_size=64, negatives=12),
-    tree_learning=dataclasses.replace(
-        settings.JointConfig().tree_learning, gap=3
-    ),
-)
 
 
 @pytest.fixture(name="data", scope="module")
@@ -45,7 +32,7 @@ def _finished(data, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("runs") / "jtm"
     told = []
     metrics = joint.run(
-        TINY, data, out_dir, joint.RunOptions(on_record=told.append)
+        runs.TINY, data, out_dir, joint.RunOptions(on_record=told.append)
     )
     return run_folder.RunFolder(out_dir), metrics, told
 
@@ -103,7 +90,7 @@ def test_the_best_model_is_tested_though_training_went_on(
         return {**calls[-1], "recall": 1 / len(calls)}
 
     monkeypatch.setattr(judging, "judge_model", ever_worse)
-    metrics = joint.run(TINY, data, tmp_path / "run")
+    metrics = joint.run(runs.TINY, data, tmp_path / "run")
     monkeypatch.undo()
     assert metrics["best_iteration"] == 1
     best = saving.load(run_folder.RunFolder(tmp_path / "run").model)
@@ -118,20 +105,20 @@ def test_a_finished_run_is_left_alone(data, finished):
     before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
     again = []
     options = joint.RunOptions(on_record=again.append)
-    assert joint.run(TINY, data, folder.path, options) == metrics
+    assert joint.run(runs.TINY, data, folder.path, options) == metrics
     assert again == told
     assert before == {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
 
 
 def test_another_run_is_refused(data, finished):
-    other = dataclasses.replace(TINY, seed=1)
+    other = dataclasses.replace(runs.TINY, seed=1)
     with pytest.raises(ValueError, match="config.seed: 0 there, 1 asked"):
         joint.run(other, data, finished[0].path)
 
 
 def test_eq_2_after_each_half_step(data, tmp_path):
     options = joint.RunOptions(measure_loss=True)
-    metrics = joint.run(TINY, data, tmp_path / "run", options)
+    metrics = joint.run(runs.TINY, data, tmp_path / "run", options)
     first, last = (r["half_steps"] for r in metrics["iterations"])
     for losses in (*first.values(), *last.values()):
         assert set(losses) == {"train", "validation"}
@@ -144,7 +131,7 @@ def test_eq_2_after_each_half_step(data, tmp_path):
 
 @pytest.mark.parametrize("method", ["tdm", "jtm_h"])
 def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
-    config = dataclasses.replace(TINY, method=method)
+    config = dataclasses.replace(runs.TINY, method=method)
     metrics = joint.run(config, data, tmp_path / method)
     assert [r["moved_items"] for r in metrics["iterations"]] == [0, 0]
     trees = run_folder.RunFolder(tmp_path / method).tree(0).parent
@@ -163,14 +150,18 @@ def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
 )
 def test_bad_settings(change, message):
     with pytest.raises(ValueError, match=message):
-        dataclasses.replace(TINY, **change)
+        dataclasses.replace(runs.TINY, **change)
 
 
 def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
     for config, source, message in (
-        (dataclasses.replace(TINY, cuts=((20, 1),)), data, "num_results=20"),
-        (TINY, bare, "initial_tree=random"),
+        (
+            dataclasses.replace(runs.TINY, cuts=((20, 1),)),
+            data,
+            "num_results=20",
+        ),
+        (runs.TINY, bare, "initial_tree=random"),
     ):
         with pytest.raises(ValueError, match=message):
             joint.run(config, source, tmp_path / "run")
@@ -180,18 +171,18 @@ def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
 def test_data_without_categories(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
     with pytest.raises(ValueError, match="initial_tree=random"):
-        joint.run(TINY, bare, tmp_path / "run")
+        joint.run(runs.TINY, bare, tmp_path / "run")
 
 
 def test_coarser_categories(data):
     paths = data.categories()
     coarse = tree_step.categories(
-        dataclasses.replace(TINY, category_parts=1), data
+        dataclasses.replace(runs.TINY, category_parts=1), data
     )
     assert [path.split("|")[0] for path in paths] == list(coarse)
-    assert list(tree_step.categories(TINY, data)) == list(paths)
+    assert list(tree_step.categories(runs.TINY, data)) == list(paths)
     with pytest.raises(ValueError, match="category_parts must be >= 1"):
-        dataclasses.replace(TINY, category_parts=0)
+        dataclasses.replace(runs.TINY, category_parts=0)
 
 
 def test_kin_share_the_whole_category():

@@ -16,14 +16,14 @@ from jtm_tf.data import interactions
 from jtm_tf.learning import joint
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import tree as tree_lib
-from tests.learning import joint_test
+from tests.support import runs
 from tests.support import worlds
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def command(data_dir, out_dir):
-    """Returns the command whose settings are `joint_test.TINY`."""
+    """Returns the command whose settings are `runs.TINY`."""
     return [
         sys.executable,
         "-m",
@@ -50,7 +50,7 @@ def _undisturbed(tmp_path_factory):
     """A prepared folder and the folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("undisturbed")
     data_dir = worlds.prepare(folder)
-    joint.run(joint_test.TINY, interactions.load(data_dir), folder / "run")
+    joint.run(runs.TINY, interactions.load(data_dir), folder / "run")
     return data_dir, run_folder.RunFolder(folder / "run")
 
 
@@ -152,7 +152,7 @@ def test_killed_wherever_the_disk_is_touched(
     while finished is None:
         touches, deaths = 0, deaths + 1
         try:
-            finished = joint.run(joint_test.TINY, data, tmp_path / "run")
+            finished = joint.run(runs.TINY, data, tmp_path / "run")
         except Killed:
             assert deaths < 30
     assert deaths > 5
@@ -168,9 +168,7 @@ def test_a_damaged_run_is_named(part, undisturbed, tmp_path):
         raise Killed
 
     with pytest.raises(Killed):
-        joint.run(
-            joint_test.TINY, data, out_dir, joint.RunOptions(on_record=die)
-        )
+        joint.run(runs.TINY, data, out_dir, joint.RunOptions(on_record=die))
     path, message = {
         "index": (next(out_dir.glob("checkpoints/*.index")), "is damaged"),
         "data": (next(out_dir.glob("checkpoints/*.data-*")), "is damaged"),
@@ -178,4 +176,4 @@ def test_a_damaged_run_is_named(part, undisturbed, tmp_path):
     }[part]
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(ValueError, match=message):
-        joint.run(joint_test.TINY, data, out_dir)
+        joint.run(runs.TINY, data, out_dir)

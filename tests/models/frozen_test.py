@@ -7,19 +7,16 @@ import tensorflow as tf
 from jtm_tf.models import frozen
 from jtm_tf.search import judging
 from jtm_tf.tree import tree as tree_lib
-from tests.served_models import HISTORY
-from tests.served_models import ITEMS
-from tests.served_models import KINDS
-from tests.served_models import untrained
+from tests.support import served_models
 
 # Nobody, one pad, all known.
-USERS = tf.constant([[0] * HISTORY, [0, 3, 3, 50], [9, 1, 30, 2]])
+USERS = tf.constant([[0] * served_models.HISTORY, [0, 3, 3, 50], [9, 1, 30, 2]])
 
 
-@pytest.fixture(name="pair", scope="module", params=KINDS)
+@pytest.fixture(name="pair", scope="module", params=served_models.KINDS)
 def _pair(request):
     """A model of every kind, and what is frozen of it."""
-    model = untrained(**KINDS[request.param])
+    model = served_models.untrained(**served_models.KINDS[request.param])
     return model, frozen.FrozenModel(model)
 
 
@@ -56,8 +53,8 @@ def test_a_search_finds_the_same(pair):
 
 
 def test_another_tree_for_the_same_network():
-    model = untrained()
-    order = np.random.default_rng(5).permutation(ITEMS) + 1
+    model = served_models.untrained()
+    order = np.random.default_rng(5).permutation(served_models.ITEMS) + 1
     tree = tree_lib.Tree.from_order(order)
     table = model.embedding.numpy() * 2
     cold = frozen.FrozenModel(model, (tree, table))
@@ -72,4 +69,4 @@ def test_another_tree_for_the_same_network():
     )
     # All that a graph may read is there to be saved.
     names = {variable.shape[0] for variable in cold.theta}
-    assert {ITEMS + 1, tree.num_leaves} <= names
+    assert {served_models.ITEMS + 1, tree.num_leaves} <= names

@@ -4,14 +4,14 @@ import pytest
 
 from jtm_tf.search import beam_trace
 from jtm_tf.search import judging
-from tests.search import judging_test
+from tests.support import judged
 from tests.support import served_models
 
 
 @pytest.mark.parametrize("kind", ["tdm", "jtm", "hsm"])
 def test_a_search_is_followed(kind):
     model = served_models.untrained(**served_models.KINDS[kind])
-    tree, users = model.tree, judging_test.held_out(1)
+    tree, users = model.tree, judged.held_out(1)
     search = judging.retriever(model, num_results=3, beam_width=5)
     beams = [kept.numpy() for kept in search.beams(users.history)]
     walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]

@@ -7,14 +7,14 @@ from jtm_tf.models import tree_model
 from jtm_tf.search import judging
 from jtm_tf.search import level_recall
 from jtm_tf.tree import initial
-from tests.search import judging_test
+from tests.support import judged
 
 
 @pytest.mark.parametrize("path_weight", [0.0, 0.5])
 @pytest.mark.parametrize("beam_width", [3, 8])
 def test_level_recall(beam_width, path_weight):
-    model = judging_test.make_model(path_weight=path_weight)
-    users, tree = judging_test.held_out(3), model.tree
+    model = judged.make_model(path_weight=path_weight)
+    users, tree = judged.held_out(3), model.tree
     found = level_recall.level_recall(
         model, users, beam_width=beam_width, batch_size=3
     )
@@ -22,7 +22,7 @@ def test_level_recall(beam_width, path_weight):
         model, num_results=beam_width, beam_width=beam_width
     )
     kept = dict(zip(search.levels, search.beams(users.history)))
-    truth = judging_test.lists(users.truth, users.truth_offsets)
+    truth = judged.lists(users.truth, users.truth_offsets)
     assert list(found) == list(search.levels)
     for level, share in found.items():
         ancestors = tree.ancestors(level)
@@ -46,4 +46,4 @@ def test_a_flat_tree_has_no_levels():
     model = tree_model.TreeModel(9, 1, 9, embedding_dim=4)
     model.set_tree(tree)
     with pytest.raises(ValueError, match="no levels"):
-        level_recall.level_recall(model, judging_test.held_out(0), beam_width=3)
+        level_recall.level_recall(model, judged.held_out(0), beam_width=3)

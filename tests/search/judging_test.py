@@ -4,65 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 from jtm_tf.search import judging
 from jtm_tf.tree import initial
-from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
-
-ITEMS, HISTORY = 40, 4
-
-
-def make_model(**settings):
-    """Returns an untrained model of ITEMS items."""
-    keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
-    model = tree_model.TreeModel(
-        ITEMS,
-        tree.max_level,
-        embedding_dim=4,
-        windows=(3, 1),
-        hidden=(8,),
-        **settings,
-    )
-    model.set_tree(tree)
-    return model
+from tests.support import judged
 
 
 @pytest.fixture(name="model", scope="module")
 def _model():
-    return make_model()
-
-
-def held_out(seed, users=7):
-    """Draws users; the first knows next to everything, the second little."""
-    rng = np.random.default_rng(seed)
-    known = [rng.integers(1, ITEMS + 1, n) for n in rng.integers(1, 30, users)]
-    known[0] = np.arange(1, ITEMS)
-    known[1] = known[1][:1]
-    truth = [
-        np.sort(rng.choice(ITEMS, n, replace=False)) + 1
-        for n in rng.integers(1, 9, users)
-    ]
-    history = np.full([users, HISTORY], PAD, np.int32)
-    for row, items in zip(history, known):
-        newest = items[-HISTORY:]
-        row[HISTORY - len(newest) :] = newest
-    return splits.HeldOutUsers(
-        users=np.arange(1, users + 1),
-        history=history,
-        full_history=np.concatenate(known).astype(np.int32),
-        full_history_offsets=np.cumsum([0, *map(len, known)]),
-        truth=np.concatenate(truth).astype(np.int32),
-        truth_offsets=np.cumsum([0, *map(len, truth)]),
-    )
-
-
-def lists(values, offsets):
-    """Returns ragged rows as lists."""
-    return [list(x) for x in np.split(values, offsets[1:-1])]
+    return judged.make_model()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
@@ -78,15 +29,19 @@ def test_batches_make_no_difference(batch_size):
 
 
 def test_filters_what_is_known_and_nothing_else(model):
-    users = held_out(0)
+    users = judged.held_out(0)
     # A beam as wide as the tree ranks all items, so the answer is known.
     ranked = judging.recommend_users(
-        model, users, num_results=ITEMS, beam_width=ITEMS
+        model, users, num_results=judged.ITEMS, beam_width=judged.ITEMS
     )
     filtered = judging.recommend_users(
-        model, users, num_results=10, beam_width=ITEMS, filter_history=True
+        model,
+        users,
+        num_results=10,
+        beam_width=judged.ITEMS,
+        filter_history=True,
     )
-    known = lists(users.full_history, users.full_history_offsets)
+    known = judged.lists(users.full_history, users.full_history_offsets)
     for everything, got, had in zip(ranked, filtered, known):
         want = [item for item in everything if item not in had][:10]
         want += [PAD] * (10 - len(want))
@@ -95,12 +50,12 @@ def test_filters_what_is_known_and_nothing_else(model):
 
 @pytest.mark.parametrize("filter_history", [False, True])
 def test_numbers_against_loops(model, filter_history):
-    users = held_out(1)
+    users = judged.held_out(1)
     cut = {"num_results": 5, "beam_width": 8, "filter_history": filter_history}
     items = judging.recommend_users(model, users, **cut)
     assert items.shape == (len(users), 5)
     precision, recall, f_measure = [], [], []
-    truth = lists(users.truth, users.truth_offsets)
+    truth = judged.lists(users.truth, users.truth_offsets)
     for got, wanted in zip(items, truth):
         hits = len(set(got) & set(wanted))
         precision.append(hits / 5)
@@ -120,12 +75,17 @@ def test_numbers_against_loops(model, filter_history):
 @pytest.mark.parametrize("filter_history", [False, True])
 def test_a_flat_tree_is_scanned(filter_history):
     keras.utils.set_random_seed(0)
-    tree = initial.flat(ITEMS)
+    tree = initial.flat(judged.ITEMS)
     model = tree_model.TreeModel(
-        ITEMS, 1, ITEMS, embedding_dim=4, windows=(3, 1), hidden=(8,)
+        judged.ITEMS,
+        1,
+        judged.ITEMS,
+        embedding_dim=4,
+        windows=(3, 1),
+        hidden=(8,),
     )
     model.set_tree(tree)
-    users = held_out(2)
+    users = judged.held_out(2)
     nodes = np.tile(tree.pi[1:], (len(users), 1))
     scores = model.score(users.history, nodes, 1).numpy()
     got = judging.recommend_users(
@@ -135,7 +95,7 @@ def test_a_flat_tree_is_scanned(filter_history):
         beam_width=1,
         filter_history=filter_history,
     )
-    known = lists(users.full_history, users.full_history_offsets)
+    known = judged.lists(users.full_history, users.full_history_offsets)
     for row, answers, had in zip(scores, got, known):
         order = np.argsort(-row, kind="stable") + 1
         if filter_history:

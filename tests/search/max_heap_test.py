@@ -10,7 +10,7 @@ from jtm_tf.models import hsm
 from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
 from jtm_tf.tree import tree as tree_lib
-from tests.search import judging_test
+from tests.support import judged
 from tests.support import served_models
 
 
@@ -24,7 +24,7 @@ from tests.support import served_models
 )
 def test_violations(settings):
     model = served_models.untrained(branching=3, **settings)
-    users, beam_width = judging_test.held_out(3), 4
+    users, beam_width = judged.held_out(3), 4
     found = diagnosis.violations(
         model, users, beam_width=beam_width, batch_size=3
     )
@@ -52,7 +52,7 @@ def test_violations(settings):
 def test_own_scores_in_violations():
     """What a rank leans on its parent is taken off again."""
     model = served_models.untrained(path_weight=0.5)
-    users = judging_test.held_out(3)
+    users = judged.held_out(3)
     found = diagnosis.violations(model, users, beam_width=50)
     level = model.max_level - 1
     nodes = model.tree.occupied(level)
@@ -71,12 +71,12 @@ def test_own_scores_in_violations():
 
 
 def test_a_max_heap_violates_nothing():
-    model = judging_test.make_model()
+    model = judged.make_model()
     tree, rng = model.tree, np.random.default_rng(0)
     worth = rng.random(tree.num_codes).astype(np.float32)
     worth[~tree.occupied_codes()] = -1
     for node in range(tree.first_leaf - 1, 0, -1):
         worth[node] = max(worth[2 * node], worth[2 * node + 1])
     model.score = lambda users, nodes, level: tf.gather(worth, nodes)
-    found = diagnosis.violations(model, judging_test.held_out(3), beam_width=8)
+    found = diagnosis.violations(model, judged.held_out(3), beam_width=8)
     assert set(found.values()) == {(0.0, 0.0)}

@@ -1,7 +1,10 @@
 """Models as they are served, for tests of `export`."""
 
+import dataclasses
+
 import keras
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from export.artefact import saved_model
@@ -47,6 +50,19 @@ def untrained(
         variable.assign(variable + noise)
     model.set_tree(tree)
     return model
+
+
+def named(data):
+    """Returns the data with strings as ids and a profile of users."""
+    ids = pa.array([f"item-{i}" for i in range(1, data.num_items + 1)])
+    tastes = pa.array(
+        [("sweet", "sour", None)[i % 3] for i in range(data.num_users)]
+    )
+    return dataclasses.replace(
+        data,
+        items=data.items.set_column(1, "raw_id", ids),
+        users=data.users.append_column("taste", tastes),
+    )
 
 
 def call(served, signature, **inputs):

@@ -17,3 +17,12 @@ def run(module: str, *flags: str) -> tuple[int, str, str]:
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def the_error(result: tuple[int, str, str]) -> str:
+    """Returns the one line that a failed program says."""
+    status, _, stderr = result
+    assert status == 1
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    return lines[0]

@@ -1,0 +1,57 @@
+"""A small model and users to judge it by."""
+
+import keras
+import numpy as np
+
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import PAD
+
+ITEMS, HISTORY = 40, 4
+
+
+def make_model(**settings):
+    """Returns an untrained model of ITEMS items."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
+    model = tree_model.TreeModel(
+        ITEMS,
+        tree.max_level,
+        embedding_dim=4,
+        windows=(3, 1),
+        hidden=(8,),
+        **settings,
+    )
+    model.set_tree(tree)
+    return model
+
+
+def held_out(seed, users=7):
+    """Draws users; the first knows next to everything, the second little."""
+    rng = np.random.default_rng(seed)
+    known = [rng.integers(1, ITEMS + 1, n) for n in rng.integers(1, 30, users)]
+    known[0] = np.arange(1, ITEMS)
+    known[1] = known[1][:1]
+    truth = [
+        np.sort(rng.choice(ITEMS, n, replace=False)) + 1
+        for n in rng.integers(1, 9, users)
+    ]
+    history = np.full([users, HISTORY], PAD, np.int32)
+    for row, items in zip(history, known):
+        newest = items[-HISTORY:]
+        row[HISTORY - len(newest) :] = newest
+    return splits.HeldOutUsers(
+        users=np.arange(1, users + 1),
+        history=history,
+        full_history=np.concatenate(known).astype(np.int32),
+        full_history_offsets=np.cumsum([0, *map(len, known)]),
+        truth=np.concatenate(truth).astype(np.int32),
+        truth_offsets=np.cumsum([0, *map(len, truth)]),
+    )
+
+
+def lists(values, offsets):
+    """Returns ragged rows as lists."""
+    return [list(x) for x in np.split(values, offsets[1:-1])]
