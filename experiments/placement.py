@@ -21,6 +21,7 @@ from absl import flags
 from absl import logging
 
 from experiments.trials import held_out_items
+from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
@@ -33,7 +34,6 @@ from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.search import metrics
-from jtm_tf.tree import initial
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 
@@ -133,10 +133,8 @@ def measure(
     paths = held.data.categories()
     kin = None
     if paths is not None:
-        kin = placement.by_category(
-            held.rest.categories(),
-            paths[held.items - 1],
-            separator=initial.SEPARATOR,
+        kin = categories.nearest_kin(
+            held.rest.categories(), paths[held.items - 1]
         )
     weigh = {
         most: growing.edge_weights_of(

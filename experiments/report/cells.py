@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jtm_tf.tree import initial
+from jtm_tf import categories as categories_lib
 from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
 
@@ -34,10 +34,10 @@ class Categories:
     @classmethod
     def of(cls, codes: np.ndarray, paths: list[str]) -> "Categories":
         """Makes them of each item's path, [N + 1] indices into `paths`."""
-        parts = 1 + max(path.count(initial.SEPARATOR) for path in paths)
+        deepest = max(1, *(len(categories_lib.parts(path)) for path in paths))
         grouped = [
-            tree_statistics.prefix_groups(paths, count)
-            for count in range(1, 1 + parts)
+            categories_lib.groups(paths, count)
+            for count in range(1, 1 + deepest)
         ]
         # A first part that all share, the shop's own name, tells nothing.
         telling = [pair for pair in grouped if len(pair[1]) > 2]

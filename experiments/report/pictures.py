@@ -11,6 +11,7 @@ import matplotlib.ticker
 import numpy as np
 
 from experiments.pictures import plots
+from jtm_tf import categories
 
 # Okabe and Ito's colours, told apart by all eyes, in the page's order.
 _COLORS = (
@@ -142,7 +143,7 @@ def _icicle(axes, report, tree, colors):
             tops, heights, cells["label"], fills
         ):
             if height > _LABEL_HEIGHT and label:
-                text = report["labels"][label].split("|")[-1]
+                text = categories.parts(report["labels"][label])[-1]
                 axes.text(
                     level - 0.46,
                     top + height / 2,

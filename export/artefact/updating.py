@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from export.artefact import item_lists
 from export.artefact import origin as origin_lib
 from export.artefact import vocabulary
+from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.models import growing
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.tree import initial
 from jtm_tf.tree import placement
 
 
@@ -69,9 +69,7 @@ def updated(
     if "category" in rest.column_names:
         paths = rest["category"].to_pylist()
         known = len(kept) - 1
-        kin = placement.by_category(
-            paths[:known], paths[known:], separator=initial.SEPARATOR
-        )
+        kin = categories.nearest_kin(paths[:known], paths[known:])
     if update.histories is not None:
         weigh = growing.edge_weights_of(
             model,

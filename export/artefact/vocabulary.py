@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from jtm_tf import categories
 from jtm_tf.data import interactions
 from jtm_tf.types import PAD
 
@@ -140,7 +141,7 @@ class CategoryVocabulary(tf.Module):
         known = given.cast(pa.string()).combine_chunks().fill_null("")
         known = known.dictionary_encode()
         parts = [
-            tuple(path.split("|")) if path else ()
+            tuple(categories.parts(path))
             for path in known.dictionary.to_pylist()
         ]
         prefixes = {x[:end] for x in set(parts) for end in range(len(x) + 1)}
@@ -153,7 +154,7 @@ class CategoryVocabulary(tf.Module):
         own = np.array([number[path] for path in parts], np.int32)
         own = np.broadcast_to(own[known.indices.to_numpy()], num_items)
         self.of_item = np.insert(own, PAD, 0)
-        named = {"|".join(path): row for path, row in number.items()}
+        named = {categories.join(path): row for path, row in number.items()}
         named.pop("")  # the root; a client's pad
         self.names = list(named)
         self._numbers = _table(

@@ -39,6 +39,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.data import raw_ids
 from jtm_tf.types import PAD
@@ -123,7 +124,7 @@ class Interactions:
             # Not Table.take, which copies all rows into one piece first.
             (row,) = self.items.slice(int(item) - 1, 1).to_pylist()
             category, name = row.get("category"), row.get("name")
-            group = category.split("|")[-2:][0] if category else ""
+            group = (categories.parts(category)[-2:] or [""])[0]
             words = name or str(row["raw_id"])
             if group and group not in words:
                 words = f"{group}: {words}"

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 import pyarrow as pa
 
+from jtm_tf import categories
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import Array
 from jtm_tf.types import LogProbFn
@@ -121,7 +122,9 @@ def planted_world(
         user=np.repeat(np.arange(1, num_users + 1), shape[1]).astype(np.int32),
         item=item.ravel().astype(np.int32),
         timestamp=np.tile(np.arange(shape[1]), num_users),
-        categories=[f"c{c}|f{f}" for c, f in zip(coarse, fine)],
+        categories=[
+            categories.join([f"c{c}", f"f{f}"]) for c, f in zip(coarse, fine)
+        ],
         true_tree=true_tree,
         taste_level=taste_level,
         climb=tuple(climb),

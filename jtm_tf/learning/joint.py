@@ -19,6 +19,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
+from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
@@ -348,7 +349,7 @@ class _State:
                 config,
                 self.model,
                 self._half(other=True),
-                tree_step.kin_groups(
+                categories.kin_groups(
                     tree_step.categories(config, self._data), old.num_items
                 ),
                 progress,

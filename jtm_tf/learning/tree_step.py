@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jtm_tf import categories as categories_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import settings
@@ -49,12 +50,11 @@ def categories(
     paths = data.categories()
     if paths is None or config.category_parts is None:
         return paths
-    separator = initial.SEPARATOR
     coarse = [
-        separator.join((path or "").split(separator)[: config.category_parts])
+        categories_lib.prefix(path, config.category_parts) or None
         for path in paths
     ]
-    return np.array([path or None for path in coarse], object)
+    return np.array(coarse, object)
 
 
 def next_tree(
@@ -70,7 +70,7 @@ def next_tree(
         config: the run's settings; its method has a learner.
         model: theta, and the old pi.
         examples: the samples that Algorithm 2 weighs.
-        kin: see `kin_groups`.
+        kin: see `categories.kin_groups`.
         progress: see `tree.learning.learn`.
     """
     if config.traits.learner == "cluster":
@@ -86,21 +86,3 @@ def next_tree(
         progress=progress,
     )
     return result.tree
-
-
-def kin_groups(categories, num_items: int) -> np.ndarray:
-    """Returns each item's kin for the tree learner: its finest category.
-
-    Args:
-        categories: [N] paths, None where unknown; or None for no categories.
-        num_items: N.
-
-    Returns:
-        [N + 1] int group ids, -1 for items of unknown category and PAD.
-    """
-    groups = np.full(num_items + 1, -1)
-    if categories is not None:
-        known = np.array([c is not None for c in categories])
-        names = np.array([c for c in categories if c is not None], str)
-        groups[1:][known] = np.unique(names, return_inverse=True)[1]
-    return groups

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jtm_tf import categories as categories_lib
 from jtm_tf.tree import tree as tree_lib
-
-SEPARATOR = "|"
 
 
 def by_category(
@@ -33,7 +32,7 @@ def by_category(
     """
     paths = sorted(
         set(categories),
-        key=lambda path: (not path, (path or "").split(SEPARATOR)),
+        key=lambda path: (not path, categories_lib.parts(path)),
     )
     rank_of = {path: rank for rank, path in enumerate(paths)}
     rank = np.fromiter((rank_of[p] for p in categories), np.int64)

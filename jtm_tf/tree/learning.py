@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jtm_tf import categories
 from jtm_tf.tree import assignment
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import tree as tree_lib
@@ -176,8 +177,8 @@ def learn(
         log_prob: log p(node|user), histories lifted through the *old* pi. A
             level is always scored in batches of one shape.
         config: see `TreeLearningConfig`.
-        kin: [N + 1] int, the group of each item, negative for none; needed
-            if `kin_strength` is set.
+        kin: [N + 1] int, the group of each item, see `categories.kin_groups`;
+            needed if `kin_strength` is set.
         progress: called with (pairs scored, pairs in all) after each batch.
 
     Returns:
@@ -308,7 +309,7 @@ def _tilted(weights, old, nodes, kin, counts, config):
         begins |= np.diff(kin, prepend=kin[0]) != 0
         runs, family = np.flatnonzero(begins), np.cumsum(begins) - 1
         sizes = np.add.reduceat(counts, runs)
-        helps = (sizes > 0) & (kin[runs] >= 0)
+        helps = (sizes > 0) & (kin[runs] != categories.UNKNOWN)
         strength = np.where(helps, config.kin_strength, 0.0)
         means = np.add.reduceat(weights, runs, axis=0, dtype=np.float64)
         means *= (strength / np.maximum(sizes, 1))[:, None]

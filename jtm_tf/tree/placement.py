@@ -7,10 +7,10 @@ the tree never move. Pure NumPy.
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
+from jtm_tf import categories
 from jtm_tf.tree import assignment
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import tree as tree_lib
@@ -18,54 +18,6 @@ from jtm_tf.tree import tree as tree_lib
 # How an item found its leaf: by its samples (and its kin, if it has any), by
 # its kin alone, or by neither: where there is most room.
 RULES = ("histories", "category", "room")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Kin:
-    """Which items of the tree each new item is like.
-
-    Attributes:
-        group: [A] int, the group of each new item, -1 for none.
-        members: for each group the items of the tree in it, from 1.
-    """
-
-    group: np.ndarray
-    members: Sequence[np.ndarray]
-
-
-def by_category(
-    known: Sequence[str | None], new: Sequence[str | None], *, separator: str
-) -> Kin:
-    """Finds new items' kin: the items of the finest category they share.
-
-    Args:
-        known: [N] category paths of items 1..N, None where unknown.
-        new: [A] category paths of the new items.
-        separator: between the parts of a path.
-
-    Returns:
-        Groups named by the longest prefix of a path below which there are
-        items; a path of which no item shares even the first part has none.
-    """
-    below: dict[str, list[int]] = {}
-    for item, path in enumerate(known, 1):
-        for prefix in _prefixes(path, separator):
-            below.setdefault(prefix, []).append(item)
-    number: dict[str, int] = {}
-    group = np.full(len(new), -1)
-    for row, path in enumerate(new):
-        for prefix in _prefixes(path, separator):
-            if prefix in below:
-                group[row] = number.setdefault(prefix, len(number))
-                break
-    return Kin(group, [np.array(below[prefix]) for prefix in number])
-
-
-def _prefixes(path, separator):
-    """Yields a category path and those above it, the finest first."""
-    while path:
-        yield path
-        path = path.rpartition(separator)[0]
 
 
 def remove(
@@ -99,7 +51,7 @@ def add(
     tree: tree_lib.Tree,
     count: int,
     *,
-    kin: Kin | None = None,
+    kin: categories.Kin | None = None,
     weigh: edge_weights.EdgeWeights | None = None,
     kin_strength: float = 5.0,
     gap: int = 7,
@@ -151,14 +103,18 @@ def add(
 def rules(
     count: int,
     *,
-    kin: Kin | None = None,
+    kin: categories.Kin | None = None,
     weigh: edge_weights.EdgeWeights | None = None,
 ) -> list[str]:
     """Returns which of `RULES` seats each new item, [A]; see `add`."""
     sampled = np.zeros(count, bool)
     if weigh is not None:
         sampled = weigh.counts[len(weigh.counts) - count :] > 0
-    alike = np.zeros(count, bool) if kin is None else kin.group >= 0
+    alike = (
+        np.zeros(count, bool)
+        if kin is None
+        else kin.group != categories.UNKNOWN
+    )
     return [RULES[0 if s else 1 if k else 2] for s, k in zip(sampled, alike)]
 
 
@@ -191,7 +147,6 @@ def _pull(tree, kin, group, nodes, level, gap):
                 row * tree.num_leaves + tree.pi[items] - tree.first_leaf
                 for row, items in enumerate(kin.members)
             ]
-            or [np.zeros(0, np.int64)]
         )
     )
     # Items of one group below one node ask the same.
@@ -207,5 +162,5 @@ def _pull(tree, kin, group, nodes, level, gap):
         below = np.searchsorted(seats, asked[:, :1] * tree.num_leaves + starts)
         pull = np.repeat(pull, tree.branching, axis=1)
         pull += np.log(np.diff(below, axis=1) + 0.5)
-    pull[asked[:, 0] < 0] = 0
+    pull[asked[:, 0] == categories.UNKNOWN] = 0
     return pull.astype(np.float32)[inverse.reshape(-1)]

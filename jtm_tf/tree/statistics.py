@@ -5,38 +5,10 @@ What sits together under the nodes of a level (purity), how much of it
 the items, so ten million items take seconds.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from jtm_tf.tree import initial
+from jtm_tf.categories import UNKNOWN
 from jtm_tf.tree import tree as tree_lib
-
-# The group of an item whose category is unknown, and of PAD.
-UNKNOWN = 0
-
-
-def prefix_groups(
-    paths: Sequence[str | None], parts: int
-) -> tuple[np.ndarray, list[str]]:
-    """Groups category paths that begin with the same parts.
-
-    Args:
-        paths: P paths such as "Food|Snacks|Chips"; None or "" where unknown.
-        parts: how many parts count, from the coarsest; a shorter path counts
-            whole.
-
-    Returns:
-        [P] int32 groups, `UNKNOWN` or from 1; and the groups' names, the one
-        of `UNKNOWN` "".
-    """
-    names = {"": UNKNOWN}
-    groups = []
-    for path in paths:
-        start = (path or "").split(initial.SEPARATOR)[:parts]
-        name = initial.SEPARATOR.join(start)
-        groups.append(names.setdefault(name, len(names)))
-    return np.array(groups, np.int32), list(names)
 
 
 def sums(

@@ -185,15 +185,6 @@ def test_coarser_categories(data):
         dataclasses.replace(runs.TINY, category_parts=0)
 
 
-def test_kin_share_the_whole_category():
-    categories = np.array(["a|b", "a|c", None, "a|b", "b"], object)
-    kin = tree_step.kin_groups(categories, 5)
-    assert kin[0] == kin[3] == -1
-    assert kin[1] == kin[4]
-    assert len({kin[1], kin[2], kin[5], -1}) == 4
-    np.testing.assert_array_equal(tree_step.kin_groups(None, 5), [-1] * 6)
-
-
 def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     """From a random tree only Algorithm 2 can bring alike items together."""
     # Another seed than the run's, or the random tree would be the hidden one.

@@ -95,7 +95,7 @@ def learn_by_loops(tree, targets, values, *, gap, kin, strength, margin):
 @pytest.mark.parametrize("strength, margin", [(0, 0), (2.5, 0.7)])
 def test_against_plain_loops(branching, num_items, strength, margin):
     tree, targets, table = case(num_items, 90, branching=branching)
-    kin = np.random.default_rng(1).integers(0, 4, num_items + 1)
+    kin = np.random.default_rng(1).integers(1, 5, num_items + 1)
     config = Config(
         gap=2,
         solver="exact",
@@ -177,7 +177,7 @@ def test_every_item_gets_its_own_leaf(
     tree, targets, table = case(
         num_items, samples, branching=branching, seed=seed
     )
-    kin = np.random.default_rng(seed).integers(-1, 3, num_items + 1)
+    kin = np.random.default_rng(seed).integers(0, 4, num_items + 1)
     got = tree_learning.learn(
         tree, targets, histories, table, Config(**options), kin=kin
     )
@@ -231,7 +231,7 @@ def test_items_without_samples_stay():
 def test_items_without_samples_follow_their_kin():
     # Items 1..8 and 9..16 are two families; all start mixed up.
     tree, _, _ = case(16, 1)
-    kin = np.repeat([-1, 0, 1], [1, 8, 8])
+    kin = np.repeat([0, 1, 2], [1, 8, 8])
     targets = np.repeat([1, 2, 9, 10], 5)
     side = np.where(targets < 9, 2, 3)
 
@@ -245,7 +245,7 @@ def test_items_without_samples_follow_their_kin():
     got = tree_learning.learn(
         tree, targets, histories, log_prob, config, kin=kin
     )
-    np.testing.assert_array_equal(got.tree.ancestors(1)[1:], kin[1:] + 2)
+    np.testing.assert_array_equal(got.tree.ancestors(1)[1:], kin[1:] + 1)
 
 
 def test_a_large_margin_keeps_all_in_place():
@@ -258,7 +258,7 @@ def test_a_large_margin_keeps_all_in_place():
 
 def test_the_result_depends_on_no_batch_size():
     tree, targets, table = case(70, 500)
-    kin = np.arange(71) % 5
+    kin = 1 + np.arange(71) % 5
     results = [
         tree_learning.learn(
             tree,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from jtm_tf import categories
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import initial
 from jtm_tf.tree import placement
@@ -60,7 +61,7 @@ def test_every_item_has_a_leaf_and_none_moves(
 
     count = int(share * (rest.num_leaves - rest.num_items))
     known, new = rng.choice(PATHS, rest.num_items), rng.choice(PATHS, count)
-    kin = placement.by_category(known, new, separator="|")
+    kin = categories.nearest_kin(known, new)
     weigh = weights_of(
         rest, count, 2, lambda items, nodes: np.sin(nodes + items[:, None])
     )
@@ -99,15 +100,11 @@ def test_as_many_as_there_are_leaves():
         placement.remove(tree, np.arange(1, 7))
 
 
-def test_kin_are_the_finest_category_that_is_known():
-    kin = placement.by_category(
+def test_rules_say_how_an_item_was_seated():
+    kin = categories.nearest_kin(
         ["a|x", "a|y", "a", None, "b|x", "a|y"],
         ["a|y", "a|y|new", "a|new", "b", "c", None, "a|y"],
-        separator="|",
     )
-    groups = [set(kin.members[g]) if g >= 0 else None for g in kin.group]
-    both = {1, 2, 3, 6}
-    assert groups == [{2, 6}, {2, 6}, both, {5}, None, None, {2, 6}]
     names = placement.rules(7, kin=kin)
     assert names == ["category"] * 4 + ["room"] * 2 + ["category"]
 
@@ -144,7 +141,7 @@ def test_new_items_sit_next_to_their_kin(gap):
     known = [f"{c}|{f}" for c in "abcd" for f in "xy" for _ in range(5)]
     tree = initial.by_category(known)  # 40 of 64 leaves, 3 free below each
     new = [f"{c}|{f}" for c in "dacb" for f in "yx" for _ in range(2)]
-    kin = placement.by_category(known, new, separator="|")
+    kin = categories.nearest_kin(known, new)
     grown = placement.add(tree, len(new), kin=kin, gap=gap)
     home = {}
     for path, node in zip(known, tree.ancestors(3)[1:]):
@@ -156,7 +153,7 @@ def test_new_items_sit_next_to_their_kin(gap):
 def test_samples_outvote_kin_where_they_are_many():
     known = ["a"] * 5 + ["b"] * 5
     tree = initial.by_category(known)
-    kin = placement.by_category(known, ["a"], separator="|")
+    kin = categories.nearest_kin(known, ["a"])
 
     def to_the_right(items, nodes):
         top = nodes >> (np.log2(nodes).astype(int) - 1)

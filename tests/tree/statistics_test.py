@@ -86,18 +86,3 @@ def test_moved(items, branching):
 def test_trees_of_another_shape():
     with pytest.raises(ValueError, match=r"\(9, 4, 2\) and \(9, 2, 3\)"):
         tree_statistics.moved(initial.random(9), initial.random(9, branching=3))
-
-
-def test_prefix_groups():
-    paths = ["a|b|c", "a|b", None, "a|d", "", "e", "a|b|f"]
-    groups, names = tree_statistics.prefix_groups(paths, 2)
-    assert names == ["", "a|b", "a|d", "e"]
-    assert [names[g] for g in groups] == [
-        "a|b",
-        "a|b",
-        "",
-        "a|d",
-        "",
-        "e",
-        "a|b",
-    ]

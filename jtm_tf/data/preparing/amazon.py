@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
@@ -69,7 +70,7 @@ def describe(
             if row is None:
                 continue
             found += 1
-            category[row] = "|".join(parts) or None
+            category[row] = categories.join(parts) or None
             title = record.get("title")
             name[row] = html.unescape(title) if title else None
     if not found:
@@ -109,7 +110,10 @@ def category_parts(record: dict[str, Any]) -> list[str]:
         paths = [paths]
     longest: Any = max(paths, key=len, default=[])
     parts = [longest] if isinstance(longest, str) else longest
-    cleaned = (html.unescape(p).replace("|", "/").strip() for p in parts)
+    cleaned = (
+        html.unescape(part).replace(categories.SEPARATOR, "/").strip()
+        for part in parts
+    )
     return [part for part in cleaned if part]
 
 

@@ -16,6 +16,7 @@ import math
 
 import numpy as np
 
+from jtm_tf import categories
 from jtm_tf.tree import tree as tree_lib
 
 # Counted on the first 100,000 and last 10,000 rows of the published file, its
@@ -269,7 +270,8 @@ def _categories(tree, rng):
     # Numbers are drawn, so names sort without regard to the tree.
     fine, coarse = category[1:], tree.ancestors(_COARSE_LEVEL)[1:]
     names = np.char.add(
-        np.char.add(_number(coarse, rng), "|"), _number(fine, rng)
+        np.char.add(_number(coarse, rng), categories.SEPARATOR),
+        _number(fine, rng),
     )
     wrong = rng.random(tree.num_items) < MISFILED_SHARE
     names[wrong] = rng.permutation(names[wrong])

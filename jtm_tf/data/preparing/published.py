@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jtm_tf import categories
 from jtm_tf.data.preparing import amazon
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
@@ -124,7 +125,9 @@ class TaFeng(reader_lib.Reader):
     def category_path(self, values):
         """A subclass's first digits are its kin: 110411 -> 11|1104|110411."""
         return pc.replace_substring_regex(
-            values, r"^(\d\d)(\d\d)(\d\d)$", r"\1|\1\2|\1\2\3"
+            values,
+            r"^(\d\d)(\d\d)(\d\d)$",
+            categories.join([r"\1", r"\1\2", r"\1\2\3"]),
         )
 
 
@@ -178,7 +181,9 @@ class CompleteJourney(reader_lib.Reader):
         words = pc.coalesce(*(found[column] for column in reversed(path)))
         return pa.table(
             {
-                "category": _join([found[c] for c in path], "|"),
+                "category": _join(
+                    [found[c] for c in path], categories.SEPARATOR
+                ),
                 "name": _join([words, found["package_size"]], ", "),
             }
         )

@@ -1,0 +1,117 @@
+"""Category paths, "coarse|fine": parts, prefixes, and who is of one kind.
+
+An item's category is a path of parts, from the coarsest to the finest, in one
+string; None or "" where it is unknown. Groups of items are numbers from 1.
+Pure NumPy.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import numpy as np
+
+SEPARATOR = "|"
+
+# The group of an item whose category is unknown, and of PAD.
+UNKNOWN = 0
+
+
+def parts(path: str | None) -> list[str]:
+    """Returns a path's parts, from the coarsest; none where it is unknown."""
+    return path.split(SEPARATOR) if path else []
+
+
+def join(parts_of_path: Iterable[str]) -> str:
+    """Returns the path of these parts, from the coarsest; "" of none."""
+    return SEPARATOR.join(parts_of_path)
+
+
+def prefix(path: str | None, count: int | None) -> str:
+    """Returns the first `count` parts of a path, all where it is None."""
+    return join(parts(path)[:count])
+
+
+def prefixes(path: str | None) -> Iterator[str]:
+    """Yields a path and those above it, the finest first."""
+    while path:
+        yield path
+        path = path.rpartition(SEPARATOR)[0]
+
+
+def groups(
+    paths: Sequence[str | None] | np.ndarray, count: int | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Groups paths that begin with the same parts.
+
+    Args:
+        paths: [P] paths.
+        count: how many parts tell paths apart, from the coarsest; a shorter
+            path counts whole. None for all.
+
+    Returns:
+        [P] int32 groups in the order of their names, `UNKNOWN` or from 1; and
+        the names by group, the one of `UNKNOWN` "".
+    """
+    # Items are many, paths are few: only those are taken apart.
+    cut = {path: prefix(path, count) for path in set(paths)}
+    names = sorted({"", *cut.values()})
+    number = {name: group for group, name in enumerate(names, UNKNOWN)}
+    group_of = (number[cut[path]] for path in paths)
+    return np.fromiter(group_of, np.int32, len(paths)), names
+
+
+def kin_groups(
+    paths: Sequence[str | None] | np.ndarray | None, num_items: int
+) -> np.ndarray:
+    """Returns each item's kin for the tree learner: its finest category.
+
+    Args:
+        paths: [N] paths of items 1..N; None where the source knows none.
+        num_items: N.
+
+    Returns:
+        [N + 1] int32 groups, `UNKNOWN` for PAD.
+    """
+    kin = np.full(num_items + 1, UNKNOWN, np.int32)
+    if paths is not None:
+        kin[1:] = groups(paths)[0]
+    return kin
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kin:
+    """Which items of a tree each new item is like.
+
+    Attributes:
+        group: [A] int, the group of each new item, or `UNKNOWN`.
+        members: for each group the items of the tree in it, from 1; nobody
+            for `UNKNOWN`.
+    """
+
+    group: np.ndarray
+    members: Sequence[np.ndarray]
+
+
+def nearest_kin(known: Sequence[str | None], new: Sequence[str | None]) -> Kin:
+    """Finds new items' kin: the items of the finest category they share.
+
+    Args:
+        known: [N] paths of items 1..N.
+        new: [A] paths of the new items.
+
+    Returns:
+        A group for each longest prefix of a path below which there are
+        items; a path of which no item shares even the first part has none.
+    """
+    below: dict[str, list[int]] = {"": []}
+    for item, path in enumerate(known, 1):
+        for shared in prefixes(path):
+            below.setdefault(shared, []).append(item)
+    number = {"": UNKNOWN}
+    group = np.full(len(new), UNKNOWN)
+    for row, path in enumerate(new):
+        nearest = next((x for x in prefixes(path) if x in below), "")
+        group[row] = number.setdefault(nearest, len(number))
+    return Kin(group, [np.array(below[name], np.int64) for name in number])
