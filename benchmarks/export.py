@@ -271,8 +271,8 @@ def measure(
     }
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     tf.get_logger().setLevel("WARNING")
     result = measure(
         items=_ITEMS.value,
@@ -289,4 +289,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -19,10 +19,10 @@ import tempfile
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from absl import app
 from absl import flags
 
 from benchmarks import children
+from jtm_tf.command_line import program
 
 _ROWS = flags.DEFINE_integer(
     "rows", 10_000_000, "Rows to generate.", lower_bound=10_000
@@ -105,9 +105,8 @@ def measure(rows: int, *, seed: int, shuffle: bool = False) -> dict:
         }
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+@program.entry
+def main() -> None:
     result = measure(_ROWS.value, seed=_SEED.value, shuffle=_SHUFFLE.value)
     if _JSON.value:
         print(json.dumps(result))
@@ -119,4 +118,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

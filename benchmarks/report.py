@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import app
 from absl import flags
 
 from benchmarks import children
+from jtm_tf.command_line import program
 from jtm_tf.data.preparing import preparation
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import tree as tree_lib
@@ -116,9 +116,8 @@ def train(folder: pathlib.Path, *, seed: int) -> children.Child:
     return child
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+@program.entry
+def main() -> None:
     results = {
         f"{int(items):,} items": measure(int(items), seed=_SEED.value)
         for items in _ITEMS.value
@@ -132,4 +131,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -1,3 +1,5 @@
 """Command-line programs: prepare, train, evaluate, table1, figure2, demo."""
 
-from jtm_tf.command_line import quiet  # noqa: F401  TensorFlow starts quietly.
+from jtm_tf.command_line import quiet
+
+quiet.tensorflow()

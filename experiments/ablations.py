@@ -255,8 +255,8 @@ def earlier(
     return found
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     names = [variant.name for variant in VARIANTS]
     wanted = _VARIANTS.value or names
@@ -318,4 +318,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

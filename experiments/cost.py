@@ -61,8 +61,8 @@ _ROUNDS = flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     # It tells of every build of itself that it tries.
     python_logging.getLogger("faiss").setLevel(python_logging.WARNING)
@@ -145,4 +145,4 @@ def _finished(
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

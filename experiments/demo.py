@@ -70,8 +70,8 @@ _LINES = 6  # products shown in each list
 _WINDOWS = (128, 64, 32, 16, 8, 4, 2, 1, 1)
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.WARNING)
     tf.config.experimental.enable_op_determinism()
     out_dir = pathlib.Path(_OUT_DIR.value)
@@ -255,4 +255,4 @@ def show_households(
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -37,8 +37,8 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
     result = judging.judge_model(
         run.model,
@@ -56,4 +56,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

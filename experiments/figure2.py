@@ -41,8 +41,8 @@ _ALLOW_CODE_VERSIONS = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     curves.draw(
         _RUNS.value,
@@ -55,4 +55,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -112,8 +112,8 @@ def _pictures() -> types.ModuleType:
         ) from error
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     run_dir = pathlib.Path(_RUN_DIR.value)
     out = pathlib.Path(_OUT.value or run_dir / "report.html")
     if out.suffix != ".html":
@@ -151,4 +151,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     tf.get_logger().setLevel("WARNING")
-    program.run(main)
+    main()

@@ -69,8 +69,8 @@ def _without(output: nbformat.NotebookNode, path: str) -> Any:
     return output
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     for name in tqdm.tqdm(_NOTEBOOKS.value, unit="notebook", disable=None):
         path = pathlib.Path(name)
         with tempfile.TemporaryDirectory() as folder:
@@ -87,4 +87,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

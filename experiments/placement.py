@@ -162,8 +162,8 @@ def measure(
     return found
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     tf.config.experimental.enable_op_determinism()
     data = interactions.load(_DATA_DIR.value)
@@ -197,4 +197,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -118,8 +118,8 @@ def summary(manifest: dict) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     config = preparation.Config(
         dataset=_DATASET.value,
         data_dir=_DATA_DIR.value,
@@ -147,4 +147,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

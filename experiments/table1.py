@@ -72,8 +72,8 @@ _ALLOW_CODE_VERSIONS = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     config = make.TableConfig(
         data_dirs=program.pairs("data", _DATA.value),
@@ -102,4 +102,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

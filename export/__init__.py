@@ -1,3 +1,5 @@
 """Programs that put a trained model to work: export and serving."""
 
-from jtm_tf.command_line import quiet  # noqa: F401  TensorFlow starts quietly.
+from jtm_tf.command_line import quiet
+
+quiet.tensorflow()

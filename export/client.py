@@ -56,8 +56,8 @@ _TIMEOUT = flags.DEFINE_float(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     users = [_for_all() | user for user in _users()]
     with clients.Client(
         target=_TARGET.value,
@@ -110,4 +110,4 @@ def _for_all():
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -71,8 +71,8 @@ _MAX_EXCLUSIONS = flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     base = pathlib.Path(_EXPORT_DIR.value).resolve()
     version = versions.choose(base, _VERSION.value)
     made = origin.Origin(
@@ -90,4 +90,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -32,8 +32,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the requests.")
 _OUT = flags.DEFINE_string("out", None, "Where to write the JSON as well.")
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     base = pathlib.Path(_MODEL_BASE.value).resolve()
     limits = [f"--{name}={value}" for name, value in attack.LIMITS.items()]
     started = time.monotonic()
@@ -85,4 +85,4 @@ def _resident_gib(pid):
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -87,8 +87,8 @@ _TIMEOUT = flags.DEFINE_float(
 _SEED = flags.DEFINE_integer("seed", 0, "Of arrivals and random histories.")
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     _check_flags()
     load.require_loopback(_TARGET.value)
     with clients.Client(
@@ -196,4 +196,4 @@ def _histories(client):
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -95,8 +95,8 @@ _DRAIN_SECONDS = flags.DEFINE_float(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     logging.set_verbosity(logging.INFO)
     # Every malformed request would be a line of its own.
     python_logging.getLogger("tornado").setLevel(python_logging.ERROR)
@@ -114,4 +114,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

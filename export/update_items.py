@@ -58,8 +58,8 @@ _VERSION = flags.DEFINE_integer(
 )
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     update = updating.Update(
         _REMOVE.value, _ADD.value, _HISTORIES.value, _IGNORE_UNKNOWN.value
     )
@@ -79,4 +79,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -43,8 +43,8 @@ _BEAM_WIDTH = flags.DEFINE_integer(
 _BATCH = flags.DEFINE_integer("batch", 64, "Users a request.", lower_bound=1)
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     with clients.Client(
         target=_TARGET.value, rest=_REST.value, model=_MODEL.value
     ) as client:
@@ -63,4 +63,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

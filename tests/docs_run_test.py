@@ -156,9 +156,7 @@ class Page:
             text=True,
             check=False,
         )
-        # absl's --help ends with 1.
-        fine = (0, 1) if words[-1] == "--help" else (0,)
-        assert done.returncode in fine, f"{line}\n{done.stderr}"
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{line}\n{done.stderr}"
         assert '"error"' not in done.stdout, f"{line}\n{done.stdout}"
         return None

@@ -10,6 +10,7 @@ import pytest
 from tests.support import shell
 
 PACKAGES = ("jtm_tf", "experiments", "export")
+SCRIPTS = ("prepare", "train", "evaluate", "export", "serve", "client")
 
 # Imports and runs what reads files beside its own, away from the checkout.
 STRANGER = """
@@ -98,6 +99,8 @@ def test_has_every_file(wheel):
     strange = {n for n in there if ".dist-info/" not in n} - wanted
     assert not strange, sorted(strange)
     assert "# jtm_tf" in described, "the README is its description"
+    assert "License: Apache-2.0" in described
+    assert any(n.endswith(".dist-info/licenses/LICENSE") for n in there)
 
 
 def test_works_away_from_the_checkout(wheel, tmp_path):
@@ -116,3 +119,18 @@ def test_works_away_from_the_checkout(wheel, tmp_path):
     python("-c", STRANGER, str(site), cwd=tmp_path, env=env)
     said = python("-m", "experiments.train", "--help", cwd=tmp_path, env=env)
     assert "How long to learn" in said
+    scripts = {name: site / "bin" / f"jtm-{name}" for name in SCRIPTS}
+    assert set((site / "bin").iterdir()) == set(scripts.values())
+    same = python(scripts["train"], "--help", cwd=tmp_path, env=env)
+    assert same == said
+    said = python(
+        scripts["prepare"],
+        "--dataset=planted",
+        "--num_items=2000",
+        "--num_rows=20000",
+        "--data_dir=data",
+        cwd=tmp_path,
+        env=env,
+    )
+    assert said.startswith("Prepared data\n")
+    assert (tmp_path / "data" / "manifest.json").is_file()

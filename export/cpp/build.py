@@ -113,11 +113,11 @@ def _fingerprint(command):
     return content.hexdigest()[:16]
 
 
-def main(argv: list[str]) -> None:
-    program.no_arguments(argv)
+@program.entry
+def main() -> None:
     path = build(_OUT_DIR.value or default_folder())
     print(json.dumps({"path": str(path)}))
 
 
 if __name__ == "__main__":
-    program.run(main)
+    main()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from absl import app
 from absl import flags
 
-_HELP = {"--help", "-help", "-h", "-?"}
+_HELP = {"--help", "-help", "--helpshort", "-helpshort", "-h", "-?"}
 _groups: dict[str, list[str]] = {}
 
 
@@ -19,24 +19,31 @@ def group(title: str) -> Iterator[None]:
     _groups[title] = [name for name in flags.FLAGS if name not in before]
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses flags as absl does; shows the groups on --help if there are any.
+def parse(module: str, argv: list[str]) -> list[str]:
+    """Parses flags as absl does, but for --help, which shows them by purpose.
+
+    Args:
+        module: of the program, "__main__" or its name.
+        argv: the command line.
 
     Returns:
         What is left beside the flags.
     """
-    if _groups and _HELP & set(argv[1:]):
-        text = f"{sys.modules['__main__'].__doc__}\n{as_text()}"
+    if _HELP & set(argv[1:]):
         with contextlib.suppress(BrokenPipeError):  # .. | head
-            print(text, flush=True)
+            print(f"{sys.modules[module].__doc__}\n{_text(module)}", flush=True)
         sys.exit(0)
     return app.parse_flags_with_usage(argv)
 
 
-def as_text() -> str:
-    """Returns the groups with the help of each flag, 80 columns wide."""
+def _text(module):
+    """Returns the flags with their help, 80 columns wide.
+
+    Where no flags are in groups, they are the module's own.
+    """
+    own = [flag.name for flag in flags.FLAGS.get_flags_for_module(module)]
     lines = []
-    for title, names in _groups.items():
+    for title, names in (_groups or {"Flags": own}).items():
         lines += [title, ""]
         for name in names:
             lines += _described(flags.FLAGS[name])

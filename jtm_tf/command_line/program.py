@@ -1,5 +1,6 @@
 """The frame of every program: errors for people, flags that hold lists."""
 
+import functools
 import logging as python_logging
 import pathlib
 import re
@@ -14,25 +15,28 @@ from absl import logging
 from jtm_tf.command_line import flag_groups
 
 
-def run(main: Callable[[list[str]], None]) -> None:
-    """Runs a program; an expected error is one line and exit status 1.
+def entry(main: Callable[[], None]) -> Callable[[], None]:
+    """Makes a program of its `main`, for python -m and console scripts alike.
 
-    --help shows flags by purpose where they are grouped.
-
-    Args:
-        main: takes what is left on the command line beside flags.
+    The program parses flags, shows them by purpose on --help, and refuses
+    what is left beside them; an expected error is one line and exit status 1.
     """
 
     def guarded(argv: list[str]) -> None:
         try:
-            main(argv)
+            no_arguments(argv)
+            main()
         except (ValueError, OSError, FloatingPointError) as error:
             sys.exit(f"Error: {error}")
 
-    logging.get_absl_logger().addFilter(_is_for_users)
-    # TensorFlow's warnings have a handler of their own; once is enough.
-    python_logging.getLogger("tensorflow").propagate = False
-    app.run(guarded, flags_parser=flag_groups.parse)
+    def run() -> None:
+        logging.get_absl_logger().addFilter(_is_for_users)
+        # TensorFlow's warnings have a handler of their own; once is enough.
+        python_logging.getLogger("tensorflow").propagate = False
+        parse = functools.partial(flag_groups.parse, main.__module__)
+        app.run(guarded, flags_parser=parse)
+
+    return run
 
 
 def _is_for_users(record):

@@ -1,8 +1,7 @@
-"""Lets TensorFlow start without its notes, once this module is imported.
+"""Lets TensorFlow start without its notes: the programs' output is for people.
 
-The programs' output is for people; set TF_CPP_MIN_LOG_LEVEL=0 to see the
-notes. What goes wrong in TensorFlow reaches Python as an exception and is not
-touched. Needs nothing but Python, so that serving can do without the library.
+Set TF_CPP_MIN_LOG_LEVEL=0 to see the notes. What goes wrong in TensorFlow
+reaches Python as an exception and is not touched.
 """
 
 import importlib.abc
@@ -15,12 +14,20 @@ import tempfile
 _NOTE = re.compile(rb"[IW]\d{4} |WARNING: All log messages before absl::")
 
 
-class _QuietTensorFlow(importlib.abc.MetaPathFinder):
-    """Hides what TensorFlow's libraries say while they are being loaded.
+def tensorflow() -> None:
+    """Hides what TensorFlow says while it is loaded, now or later.
 
-    Its own switch, TF_CPP_MIN_LOG_LEVEL, has no effect on them before they
-    are (tensorflow#100442).
+    TF_CPP_MIN_LOG_LEVEL has no effect on its libraries before they are loaded
+    (tensorflow#100442), so of what comes to stderr meanwhile only the rest is
+    let through. A program imports TensorFlow with its modules, before it runs,
+    or not at all; so it is the package of programs that calls this.
     """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
+        sys.meta_path.insert(0, _QuietTensorFlow())
+
+
+class _QuietTensorFlow(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow as others do, and wraps its loading, once."""
 
     def find_spec(self, name, path, target=None):
         if name != "tensorflow":
@@ -47,7 +54,3 @@ def _without_notes(load, module):
             os.close(stderr)
             heard.seek(0)
             os.write(2, b"".join(x for x in heard if not _NOTE.match(x)))
-
-
-if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0":
-    sys.meta_path.insert(0, _QuietTensorFlow())

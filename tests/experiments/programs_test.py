@@ -62,6 +62,21 @@ def test_help():
     assert "  --slack=FLOAT\n" in stdout and "(default: 1.0)" in stdout
 
 
+def test_help_of_few_flags():
+    status, stdout, stderr = run("evaluate", "--help")
+    assert (status, stderr) == (0, "")
+    assert "python -m experiments.evaluate --run_dir=RUN" in stdout
+    shown = re.findall(r"^  --(?:\[no\])?(\w+)", stdout, re.M)
+    assert shown == [
+        "run_dir",
+        "data_dir",
+        "split",
+        "num_results",
+        "beam_width",
+        "filter_history",
+    ]
+
+
 def test_an_unknown_flag_is_refused():
     status, _, stderr = run("prepare", "--no_such_flag=1")
     assert status == 1
