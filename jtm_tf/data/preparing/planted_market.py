@@ -103,7 +103,7 @@ def calibrated_world(
     if num_items < MIN_ITEMS:
         raise ValueError(
             f"A market needs num_items >= {MIN_ITEMS}; got {num_items}. For "
-            "smaller worlds see synthetic.planted_world."
+            "smaller worlds see planted_world.planted_world."
         )
     if num_interactions < ROWS_PER_ITEM * num_items:
         raise ValueError(
