@@ -12,15 +12,19 @@ With --data_dir it runs on any prepared data that fit such short training.
 
 import dataclasses
 import pathlib
+import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import flags
 from absl import logging
 
-from experiments import demo_serving
 from experiments.pictures import plots
+from export import serving
+from export.artefact import versions
+from export.calling import clients
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
@@ -30,6 +34,7 @@ from jtm_tf.learning import joint
 from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.search import metrics
 from jtm_tf.types import PAD
@@ -77,41 +82,29 @@ def main() -> None:
     out_dir = pathlib.Path(_OUT_DIR.value)
     data = _data(out_dir)
     print(describe(data), flush=True)
-    runs = {}
-    for method, title in _METHODS.items():
-        print(f"\n{title}\n\n{TABLE_HEAD}", flush=True)
-        runs[method] = joint.run(
-            _config(method),
-            data,
-            out_dir / method,
-            joint.RunOptions(
-                data_dir=str(_data_dir(out_dir).resolve()),
-                checkpoint_seconds=30.0,
-                progress=sys.stderr.isatty(),
-                on_record=lambda record: print(table_row(record), flush=True),
-            ),
-        )
-    picture = out_dir / "learning_curve.png"
-    curves = plots.learning_curves(
-        {_NAMES[name]: run["iterations"] for name, run in runs.items()},
-        title=f"{data.manifest['dataset']}: one seed, equal training",
-    )
-    plots.save(curves, picture)
-    for method in _RULES:
-        runs[method] = baselines_run.run(
+    trained = {method: train(method, data, out_dir) for method in _METHODS}
+    picture = draw(trained, data, out_dir)
+    counted = {
+        method: baselines_run.run(
             baselines_run.CountingConfig(method), data, out_dir / method
         )
-    print(f"\n{compare(runs)}\n\nLearning curves: {picture}\n")
-    if _HOUSEHOLDS.value:
-        known, offered = show_households(
-            data, saving.load(out_dir / "jtm" / "best.keras")
-        )
-        base = out_dir / "served" / "jtm"
-        demo_serving.publish(out_dir / "jtm", _data_dir(out_dir), base)
-        print(
-            "\nThe same household, asked for at an endpoint\n"
-            + demo_serving.report(base, data, known, offered, lines=_LINES)
-        )
+        for method in _RULES
+    }
+    print(f"\n{compare(trained | counted)}\n\nLearning curves: {picture}\n")
+    if not _HOUSEHOLDS.value:
+        return
+    run_dir = run_folder.RunFolder(out_dir / "jtm")
+    households = choose(data, saving.load(run_dir.model), _HOUSEHOLDS.value)
+    print(
+        f"{len(households)} test households, from low to high recall. Known "
+        "products are not filtered out:\ngroceries are bought again."
+    )
+    for household in households:
+        print(f"\n{tell(data, household)}")
+    base = out_dir / "served" / "jtm"
+    publish(run_dir.path, _data_dir(out_dir), base)
+    print("\nThe same household, asked for at an endpoint")
+    print(ask(base, data, households[-1]))
 
 
 def _data_dir(out_dir):
@@ -149,6 +142,39 @@ def _config(method) -> settings.JointConfig:
             seed=_SEED.value,
         ),
     )
+
+
+def train(
+    method: str, data: interactions.Interactions, out_dir: pathlib.Path
+) -> dict[str, Any]:
+    """Trains a method, printing a line a round; returns its metrics."""
+    print(f"\n{_METHODS[method]}\n\n{TABLE_HEAD}", flush=True)
+    return joint.run(
+        _config(method),
+        data,
+        out_dir / method,
+        joint.RunOptions(
+            data_dir=str(_data_dir(out_dir).resolve()),
+            checkpoint_seconds=30.0,
+            progress=sys.stderr.isatty(),
+            on_record=lambda record: print(table_row(record), flush=True),
+        ),
+    )
+
+
+def draw(
+    runs: dict[str, dict[str, Any]],
+    data: interactions.Interactions,
+    out_dir: pathlib.Path,
+) -> pathlib.Path:
+    """Draws the learning curves of trained methods; returns the picture."""
+    picture = out_dir / "learning_curve.png"
+    curves = plots.learning_curves(
+        {_NAMES[method]: run["iterations"] for method, run in runs.items()},
+        title=f"{data.manifest['dataset']}: one seed, equal training",
+    )
+    plots.save(curves, picture)
+    return picture
 
 
 def describe(data: interactions.Interactions) -> str:
@@ -202,15 +228,29 @@ def compare(runs: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def show_households(
-    data: interactions.Interactions, model: tree_model.TreeModel
-) -> tuple[np.ndarray, np.ndarray]:
-    """Prints what some test households bought, were offered, and bought.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Household:
+    """A test household; items in order of time, but for `offered`.
 
-    Returns:
-        The items that the last one is known for, as the model sees them, and
-        those it was offered.
+    Attributes:
+        user: its number in the data.
+        known: the items of its known half.
+        seen: those of them that the model looks at.
+        offered: the items that the model recommends, best first.
+        later: the items of the half that was to be found.
     """
+
+    user: int
+    known: np.ndarray
+    seen: np.ndarray
+    offered: np.ndarray
+    later: np.ndarray
+
+
+def choose(
+    data: interactions.Interactions, model: tree_model.TreeModel, count: int
+) -> list[Household]:
+    """Returns test households from low to high recall, `count` at most."""
     users = splits.held_out_users(data, "test", model.max_history)
     items = judging.recommend_users(
         model, users, num_results=200, beam_width=400
@@ -219,39 +259,99 @@ def show_households(
         items, users.truth, users.truth_offsets, items.shape[1]
     )["recall"]
     order = np.argsort(recall, kind="stable")
-    count = min(_HOUSEHOLDS.value, len(order))
+    count = min(count, len(order))
     # The middle one of each of `count` equal parts, so neither picked nor luck.
     chosen = order[(2 * np.arange(count) + 1) * len(order) // (2 * count)]
-    print(
-        f"{count} test households, from low to high recall. Known products "
-        "are not filtered out:\ngroceries are bought again."
+    return [_household(data, users, row, items[row]) for row in chosen]
+
+
+def _household(data, users, row, items):
+    """Returns a row of the held-out users with what it is offered."""
+    user, history = users.users[row], users.history[row]
+    begin, end = users.full_history_offsets[row : row + 2]
+    known = users.full_history[begin:end]
+    first, last = data.user_rows()[user : user + 2]
+    return Household(
+        user=user,
+        known=known,
+        seen=history[history != PAD],
+        offered=items[items != PAD],
+        later=data.item[first + len(known) : last],
     )
-    rows = data.user_rows()
-    for row in chosen:
-        user = users.users[row]
-        offsets = users.full_history_offsets
-        known = users.full_history[offsets[row] : offsets[row + 1]]
-        later = data.item[rows[user] + len(known) : rows[user + 1]]
-        offered = items[row][items[row] != PAD]
-        found = np.intersect1d(offered, later)
-        print(
-            f"\nHousehold {data.user_ids.of([user])[0]}: {len(known):,} "
-            f"purchases known; of {len(set(later)):,} products bought later\n"
-            f"{len(found)} are among the {len(offered)} offered"
-        )
-        had = np.isin(offered, known)
-        for title, listed, marked in (
-            ("bought last", known[::-1], ()),
-            ("is offered again   (* bought later)", offered[had], found),
-            ("is offered as new   (* bought later)", offered[~had], found),
-            ("bought next   (* was offered)", later, found),
-        ):
-            print(f"  {title}")
-            shown = list(dict.fromkeys(listed))[:_LINES]
-            for item, name in zip(shown, data.item_names(shown)):
-                print(f"    {'*' if item in marked else ' '} {name}")
-    history = users.history[row]
-    return history[history != PAD], offered
+
+
+def tell(data: interactions.Interactions, household: Household) -> str:
+    """Returns what a household bought, was offered, and bought then."""
+    known, offered = household.known, household.offered
+    found = np.intersect1d(offered, household.later)
+    lines = [
+        f"Household {data.user_ids.of([household.user])[0]}: {len(known):,} "
+        f"purchases known; of {len(set(household.later)):,} products bought "
+        f"later\n{len(found)} are among the {len(offered)} offered"
+    ]
+    had = np.isin(offered, known)
+    for title, listed, marked in (
+        ("bought last", known[::-1], ()),
+        ("is offered again   (* bought later)", offered[had], found),
+        ("is offered as new   (* bought later)", offered[~had], found),
+        ("bought next   (* was offered)", household.later, found),
+    ):
+        lines.append(f"  {title}")
+        shown = list(dict.fromkeys(listed))[:_LINES]
+        for item, name in zip(shown, data.item_names(shown)):
+            lines.append(f"    {'*' if item in marked else ' '} {name}")
+    return "\n".join(lines)
+
+
+def publish(
+    run_dir: pathlib.Path, data_dir: pathlib.Path, base: pathlib.Path
+) -> None:
+    """Exports a run into a folder of versions, unless that is done.
+
+    Raises:
+        ValueError: the program failed; it has said why on stderr.
+    """
+    if versions.existing(base):
+        return
+    command = [
+        sys.executable,
+        "-m",
+        "export.export_model",
+        f"--run_dir={run_dir}",
+        f"--data_dir={data_dir}",
+        f"--export_dir={base}",
+    ]
+    if subprocess.run(
+        command, stdout=subprocess.DEVNULL, check=False
+    ).returncode:
+        raise ValueError(f"{run_dir} could not be exported to {base}.")
+
+
+def ask(
+    base: pathlib.Path, data: interactions.Interactions, household: Household
+) -> str:
+    """Serves a folder of versions and asks as a client does, by gRPC.
+
+    Returns:
+        What the endpoint recommends, and whether the model itself does.
+    """
+    with serving.Server(base) as server:
+        address = f"{serving.Config().host}:{server.grpc_port}"
+        with clients.Client(target=address, model=server.name) as client:
+            answer = client.recommend([data.item_ids.of(household.seen)])
+    ids = answer.ids[0]
+    equal = ids == data.item_ids.of(household.offered)
+    shown = data.item_names(data.item_ids.numbers(ids[:_LINES]))
+    return "\n".join(
+        [
+            f"Version {answer.version} of {base.name}, served by gRPC, "
+            "recommends",
+            *(f"      {name}" for name in shown),
+            f"and {max(0, len(ids) - _LINES)} more: "
+            + ("what" if equal else "NOT what")
+            + " the model itself recommends.",
+        ]
+    )
 
 
 if __name__ == "__main__":
