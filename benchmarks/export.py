@@ -60,7 +60,7 @@ _BATCH = flags.DEFINE_integer(
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object on stdout.")
 
-_CONFIG = saved_model.ServingConfig(beam_width=200, num_results=200)
+_CONFIG = saved_model.SearchConfig(beam_width=200, num_results=200)
 _HISTORY = sum(choices.WINDOWS)
 _EXCLUDED = 100
 _CATEGORIES = 64  # in eight coarse ones

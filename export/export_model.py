@@ -19,7 +19,7 @@ from export.artefact import versions
 from jtm_tf.command_line import program
 from jtm_tf.runs import trained
 
-_DEFAULT = saved_model.ServingConfig()
+_DEFAULT = saved_model.SearchConfig()
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True
@@ -77,7 +77,7 @@ def main() -> None:
     version = versions.choose(base, _VERSION.value)
     made = origin.Origin(
         trained.load(_RUN_DIR.value, _DATA_DIR.value),
-        saved_model.ServingConfig(
+        saved_model.SearchConfig(
             beam_width=_BEAM_WIDTH.value,
             num_results=_NUM_RESULTS.value,
             max_history=_MAX_HISTORY.value,

@@ -30,7 +30,7 @@ from absl import logging
 
 from export.calling import clients
 from export.calling import load
-from export.calling import questions
+from export.calling import load_questions
 from export.calling import swaps
 from export.calling import user_lines
 from jtm_tf.command_line import program
@@ -119,7 +119,7 @@ def _check_flags():
 def _run(client) -> dict[str, Any]:
     """Measures what the flags ask for."""
     histories = _histories(client)
-    asked = questions.requests(client, histories, _SIGNATURE.value)
+    asked = load_questions.requests(client, histories, _SIGNATURE.value)
     report: dict[str, Any] = {
         "target": _TARGET.value,
         "model": _MODEL.value,
@@ -174,7 +174,9 @@ def _load(client, generator, due, histories) -> dict[str, Any]:
 
 def _answers(client, histories, version):
     """Returns what one version answers, asked one by one."""
-    asked = questions.requests(client, histories, _SIGNATURE.value, version)
+    asked = load_questions.requests(
+        client, histories, _SIGNATURE.value, version
+    )
     with load.Generator(_TARGET.value, asked, _TIMEOUT.value) as generator:
         return generator.in_turn()
 
@@ -182,7 +184,7 @@ def _answers(client, histories, version):
 def _histories(client):
     """Returns the histories to ask with."""
     if _HISTORIES.value is None:
-        return questions.draw(
+        return load_questions.draw(
             client,
             _QUESTIONS.value,
             max_history=_MAX_HISTORY.value,

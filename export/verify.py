@@ -19,7 +19,7 @@ from export.calling import clients
 from jtm_tf.command_line import program
 from jtm_tf.runs import trained
 
-_DEFAULT = saved_model.ServingConfig()
+_DEFAULT = saved_model.SearchConfig()
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True

@@ -4,7 +4,6 @@ Plain CSV with a header. Whatever is wrong is said at once and by line or id;
 nothing is skipped but what the caller asked to skip.
 """
 
-import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from jtm_tf.data.preparing import sources
 from jtm_tf.types import PAD
 
 _OPTIONAL = ("category", "name")
+_ROLES = ("user", "item", "timestamp")
 # How many offenders an error shows.
 _SHOWN = 5
 
@@ -40,11 +40,7 @@ def read_items(path: files.Path, known: pa.ChunkedArray) -> pa.Table:
         ValueError: it is empty or malformed, an id is missing, repeats or is
             of another type.
     """
-    with _opened(path, ["raw_id"], _OPTIONAL) as (rows, _):
-        blocks = [block for block, _ in rows]
-    if not blocks:
-        raise ValueError(f"{path} has a header and no items.")
-    table = pa.Table.from_batches(blocks)
+    table = _read(path, ["raw_id"], _as_text, optional=_OPTIONAL, of="items")
     columns, text = table.column_names, table["raw_id"]
     if empty := np.count_nonzero(pc.equal(text, "").to_numpy()):
         raise ValueError(f"{path} has {empty} rows without a raw_id.")
@@ -81,12 +77,7 @@ def read_histories(
         FileNotFoundError: there is no such file.
         ValueError: it is empty or malformed, or has none of the new items.
     """
-    roles = ("user", "item", "timestamp")
-    with _opened(path, roles) as (rows, skipped):
-        blocks = list(reader.stream(rows, dict(zip(roles, roles)), skipped))
-    if not blocks:
-        raise ValueError(f"{path} has a header and no rows.")
-    table = pa.Table.from_batches(blocks).combine_chunks()
+    table = _read(path, _ROLES, _as_interactions, of="rows").combine_chunks()
     numbers = pc.index_in(table["item"], pc.cast(raw_ids, pa.string()))
     item = pc.fill_null(numbers, -1).to_numpy() + 1
     table = table.filter(pa.array(item != PAD))
@@ -132,16 +123,19 @@ def _is_int64(text):
     return pa.types.is_integer(encoding.as_integers(pa.array([text])).type)
 
 
-@contextlib.contextmanager
-def _opened(path, required, optional=()):
-    """Yields the blocks of a CSV and the log of what they skip.
+def _read(path, required, stream, *, optional=(), of):
+    """Reads a CSV with a header, whole; any row that is skipped is an error.
 
-    Whatever is skipped while the block runs is an error at its end.
+    Args:
+        path: the file.
+        required: columns that must be there.
+        stream: yields blocks of its rows, and logs what it skips.
+        optional: columns that are read where they are there.
+        of: what a row is, for errors.
     """
     (header, *more), delimiter = sources.first_rows(path)
-    reader.require(path, required, header, "Name the columns so.")
     columns = [*required, *[name for name in optional if name in header]]
-    reader.require(path, columns, header, "Name no column twice.")
+    reader.require(path, columns, header, "Name the columns so, each once.")
     skipped = skip_log.SkipLog()
     rows = sources.CsvRows(
         path,
@@ -151,10 +145,24 @@ def _opened(path, required, optional=()):
         delimiter=delimiter,
         skipped=skipped,
     )
-    yield (rows if more else ()), skipped
+    blocks = list(stream(rows, skipped)) if more else []
     if skipped.counts:
         reasons = "; ".join(
             f"{count} x {reason}, first {skipped.examples[reason][0]!r}"
             for reason, count in skipped.counts.items()
         )
         raise ValueError(f"{path} has malformed rows: {reasons}. Mend them.")
+    if not blocks:
+        raise ValueError(f"{path} has a header and no {of}.")
+    return pa.Table.from_batches(blocks)
+
+
+def _as_text(rows, skipped):
+    """Yields blocks as they are."""
+    del skipped
+    return (block for block, _ in rows)
+
+
+def _as_interactions(rows, skipped):
+    """Yields checked blocks of users, items and times."""
+    return reader.stream(rows, dict(zip(_ROLES, _ROLES)), skipped)

@@ -15,7 +15,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +25,9 @@ from export.artefact import versions
 from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
+from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
-from jtm_tf.search import judging  # noqa: F401  Keras knows the models by it.
 
 FORMAT_VERSION = 1
 _PATH = pathlib.Path("assets.extra") / "origin"
@@ -49,7 +48,7 @@ class Origin:
     """
 
     run: trained.TrainedRun
-    config: saved_model.ServingConfig = saved_model.ServingConfig()
+    config: saved_model.SearchConfig = saved_model.SearchConfig()
     warming: bool = True
     updates: tuple[dict[str, Any], ...] = ()
 
@@ -91,7 +90,7 @@ def write(folder: pathlib.Path, origin: Origin) -> None:
         folder / "origin.json",
         {
             "format_version": FORMAT_VERSION,
-            "model": keras.saving.serialize_keras_object(run.model),
+            "model": saving.config_of(run.model),
             "run": {
                 key: value
                 for key, value in run.config.items()
@@ -125,7 +124,7 @@ def read(folder: files.Path) -> Origin:
             f"{path} has format version {kept['format_version']}; this "
             f"program reads {FORMAT_VERSION}. Export the run again."
         )
-    model = keras.saving.deserialize_keras_object(kept["model"])
+    model = saving.from_config(kept["model"])
     nothing = np.zeros(0, np.int32)
     try:
         frozen.thaw(model, saved_model.read_theta(folder))
@@ -141,7 +140,7 @@ def read(folder: files.Path) -> Origin:
     )
     return Origin(
         trained.TrainedRun(model, data, kept["run"], kept["metrics"]),
-        saved_model.ServingConfig(**kept["search"]),
+        saved_model.SearchConfig(**kept["search"]),
         kept["warmup"],
         tuple(kept["updates"]),
     )

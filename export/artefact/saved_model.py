@@ -13,7 +13,7 @@ explain: the best items with the nodes of their paths and those nodes' scores.
 What is missing, be it an item, a place in a short answer or a candidate that
 nobody knows, has the pad id and the least finite float32 as its score.
 
-A request wider than `ServingConfig` allows is an InvalidArgument, whatever
+A request wider than `SearchConfig` allows is an InvalidArgument, whatever
 the server: the limits are in the graph.
 """
 
@@ -40,8 +40,8 @@ MISSING = float(tf.float32.min)
 
 
 @dataclasses.dataclass(frozen=True)
-class ServingConfig:
-    """How an exported model searches.
+class SearchConfig:
+    """How an exported model searches, and how wide a request may be.
 
     Attributes:
         beam_width: k, nodes kept on each level; of no effect on a flat tree.
@@ -109,7 +109,7 @@ class ServedModel:
         data: interactions.Interactions,
         *,
         profile: Sequence[str] = (),
-        config: ServingConfig = ServingConfig(),
+        config: SearchConfig = SearchConfig(),
     ):
         have = (data.num_items, len(profile))
         want = (model.num_items, len(model.profile_sizes))

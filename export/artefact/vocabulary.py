@@ -140,28 +140,25 @@ class CategoryVocabulary(tf.Module):
         given = pa.chunked_array([[None]]) if paths is None else paths
         known = given.cast(pa.string()).combine_chunks().fill_null("")
         known = known.dictionary_encode()
-        parts = [
-            tuple(categories.parts(path))
-            for path in known.dictionary.to_pylist()
-        ]
-        prefixes = {x[:end] for x in set(parts) for end in range(len(x) + 1)}
-        number = {x: i for i, x in enumerate(sorted(prefixes | {()}), 1)}
-        depth = 1 + max(map(len, prefixes), default=0)
-        self.above = np.zeros((len(number) + 1, depth), np.int32)
-        for path, row in number.items():
-            for end in range(len(path) + 1):
-                self.above[row, end] = number[path[:end]]
-        own = np.array([number[path] for path in parts], np.int32)
+        finest = known.dictionary.to_pylist()
+        above = {x for path in finest for x in categories.prefixes(path)}
+        self.names = sorted(above)
+        number = {"": self.ROOT}  # the path of nothing, and a client's pad
+        number |= {x: i for i, x in enumerate(self.names, self.ROOT + 1)}
+        chains = [[*categories.prefixes(path), ""] for path in number]
+        self.above = np.zeros(
+            (len(number) + 1, max(map(len, chains))), np.int32
+        )
+        for row, chain in enumerate(chains, self.ROOT):
+            self.above[row, : len(chain)] = [number[path] for path in chain]
+        own = np.array([number[path] for path in finest], np.int32)
         own = np.broadcast_to(own[known.indices.to_numpy()], num_items)
         self.of_item = np.insert(own, PAD, 0)
-        named = {categories.join(path): row for path, row in number.items()}
-        named.pop("")  # the root; a client's pad
-        self.names = list(named)
         self._numbers = _table(
             np.array(self.names, object),
             tf.string,
             tf.int64,
-            values=list(named.values()),
+            values=[number[name] for name in self.names],
         )
 
     def numbers(self, names: tf.Tensor) -> tf.Tensor:

@@ -7,18 +7,11 @@ shapes below B are users.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from export.calling import questions
 from export.calling import wire
-
-Id = int | str
-
-# What fills up lists of unequal length. A served model passes over what it
-# does not know, wherever it stands, and 0 may well be somebody's id.
-_FILLER = {"int64": -(2**63), "string": ""}
 
 # A served model says "nothing here" with the least finite float32.
 _MISSING = -3.4e38
@@ -36,7 +29,7 @@ class Answer:
         more: further outputs by name, [B] each: `explain` has paths.
     """
 
-    ids: list[list[Id]]
+    ids: list[list[questions.Id]]
     scores: list[list[float | None]]
     version: int
     more: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
@@ -116,46 +109,30 @@ class Client:
 
     def recommend(
         self,
-        histories: Sequence[Sequence[Id]],
+        histories: Sequence[Sequence[questions.Id]],
         *,
-        signature: str | None = None,
-        exclude: Sequence[Sequence[Id]] | None = None,
-        allow_categories: Sequence[Sequence[str]] | None = None,
-        candidates: Sequence[Sequence[Id]] | None = None,
-        profile: Sequence[Mapping[str, str]] | None = None,
         version: int | None = None,
+        **about: Any,
     ) -> Answer:
         """Asks for recommendations, or whatever else a signature gives.
 
         Args:
             histories: [B] lists of raw ids, oldest first.
-            signature: by default what the other arguments call for:
-                `recommend`, `recommend_filtered` or `score`.
-            exclude: [B] lists of ids that are not to be returned.
-            allow_categories: [B] lists of categories; an empty one allows all.
-            candidates: [B] lists of the ids to score.
-            profile: [B] values by column, `{"age_group": "A"}`; what is left
-                out is unknown.
             version: of the model; the server's newest by default.
+            **about: further fields of `questions.Question`, such as `exclude`.
 
         Raises:
             ValueError: the request does not fit the signature; or, as its
                 subclass `wire.RefusedError`, the server refuses it.
             OSError: nobody listens, or there is no answer in time.
         """
-        name, inputs = self.encode(
-            histories,
-            signature=signature,
-            exclude=exclude,
-            allow_categories=allow_categories,
-            candidates=candidates,
-            profile=profile,
-        )
+        question = questions.Question(histories, **about)
+        name, inputs = self.encode(question)
         outputs, answering = self.transport.predict(name, inputs, version)
         scores = outputs.pop("scores")
         found = [[score > _MISSING for score in row] for row in scores]
         if "item_ids" not in outputs:
-            ids = [list(row) for row in candidates or ()]
+            ids = [list(row) for row in question.candidates or ()]
             scores = [
                 [score if score > _MISSING else None for score in row]
                 for row in scores
@@ -171,102 +148,20 @@ class Client:
         return Answer(ids, scores, answering, dict(zip(outputs, more)))
 
     def encode(
-        self,
-        histories: Sequence[Sequence[Id]],
-        *,
-        signature: str | None = None,
-        exclude: Sequence[Sequence[Id]] | None = None,
-        allow_categories: Sequence[Sequence[str]] | None = None,
-        candidates: Sequence[Sequence[Id]] | None = None,
-        profile: Sequence[Mapping[str, str]] | None = None,
+        self, question: questions.Question
     ) -> tuple[str, dict[str, wire.Tensor]]:
-        """Returns a signature and its inputs; takes what `recommend` takes."""
-        given: dict[str, Sequence[Any]] = {"history": histories}
-        for name, rows in (
-            ("exclude", exclude),
-            ("allow_categories", allow_categories),
-            ("candidates", candidates),
-        ):
-            if rows is not None:
-                given[name] = rows
-        if signature is None:
-            signature = (
-                "score"
-                if "candidates" in given
-                else "recommend"
-                if set(given) == {"history"}
-                else "recommend_filtered"
-            )
-        for column in sorted({key for row in profile or () for key in row}):
-            plain = re.sub("[^0-9A-Za-z_]", "_", column)  # as exports name it
-            given[f"profile_{plain}"] = [
-                row.get(column, "") for row in profile or ()
-            ]
-        return signature, self._fit(signature, given)
+        """Returns a question's signature and its inputs, as the model's are.
 
-    def _fit(self, signature, given):
-        """Returns the inputs of a signature, of its dtypes and rectangular."""
-        known = self.signatures()
-        if signature not in known:
+        Raises:
+            ValueError: there is no such signature, or it does not fit.
+        """
+        name, known = question.chosen(), self.signatures()
+        if name not in known:
             raise ValueError(
-                f"Model {self.model} has no signature {signature!r}; it has "
+                f"Model {self.model} has no signature {name!r}; it has "
                 f"{', '.join(sorted(known))}."
             )
-        wanted = known[signature]
-        strange = sorted(set(given) - set(wanted))
-        if strange:
-            raise ValueError(
-                f"Signature {signature!r} takes {', '.join(sorted(wanted))}; "
-                f"got {', '.join(strange)} too."
-            )
-        users = len(given["history"])
-        for name, rows in given.items():
-            if len(rows) != users or not users:
-                raise ValueError(
-                    f"Expected as many rows of {name} as there are "
-                    f"histories, one or more; got {len(rows)} and {users}."
-                )
-        return {
-            name: _tensor(name, spec, given.get(name), users)
-            for name, spec in wanted.items()
-        }
-
-
-def _tensor(name, spec, rows, users):
-    """Returns an input as a `wire.Tensor`; `rows` None asks for no filter."""
-    if spec.dtype not in _FILLER:
-        raise ValueError(
-            f"Input {name} is {spec.dtype}; this client sends int64 and "
-            "string, as exported models take them."
-        )
-    if spec.rank == 1:
-        values = [""] * users if rows is None else rows
-        return wire.Tensor(spec.dtype, _typed(name, spec.dtype, values))
-    if rows is None and name == "candidates":
-        raise ValueError("Give the candidates that are to be scored.")
-    typed = [_typed(name, spec.dtype, row) for row in rows or [()] * users]
-    # At least one wide: JSON says nothing about the type of an empty list.
-    width = max(1, *map(len, typed))
-    filler = [_FILLER[spec.dtype]]
-    return wire.Tensor(
-        spec.dtype, [row + filler * (width - len(row)) for row in typed]
-    )
-
-
-def _typed(name, dtype, values):
-    """Returns ids as the model wants them."""
-    if dtype == "string":
-        return [str(value) for value in values]
-    try:
-        numbers = [int(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"The model's ids are integers; got {list(values)!r} as {name}."
-        ) from error
-    for number in numbers:
-        if not -(2**63) <= number < 2**63:
-            raise ValueError(f"{name} {number} does not fit into 64 bits.")
-    return numbers
+        return name, question.tensors(known[name])
 
 
 def _cut(rows, like):

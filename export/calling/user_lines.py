@@ -4,8 +4,8 @@
     ["milk, whole", "bread"]
     {"history": [17, 4], "exclude": [4], "profile": {"age_group": "A"}}
 
-Without a history a line is empty, or []. The keys of an object are those of
-`clients.Client.recommend`, `history` for its `histories`.
+Without a history a line is empty, or []. The keys of an object are the
+fields of `questions.Question`, `history` for its `histories`.
 """
 
 import json
@@ -38,7 +38,7 @@ def parse(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def columns(users: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Returns the arguments of `clients.Client.recommend` for users."""
+    """Returns the fields of a `questions.Question` of users."""
     there = [key for key in KEYS if any(key in user for user in users)]
     found = {
         key: [user.get(key, KEYS[key]()) for user in users] for key in there

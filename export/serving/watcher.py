@@ -47,7 +47,8 @@ class Watcher:
         # Of versions that failed: their files then, and at the last look.
         self._failed: dict[int, tuple[Any, Any]] = {}
         self._complaint = ""
-        self._garbage = False
+        # Whether versions came or went since memory was last settled.
+        self._unsettled = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -139,10 +140,9 @@ class Watcher:
         with self._lock:
             available = sorted(self._versions)
         self._metrics.versions(available)
-        if self._garbage:
-            # A loaded model refers to itself; its memory would stay long.
-            self._garbage = False
-            gc.collect()
+        if self._unsettled:
+            self._unsettled = False
+            _settle()
 
     def _watch(self, poll_seconds):
         while not self._stop.wait(poll_seconds):
@@ -180,7 +180,7 @@ class Watcher:
             self._versions[number] = version
             self._states[number] = State.AVAILABLE, ""
         self._metrics.load(True)
-        _settle()
+        self._unsettled = True
         logging.info(
             "Serving version %d of %s, warmed up by %d requests.",
             number,
@@ -197,7 +197,7 @@ class Watcher:
 
         def released():
             self._note(number, None)
-            self._garbage = True
+            self._unsettled = True
             logging.info("Released version %d of %s.", number, self.name)
 
         version.retire(released)
@@ -214,9 +214,10 @@ def _settle() -> None:
     """Takes what a version is made of out of the garbage collector's rounds.
 
     A loaded graph is some hundred thousand Python objects; looking through
-    them stops all threads for tenths of a second, again and again.
+    them stops all threads for tenths of a second, again and again. One that was
+    released refers to itself, so its memory would stay.
     """
-    gc.unfreeze()  # a version that was released is garbage now
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -36,8 +36,7 @@ def save(model: tree_model.TreeModel, path: files.Path) -> None:
     The file is one that `keras.saving.load_model` reads.
     """
     path = pathlib.Path(path)
-    config = keras.saving.serialize_keras_object(model)
-    config["compile_config"] = None
+    config = {**config_of(model), "compile_config": None}
     metadata = {"keras_version": keras.version()}
     with (
         files.replacing(path) as temporary,
@@ -51,13 +50,23 @@ def save(model: tree_model.TreeModel, path: files.Path) -> None:
             archive.write(weights, _WEIGHTS)
 
 
+def config_of(model: tree_model.TreeModel) -> dict[str, Any]:
+    """Returns what a model is, but for its weights, as JSON values."""
+    return keras.saving.serialize_keras_object(model)
+
+
+def from_config(config: dict[str, Any]) -> tree_model.TreeModel:
+    """Returns a new model of a `config_of`."""
+    return keras.saving.deserialize_keras_object(config)
+
+
 def load(path: files.Path) -> tree_model.TreeModel:
     """Reads a model with its tree.
 
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    return _read(path, keras.saving.deserialize_keras_object)
+    return _read(path, from_config)
 
 
 def restore(model: tree_model.TreeModel, path: files.Path) -> None:

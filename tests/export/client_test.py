@@ -76,7 +76,7 @@ def _servers(runs, tmp_path_factory):
             run.model,
             run.data,
             profile=run.settings["profile"],
-            config=saved_model.ServingConfig(BEAM, M),
+            config=saved_model.SearchConfig(BEAM, M),
         )
         with versions.publishing(base / name, 4) as folder:
             served.save(folder)

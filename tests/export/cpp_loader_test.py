@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     build.compiler() is None, reason="no C++ compiler on Linux"
 )
 
-CONFIG = saved_model.ServingConfig(beam_width=8, num_results=6)
+CONFIG = saved_model.SearchConfig(beam_width=8, num_results=6)
 USERS = 12
 TASTES = ("sweet", "", "?")
 

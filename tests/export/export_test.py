@@ -111,7 +111,7 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
     names = np.array(["", *with_names.items["raw_id"].to_pylist()])
     tastes = np.array(["", *with_names.profile_values("taste")])
     second = tmp_path / "names" / "1"
-    config = saved_model.ServingConfig(beam_width=8, num_results=5)
+    config = saved_model.SearchConfig(beam_width=8, num_results=5)
     saved_model.ServedModel(
         styled, with_names, profile=("taste",), config=config
     ).save(second)

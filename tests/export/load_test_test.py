@@ -1,4 +1,4 @@
-"""Tests of `export.load_test`: `load`, `questions` and `swaps`."""
+"""Tests of `export.load_test`: `load`, `load_questions`, `swaps`."""
 
 import time
 from concurrent import futures

@@ -86,6 +86,18 @@ def state(server, version):
     return found.get(version)
 
 
+def test_memory_is_settled_once_a_look(made, base, monkeypatch):
+    """A look through all objects stops requests, so not one a version."""
+    settled = []
+    monkeypatch.setattr(watcher, "_settle", lambda: settled.append(1))
+    put(made, base, 2)
+    with running(base) as (_, client):
+        assert len(settled) == 1
+        put(made, base, 3)
+        wait_for(lambda: ask(client) == 3)
+        wait_for(lambda: len(settled) > 1)
+
+
 def test_swaps_under_load(made, base):
     """No request fails, and no answer is of two versions."""
     stop, seen = threading.Event(), set()

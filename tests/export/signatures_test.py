@@ -17,7 +17,7 @@ from tests.support import served_models
 from tests.support import worlds
 
 # As wide as any tree here: the search is exact.
-EXACT = saved_model.ServingConfig(served_models.ITEMS, 6)
+EXACT = saved_model.SearchConfig(served_models.ITEMS, 6)
 
 
 @pytest.fixture(name="data", scope="module")
@@ -240,7 +240,7 @@ def test_as_many_results_as_are_allowed(data, name):
     narrow = saved_model.ServedModel(
         served_models.untrained(**served_models.KINDS[name]),
         data,
-        config=saved_model.ServingConfig(5, 5),
+        config=saved_model.SearchConfig(5, 5),
     )
     rng = np.random.default_rng(2)
     rows = 24
@@ -328,7 +328,7 @@ def test_awkward_columns(data, tmp_path):
 
 def test_settings_that_cannot_be(data):
     with pytest.raises(ValueError, match="num_results=9 and beam_width=8"):
-        saved_model.ServingConfig(8, 9)
+        saved_model.SearchConfig(8, 9)
     with pytest.raises(ValueError, match=r"trained on .* \(50, 0\)"):
         saved_model.ServedModel(
             served_models.untrained(), data, profile=("taste",)

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 def _served(tmp_path_factory):
     """Two versions that answer differently, 1 and 2."""
     data = interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
-    config = saved_model.ServingConfig(beam_width=8, num_results=5)
+    config = saved_model.SearchConfig(beam_width=8, num_results=5)
     return {
         version: saved_model.ServedModel(
             served_models.untrained(path_weight=weight), data, config=config

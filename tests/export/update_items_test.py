@@ -25,7 +25,7 @@ from tests.support import worlds
 
 GONE, NEW = (7, 30, 31), (101, 102, 103, 104)
 # All items are scored and returned: what is missing in an answer is gone.
-EVERYTHING = saved_model.ServingConfig(64, 64)
+EVERYTHING = saved_model.SearchConfig(64, 64)
 
 
 def origin_of(data, model, profile=()):

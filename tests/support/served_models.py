@@ -83,7 +83,7 @@ def publish(base, data, version, *, seed=0, warm=True):
     served = saved_model.ServedModel(
         untrained(seed=seed, branching=4, path_weight=0.5),
         data,
-        config=saved_model.ServingConfig(beam_width=8, num_results=5),
+        config=saved_model.SearchConfig(beam_width=8, num_results=5),
     )
     with versions.publishing(base, version) as folder:
         served.save(folder)
