@@ -124,7 +124,7 @@ class Recommender:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """metrics.json of the run; WORKSPACE.md says what is in it."""
+        """metrics.json of the run; docs/formats.md says what is in it."""
         return self.run.metrics
 
     def trees(self) -> list[tree_lib.Tree]:
@@ -301,7 +301,7 @@ def fit(
         out_dir: the run folder; one of other settings is refused.
         method: row of Table 1, such as "jtm" or "tdm"; see `settings.METHODS`.
         rounds: of Algorithm 1: a model step, then a tree step.
-        on_round: called with each round's record as it ends; WORKSPACE.md
+        on_round: called with each round's record as it ends; docs/formats.md
             says what is in it.
         progress: whether to draw bars; by default in a terminal and in a
             notebook.

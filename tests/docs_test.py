@@ -13,6 +13,7 @@ PAGES = sorted(
     [
         shell.ROOT / "README.md",
         shell.ROOT / "WORKSPACE.md",
+        shell.ROOT / "CHANGELOG.md",
         *(shell.ROOT / "docs").glob("*.md"),
         *(shell.ROOT / "experiments").rglob("*.md"),
         *(shell.ROOT / "export").rglob("*.md"),
@@ -112,6 +113,16 @@ def test_python_examples_use_what_there_is(page):
                 for alias in node.names:
                     path = shell.ROOT / node.module / alias.name
                     assert path.exists() or path.with_suffix(".py").exists()
+
+
+def test_the_reference_is_of_modules_that_exist():
+    makefile = (shell.ROOT / "Makefile").read_text()
+    named = re.search(r"pdoc (?:.*\\\n)+.*", makefile).group(0)
+    modules = re.findall(r"\bjtm_tf\.[\w.]+", named)
+    assert modules
+    for module in modules:
+        path = shell.ROOT / (module.replace(".", "/") + ".py")
+        assert path.is_file(), module
 
 
 def test_the_tests_see_flags_and_commands():
