@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from experiments.runs import paper
 from experiments.table import compare
+from jtm_tf.command_line import markdown as markdown_lib
 from jtm_tf.search import metrics
 
 _MISSING = "–"
@@ -128,7 +129,7 @@ def _table(rows, published):
     titles += ["JTM's lift"]
     titles += ["paper's lift"] * bool(published)
     titles += ["JTM − row [95 %]", "seeds", "minutes"]
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1)]
+    lines = []
     for row in rows:
         # JTM is not compared with itself: blank, which is not missing.
         nothing = "" if row.method == paper.OURS else _MISSING
@@ -147,7 +148,7 @@ def _table(rows, published):
         cells.append(str(len(row.seeds)) if row.seeds else "missing")
         cells.append(_MISSING if row.minutes is None else _minutes(row.minutes))
         lines.append(cells)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "\n".join([*markdown_lib.table(titles, lines, right=True), ""])
 
 
 def _figure(row, name, digits):

@@ -6,6 +6,7 @@ from typing import Any
 
 from export.artefact import saved_model
 from jtm_tf import files
+from jtm_tf.command_line import markdown
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
 
@@ -107,7 +108,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         "## Metrics on test users",
         "",
         *(_BEFORE if card["updates"] else ()),
-        *_table(
+        *markdown.table(
             ("M", "beam", "precision", "recall", "F-measure", "users"),
             [
                 [_text(cut.get(key)) for key in _METRICS]
@@ -120,7 +121,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         "Dimension 0 is the batch; -1 is any size. An input wider than its "
         "most columns is an InvalidArgument.",
         "",
-        *_table(
+        *markdown.table(
             ("signature", "", "name", "dtype", "shape", "most columns"),
             _rows(card),
         ),
@@ -147,7 +148,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         "",
         "## Settings",
         "",
-        *_table(
+        *markdown.table(
             ("setting", "value"),
             [(key, f"`{value}`") for key, value in card["settings"].items()],
         ),
@@ -174,7 +175,7 @@ def _updates(updates):
         return
     rules = list(updates[0]["placed"])
     yield from ("## Updates without training", "")
-    yield from _table(
+    yield from markdown.table(
         ("made from version", "removed", "added", *rules, "items"),
         [
             [
@@ -205,13 +206,6 @@ def _rows(card):
                 most = spec.get("max_columns")
                 columns = "" if most is None else f"{most:,}"
                 yield *cell, spec["dtype"], str(shape), columns
-
-
-def _table(head, rows):
-    """Yields the lines of a Markdown table."""
-    for row in (head, ["---"] * len(head), *rows):
-        cells = (str(cell).replace("|", "\\|") for cell in row)
-        yield f"| {' | '.join(cells)} |"
 
 
 def _text(value):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from experiments import ablations
 from experiments.pictures import plots
+from experiments.trials import variants
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
@@ -28,14 +28,14 @@ def _judged(tmp_path_factory):
         joint.RunOptions(measure_loss=True),
     )
     run = run_folder.RunFolder(folder / "jtm")
-    return data, run, ablations.judge_run(run, data, beams=[20, 40])
+    return data, run, variants.judge_run(run, data, beams=[20, 40])
 
 
 def test_figures_are_of_the_validation_users(judged):
     data, folder, found = judged
     model = saving.load(folder.model)
     users = splits.held_out_users(data, "validation", model.max_history)
-    for cut, (num_results, beam_width) in zip(found["cuts"], ablations.CUTS):
+    for cut, (num_results, beam_width) in zip(found["cuts"], variants.CUTS):
         want = judging.judge_model(
             model, users, num_results=num_results, beam_width=beam_width
         )
@@ -46,14 +46,14 @@ def test_figures_are_of_the_validation_users(judged):
     ]
     assert found["half_steps"][0]["tree_step"]["train"] > 0
     last = max(found["level_recall"], key=int)
-    narrow = {c["beam_width"]: c for c in found["cuts"]}[ablations.NARROW]
+    narrow = {c["beam_width"]: c for c in found["cuts"]}[variants.NARROW]
     assert found["level_recall"][last] == pytest.approx(
         narrow["recall"], abs=1e-4
     )
 
 
 def test_the_report_has_every_run_and_no_other(judged):
-    text = ablations.markdown(
+    text = variants.report(
         {"jtm": judged[2], "no_kin": judged[2]}, "python -m x \\\n    --y"
     )
     rows = [line for line in text.splitlines() if line.startswith("| no_kin")]
@@ -73,13 +73,13 @@ def test_an_earlier_report_keeps_its_variants(judged, tmp_path):
     _, _, found = judged
     path = tmp_path / "report.json"
     fingerprint = found["data_fingerprint"]
-    assert ablations.earlier(path, fingerprint, 0) == {}
+    assert variants.earlier(path, fingerprint, 0) == {}
     path.write_text(json.dumps({"no_kin": found}))
-    kept = ablations.earlier(path, fingerprint, found["seed"])
+    kept = variants.earlier(path, fingerprint, found["seed"])
     assert kept["no_kin"]["cuts"] == found["cuts"]
     for other in (("another", found["seed"]), (fingerprint, 7)):
         with pytest.raises(ValueError, match="no_kin.*another --out"):
-            ablations.earlier(path, *other)
+            variants.earlier(path, *other)
 
 
 def test_half_steps_are_drawn_where_they_were_measured(judged):
@@ -95,7 +95,7 @@ def test_half_steps_are_drawn_where_they_were_measured(judged):
 
 
 def test_variants_have_names_of_their_own():
-    names = [variant.name for variant in ablations.VARIANTS]
+    names = [variant.name for variant in variants.VARIANTS]
     assert len(set(names)) == len(names)
-    changes = [(v.method, v.flags) for v in ablations.VARIANTS]
+    changes = [(v.method, v.flags) for v in variants.VARIANTS]
     assert len(set(changes)) == len(changes)
