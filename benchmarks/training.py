@@ -36,12 +36,7 @@ class PlainUsers(layers.UserRepresentation):
     def call(self, leaves, *, embedding, tree, levels):
         pooled = []
         for level in levels:
-            nodes = tree_ops.ancestor(
-                leaves,
-                from_level=tree.max_level,
-                to_level=level,
-                branching=tree.branching,
-            )
+            nodes = tree_ops.lift(leaves, level, tree)
             known = tf.cast(nodes != PAD, tf.float32)[..., None]
             vectors = embedding(nodes) * known  # [B, T, E]
             means = [

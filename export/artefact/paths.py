@@ -7,8 +7,8 @@ search would come by them.
 
 import tensorflow as tf
 
-from jtm_tf.models import layers
 from jtm_tf.models import preference
+from jtm_tf.tree import ops as tree_ops
 
 
 def levels(model: preference.Preference) -> range:
@@ -19,7 +19,7 @@ def levels(model: preference.Preference) -> range:
 def path_nodes(model: preference.Preference, items: tf.Tensor) -> tf.Tensor:
     """Maps [B, W] items to the nodes above them, [B, W, L] int32."""
     leaves = tf.gather(model.pi.value, items)
-    lifted = [layers.lift(leaves, level, model) for level in levels(model)]
+    lifted = [tree_ops.lift(leaves, level, model) for level in levels(model)]
     return tf.stack(lifted, -1)
 
 
@@ -59,10 +59,8 @@ def _score(model, users, nodes, level):
 
 def _score_families(model, users, nodes, level):
     """Returns the scores of nodes, which are a softmax among siblings."""
-    branching = model.branching
-    place = (nodes - 2) % branching
-    families = (nodes - place)[..., None] + tf.range(branching)  # [B, W, b]
-    shape = tf.shape(families)
-    flat = tf.reshape(families, [shape[0], shape[1] * branching])
+    families, place = tree_ops.families(nodes, model.branching)
+    shape = tf.shape(families)  # [B, W, b]
+    flat = tf.reshape(families, [shape[0], shape[1] * model.branching])
     scores = tf.reshape(model.score(users, flat, level), shape)
     return tf.gather(scores, place, batch_dims=2)

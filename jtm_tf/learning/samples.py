@@ -82,9 +82,9 @@ def draw_siblings(occupied, positive, branching: int):
     Returns:
         [B, b - 1] int32 nodes; PAD for those without an item.
     """
-    place = (positive - 2) % branching
-    others = place[:, None] + tf.range(1, branching)
-    nodes = (positive - place)[:, None] + others % branching
+    family, place = tree_ops.families(positive, branching)
+    others = (place[:, None] + tf.range(1, branching)) % branching
+    nodes = tf.gather(family, others, batch_dims=1)
     return tf.where(tf.gather(occupied, nodes), nodes, PAD)
 
 
@@ -173,12 +173,7 @@ def dataset(
         leaf = tf.gather(pi, tf.gather(items, target))  # [B]
         nodes = []
         for level, count, live in zip(levels, counts, occupied):
-            positive = tree_ops.ancestor(
-                leaf,
-                from_level=tree.max_level,
-                to_level=level,
-                branching=tree.branching,
-            )
+            positive = tree_ops.lift(leaf, level, tree)
             if siblings:
                 negative = draw_siblings(taken, positive, tree.branching)
             else:

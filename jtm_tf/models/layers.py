@@ -113,7 +113,7 @@ class UserRepresentation(keras.layers.Layer):
         distinct, position, segment = behaviours(leaves, self.windows)
         pooled = []
         for level in levels:
-            nodes = lift(distinct, level, tree)
+            nodes = tree_ops.lift(distinct, level, tree)
             means = tf.sparse.segment_mean(
                 embedding(nodes, level=level),
                 position,
@@ -151,7 +151,7 @@ class UserSequence(keras.layers.Layer):
         known = tf.cast(leaves != PAD, tf.float32)[..., None]
         sequences = []
         for level in levels:
-            nodes = lift(distinct, level, tree)
+            nodes = tree_ops.lift(distinct, level, tree)
             vectors = embedding(nodes, level=level)
             sequences.append(tf.gather(vectors, position) * known)
         return sequences
@@ -244,16 +244,6 @@ class Profile(keras.layers.Layer):
             "sizes": self.sizes,
             "width": self.width,
         }
-
-
-def lift(leaves, level: int, tree):
-    """Returns b_level of leaves, [...]; `tree` has max_level, branching."""
-    return tree_ops.ancestor(
-        leaves,
-        from_level=tree.max_level,
-        to_level=level,
-        branching=tree.branching,
-    )
 
 
 def behaviours(leaves, windows: Sequence[int]):

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from jtm_tf.models import layers
+from jtm_tf.tree import ops as tree_ops
 
 # The logit of a candidate that is not there.
 NEVER = -1e9
@@ -119,7 +119,7 @@ class Preference:
         spoken = self.hierarchical or level == self.max_level
         if not self.visits or not spoken:
             return None
-        return self.visits(layers.lift(leaves, level, self), nodes)
+        return self.visits(tree_ops.lift(leaves, level, self), nodes)
 
     def _branches(self, logits, nodes):
         """Returns the softmax of logits among siblings, as logarithms."""

@@ -6,14 +6,21 @@ from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 
-def ancestor(
-    nodes: tf.Tensor, *, from_level: int, to_level: int, branching: int
-) -> tf.Tensor:
-    """Returns b_{to_level}(n) of nodes on `from_level`, as `tree.ancestor`."""
-    offset = nodes - tree_lib.first_code(from_level, branching)
-    lifted = offset // branching ** (from_level - to_level)
-    lifted += tree_lib.first_code(to_level, branching)
-    return tf.where(nodes == PAD, PAD, lifted)
+def lift(leaves, level: int, tree):
+    """Returns b_level(n), the ancestor of each leaf, as `tree.ancestor`.
+
+    Args:
+        leaves: [...] int32 leaves, or PAD.
+        level: a level of the tree.
+        tree: anything with `max_level` and `branching`.
+
+    Returns:
+        [...] int32 nodes of `level`; PAD maps to PAD.
+    """
+    offset = leaves - tree_lib.first_code(tree.max_level, tree.branching)
+    lifted = offset // tree.branching ** (tree.max_level - level)
+    lifted += tree_lib.first_code(level, tree.branching)
+    return tf.where(leaves == PAD, PAD, lifted)
 
 
 def children(nodes: tf.Tensor, branching: int) -> tf.Tensor:
@@ -21,3 +28,18 @@ def children(nodes: tf.Tensor, branching: int) -> tf.Tensor:
     first = branching * (nodes - 1) + 2
     codes = first[..., None] + tf.range(branching)
     return tf.reshape(codes, [-1, nodes.shape[1] * branching])
+
+
+def families(nodes: tf.Tensor, branching: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the siblings of real nodes, themselves among them.
+
+    Args:
+        nodes: [...] int32, below the root.
+        branching: b.
+
+    Returns:
+        [..., b] int32, each node's family from left to right, and [...] int32,
+        its own place in it.
+    """
+    place = (nodes - 2) % branching
+    return (nodes - place)[..., None] + tf.range(branching), place
