@@ -35,8 +35,8 @@ from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.search import judging
 from jtm_tf.search import metrics
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(
@@ -252,7 +252,7 @@ def choose(
 ) -> list[Household]:
     """Returns test households from low to high recall, `count` at most."""
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judging.recommend_users(
+    items = model_search.recommend_users(
         model, users, num_results=200, beam_width=400
     )
     recall = metrics.per_user(

@@ -27,6 +27,7 @@ from jtm_tf.learning import joint
 from jtm_tf.learning import settings as settings_lib
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -239,7 +240,7 @@ class Recommender:
     def _search(self, beam_width):
         """Returns a traced search that ranks 2 k items; one for each k."""
         if beam_width not in self._searches:
-            search = judging.retriever(
+            search = model_search.retriever(
                 self.run.model,
                 num_results=min(2 * beam_width, self.data.num_items),
                 beam_width=beam_width,

@@ -9,7 +9,7 @@ import pytest
 
 import jtm_tf
 from jtm_tf.data import splits
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 from tests.support import runs
 from tests.support import shell
@@ -74,7 +74,7 @@ def ids(answer):
 
 def test_recommends_what_is_judged(model):
     users, histories, tastes = known_users(model)
-    want = judging.recommend_users(
+    want = model_search.recommend_users(
         model.run.model, users, num_results=5, beam_width=8
     )
     assert np.all(want != PAD)

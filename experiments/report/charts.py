@@ -9,7 +9,6 @@ import numpy as np
 from experiments.report import source as source_lib
 from jtm_tf.data import splits
 from jtm_tf.search import diagnosis
-from jtm_tf.search import level_recall
 from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
 
@@ -86,9 +85,7 @@ def under_the_beam(
         return []
     lines = []
     for width in beam_widths:
-        recall = level_recall.level_recall(
-            source.model, users, beam_width=width
-        )
+        recall = diagnosis.level_recall(source.model, users, beam_width=width)
         lines.append(
             _line(
                 f"beam {width}",

@@ -12,7 +12,7 @@ from export.artefact import paths
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.search import beam_trace
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -52,7 +52,7 @@ def describe(
     if not len(known):
         return None, [*notes, "There are no validation users to show."]
     results = min(source.num_results, model.num_items)
-    search = judging.retriever(
+    search = model_search.retriever(
         model,
         num_results=results,
         beam_width=max(source.beam_width, -(-results // model.branching)),

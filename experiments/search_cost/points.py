@@ -27,6 +27,7 @@ from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
+from jtm_tf.search import model_search
 
 METHODS = ("item_cf", *settings.METHODS)
 
@@ -169,7 +170,7 @@ class _Search:
 
     def __init__(self, model, *, num_results, beam_width):
         # Kept, since a concrete function does not hold on to its variables.
-        self._search = judging.retriever(
+        self._search = model_search.retriever(
             model, num_results=num_results, beam_width=beam_width
         )
         self._recommend = self._search.recommend.get_concrete_function()

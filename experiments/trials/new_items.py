@@ -16,8 +16,8 @@ from jtm_tf.models import growing
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.search import judging
 from jtm_tf.search import metrics
+from jtm_tf.search import model_search
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 
@@ -139,7 +139,7 @@ def recalls(
         users: what they turned to is in the model's numbers.
         new: [N + 1] bool, which items are new.
     """
-    items = judging.recommend_users(
+    items = model_search.recommend_users(
         model,
         users,
         num_results=trial.num_results,

@@ -13,8 +13,9 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
-from jtm_tf.search import level_recall
+from jtm_tf.search import model_search
 
 CUTS = paper.CUTS
 NARROW = 20
@@ -128,7 +129,7 @@ def judge_run(
     )
     wide = [(NARROW, beam_width) for beam_width in beams]
     judged, _ = judging.judge_cuts(
-        lambda num_results, beam_width: judging.recommend_users(
+        lambda num_results, beam_width: model_search.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width
         ),
         users,
@@ -136,7 +137,7 @@ def judge_run(
         scans=model.flat,
     )
     by_cut = {(c["num_results"], c["beam_width"]): c for c in judged}
-    by_level = level_recall.level_recall(model, users, beam_width=NARROW)
+    by_level = diagnosis.level_recall(model, users, beam_width=NARROW)
     records = metrics["iterations"]
     return {
         "seed": metrics["seed"],

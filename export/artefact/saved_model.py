@@ -33,7 +33,7 @@ from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
 from jtm_tf.models import tree_model
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 
 MISSING = float(tf.float32.min)
@@ -137,7 +137,7 @@ class ServedModel:
         self._filter = filters.ItemFilter(
             model.tree, self.categories, model.pi.value
         )
-        self._search = judging.retriever(
+        self._search = model_search.retriever(
             self.model,
             num_results=config.num_results,
             beam_width=config.beam_width,

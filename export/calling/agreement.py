@@ -9,7 +9,7 @@ import numpy as np
 from export.calling import clients
 from jtm_tf.data import splits
 from jtm_tf.runs import trained
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 
 # Of the users who got something else, how many are named.
@@ -41,7 +41,7 @@ def compare(
     profile = run.settings["profile"]
     width = run.model.max_history
     users = splits.held_out_users(run.data, "test", width, profile)
-    items = judging.recommend_users(
+    items = model_search.recommend_users(
         run.model, users, num_results=num_results, beam_width=beam_width
     )
     raw_ids = np.array([None, *run.data.items["raw_id"].to_pylist()], object)

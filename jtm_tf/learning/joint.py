@@ -30,8 +30,9 @@ from jtm_tf.models import hsm
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
-from jtm_tf.search import level_recall
+from jtm_tf.search import model_search
 from jtm_tf.search import retrieval
 
 # Validation users, at most, whose recall is measured level by level.
@@ -157,7 +158,7 @@ def _check_cuts(config):
 def _test(config, folder, model, users):
     """Judges the best model on test users; returns its part of the metrics."""
     cuts, table = judging.judge_cuts(
-        lambda num_results, beam_width: judging.recommend_users(
+        lambda num_results, beam_width: model_search.recommend_users(
             model, users, num_results=num_results, beam_width=beam_width
         ),
         users,
@@ -398,7 +399,7 @@ def _level_recall(config, model, users):
     """Returns the recall under the beam by level, from 1; [] if flat."""
     if model.flat:
         return []
-    shares = level_recall.level_recall(
+    shares = diagnosis.level_recall(
         model, users.first(_LEVEL_USERS), beam_width=config.beam_width
     )
     levels = range(1, model.max_level + 1)

@@ -1,7 +1,8 @@
-"""Eq. 1, the max-heap preference, and how far a model is from it.
+"""Where a search loses: level by level under the beam, and against Eq. 1.
 
-By Eq. 1 a node is worth its best child, up to one factor a level; then the
-beam search finds the best leaves. Training asks for it nowhere.
+By Eq. 1, the max-heap preference, a node is worth its best child, up to one
+factor a level; then the beam search finds the best leaves. Training asks for
+it nowhere.
 """
 
 import numpy as np
@@ -9,10 +10,51 @@ import tensorflow as tf
 
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
-from jtm_tf.search import level_recall
+from jtm_tf.search import model_search
 from jtm_tf.search import retrieval
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import ScoreFn
+
+
+def level_recall(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    beam_width: int,
+    batch_size: int = 64,
+) -> dict[int, float]:
+    """Returns how much of the ground truth is still below the beam.
+
+    Args:
+        model: with its tree, which is not flat.
+        users: the held-out users.
+        beam_width: k.
+        batch_size: users a call.
+
+    Returns:
+        For each level that the search scores, the share of a user's ground
+        truth whose ancestor is among the k nodes kept, averaged over users.
+        It falls from level to level; on the last it is Recall@k.
+    """
+    search = model_search.tree_search(model, beam_width)
+    beams = search.beams.get_concrete_function()
+    tree = model.tree
+    owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
+    sizes = np.diff(users.truth_offsets)
+    starts = np.arange(0, len(users), batch_size)
+    batches = [
+        [kept.numpy() for kept in beams(tf.constant(users.history[i:j]))]
+        for i, j in zip(starts, starts + batch_size)
+    ]
+    width = tree_lib.num_codes(tree.max_level, tree.branching)
+    recall = {}
+    for place, level in enumerate(search.levels):
+        kept = np.concatenate([batch[place] for batch in batches])
+        pairs = np.arange(len(users))[:, None] * width + kept
+        wanted = owner * width + tree.ancestors(level)[users.truth]
+        hits = np.bincount(owner[np.isin(wanted, pairs)], minlength=len(sizes))
+        recall[level] = float(np.mean(hits / sizes))
+    return recall
 
 
 def violations(
@@ -42,7 +84,7 @@ def violations(
         their parents it is 0.5. Scores of siblings' branches do not compare
         (HSM): only ranks do, and the first is NaN.
     """
-    search = level_recall.tree_search(model, beam_width)
+    search = model_search.tree_search(model, beam_width)
     walk = search.walk.get_concrete_function()
     shares: dict[int, list[tuple[float, float]]] = {
         level: [] for level in search.levels[:-1]

@@ -19,7 +19,7 @@ from jtm_tf.learning import joint
 from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from tests.support import worlds
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def _product(runs):
     data = interactions.load(folder.read_config()["data_dir"])
     model = saving.load(folder.model)
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judging.recommend_users(
+    items = model_search.recommend_users(
         model, users, num_results=RESULTS, beam_width=RESULTS
     )
     return folder, data, users, items

@@ -9,7 +9,7 @@ import pytest
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.models import saving
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from tests.support import shell
 
 DATA = shell.ROOT.parent / "shared" / "data"
@@ -107,6 +107,8 @@ def test_raw_ids_survive_to_the_recommendations(run_dir):
 
     model = saving.load(run_dir / "best.keras")
     users = splits.held_out_users(data, "test", model.max_history)
-    items = judging.recommend_users(model, users, num_results=20, beam_width=20)
+    items = model_search.recommend_users(
+        model, users, num_results=20, beam_width=20
+    )
     offered = set(raw_item[items].ravel())
     assert offered <= {item for _, item in rows}

@@ -24,7 +24,7 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.tree import initial
 from jtm_tf.tree import statistics as tree_statistics
 from tests.support import runs
@@ -224,7 +224,9 @@ def test_one_search(source, report):
     users = splits.held_out_users(source.data, "validation", 4)
     raw = [str(x) for x in source.data.users["raw_id"].to_pylist()]
     row = [raw[u - 1] for u in users.users].index(story["user"])
-    found = judging.recommend_users(model, users, num_results=5, beam_width=8)
+    found = model_search.recommend_users(
+        model, users, num_results=5, beam_width=8
+    )
     ids = [str(x) for x in source.data.items["raw_id"].to_pylist()]
     items = [ids[i - 1] for i in found[row]]
     assert [record["item"] for record in story["rows"]] == items

@@ -9,7 +9,7 @@ from experiments.trials import held_out_items
 from experiments.trials import new_items
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.tree import initial
 from tests.support import served_models
 from tests.support import shell
@@ -55,7 +55,9 @@ def test_recalls_against_a_loop(data_dir):
     users = splits.held_out_users(interactions.load(data_dir), "test", 4)
     trial = new_items.Trial(str(data_dir), num_results=6, beam_width=8)
     model, new = served_models.untrained(), np.arange(51) > 40
-    found = judging.recommend_users(model, users, num_results=6, beam_width=8)
+    found = model_search.recommend_users(
+        model, users, num_results=6, beam_width=8
+    )
     wanted = {"new": new, "old": ~new, "all": np.ones(51, bool)}
     recalls = {name: [] for name in wanted}
     for row, items in enumerate(found):

@@ -21,7 +21,7 @@ from jtm_tf.learning import joint
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 from tests.support import runs
 from tests.support import served_models
@@ -132,7 +132,7 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
         (raw_ids, exported, model, users),
         (names.astype(object), tmp_path / "names", styled, styled_users),
     ):
-        want = judging.recommend_users(
+        want = model_search.recommend_users(
             judged, known, num_results=5, beam_width=8
         )
         assert np.all(want != PAD)

@@ -21,7 +21,7 @@ from jtm_tf.learning import settings
 from jtm_tf.models import choices
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 
 ITEMS, USERS, ROWS = 16, 240, 8
@@ -126,12 +126,16 @@ def test_checkerboard(data, method, change, tmp_path):
     users = splits.held_out_users(
         data, "test", model.max_history, config.profile
     )
-    items = judging.recommend_users(model, users, num_results=4, beam_width=6)
+    items = model_search.recommend_users(
+        model, users, num_results=4, beam_width=6
+    )
     assert own_share(data, items, users) > 0.95
-    recommend = judging.retriever(
+    recommend = model_search.retriever(
         model, num_results=4, beam_width=6
     ).recommend.get_concrete_function()
-    one_by_one = judging.recommend_all(recommend, users.history, batch_size=1)
+    one_by_one = model_search.recommend_all(
+        recommend, users.history, batch_size=1
+    )
     np.testing.assert_array_equal(items, one_by_one)
     nobody = np.zeros((1, model.user_width), np.int32)
     assert np.all(recommend(tf.constant(nobody))[0] != PAD)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from jtm_tf.models import frozen
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from jtm_tf.tree import tree as tree_lib
 from tests.support import served_models
 
@@ -44,7 +44,7 @@ def test_scores_are_the_model_s(pair):
 def test_a_search_finds_the_same(pair):
     found = []
     for model in pair:
-        search = judging.retriever(model, num_results=9, beam_width=12)
+        search = model_search.retriever(model, num_results=9, beam_width=12)
         items, scores = search.recommend(USERS)
         assert np.all(items.numpy() > 0)
         found.append((items.numpy(), scores.numpy()))

@@ -3,7 +3,7 @@
 import pytest
 
 from jtm_tf.search import beam_trace
-from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from tests.support import judged
 from tests.support import served_models
 
@@ -12,7 +12,7 @@ from tests.support import served_models
 def test_a_search_is_followed(kind):
     model = served_models.untrained(**served_models.KINDS[kind])
     tree, users = model.tree, judged.held_out(1)
-    search = judging.retriever(model, num_results=3, beam_width=5)
+    search = model_search.retriever(model, num_results=3, beam_width=5)
     beams = [kept.numpy() for kept in search.beams(users.history)]
     walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]
     found = search.recommend(users.history)[0].numpy()
