@@ -255,9 +255,7 @@ def choose(
     items = model_search.recommend_users(
         model, users, num_results=200, beam_width=400
     )
-    recall = metrics.per_user(
-        items, users.truth, users.truth_offsets, items.shape[1]
-    )["recall"]
+    recall = metrics.per_user(items, users.truth, items.shape[1])["recall"]
     order = np.argsort(recall, kind="stable")
     count = min(count, len(order))
     # The middle one of each of `count` equal parts, so neither picked nor luck.
@@ -268,8 +266,7 @@ def choose(
 def _household(data, users, row, items):
     """Returns a row of the held-out users with what it is offered."""
     user, history = users.users[row], users.history[row]
-    begin, end = users.full_history_offsets[row : row + 2]
-    known = users.full_history[begin:end]
+    known = users.full_history[row]
     first, last = data.user_rows()[user : user + 2]
     return Household(
         user=user,

@@ -62,8 +62,7 @@ def known_users(model):
         model.data, "test", model.run.model.max_history, ["taste"]
     )
     raw = model.data.items["raw_id"].to_pylist()
-    parts = np.split(users.full_history, users.full_history_offsets[1:-1])
-    histories = [[raw[item - 1] for item in part] for part in parts]
+    histories = [[raw[i - 1] for i in items] for items in users.full_history]
     tastes = np.array(model.data.users["taste"].to_pylist())
     return users, histories, tastes[users.users - 1]
 

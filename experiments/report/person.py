@@ -60,7 +60,7 @@ def describe(
     found, scores = (x.numpy() for x in search.recommend(known.history))
     row = _telling(found, known)
     history, items = known.history[row], found[row][found[row] != PAD]
-    later = _later(known, row)
+    later = known.truth[row]
     if asked is None:
         lost = np.setdiff1d(later, items)
         asked = int(lost[0]) if len(lost) else None
@@ -154,16 +154,10 @@ def _relabelled(
 def _telling(found, users) -> int:
     """Returns the first user of whom something was found and something lost."""
     for row, items in enumerate(found):
-        hits = np.isin(_later(users, row), items)
+        hits = np.isin(users.truth[row], items)
         if hits.any() and not hits.all():
             return row
     return 0
-
-
-def _later(users, row):
-    """Returns what a user had later."""
-    begin, end = users.truth_offsets[row : row + 2]
-    return users.truth[begin:end]
 
 
 def _name(data, item):

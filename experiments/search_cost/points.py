@@ -7,7 +7,6 @@ nearest neighbours has. Methods that look at all items are lines of one point.
 import dataclasses
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -128,7 +127,7 @@ def measure(
     """
     recalls, calls, timed = {}, {}, 0
     for line in found:
-        batches = list(_batches(line.users, batch_size))
+        batches = list(line.users.batches(batch_size))
         first = batches[:timed_batches]
         timed = sum(map(len, first))
         for setting, search in line.searches.items():
@@ -240,24 +239,6 @@ def _counted(config, data, num_results):
     return Line(
         method, paper.NAMES[method], None, users, searches, _rounded(seconds)
     )
-
-
-def _batches(
-    users: splits.HeldOutUsers, size: int
-) -> Iterator[splits.HeldOutUsers]:
-    """Yields users, `size` at a time."""
-    for begin in range(0, len(users), size):
-        end = min(begin + size, len(users))
-        known = users.full_history_offsets[begin : end + 1]
-        later = users.truth_offsets[begin : end + 1]
-        yield splits.HeldOutUsers(
-            users=users.users[begin:end],
-            history=users.history[begin:end],
-            full_history=users.full_history[known[0] : known[-1]],
-            full_history_offsets=known - known[0],
-            truth=users.truth[later[0] : later[-1]],
-            truth_offsets=later - later[0],
-        )
 
 
 def _all_of(search, batches):

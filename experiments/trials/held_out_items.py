@@ -11,6 +11,7 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+from jtm_tf import ragged
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
@@ -53,9 +54,8 @@ class HeldOutItems:
             by_item = samples[
                 draw[np.argsort(targets[samples[draw]], kind="stable")]
             ]
-            items, counts = np.unique(targets[by_item], return_counts=True)
-            first = np.repeat(np.cumsum(counts) - counts, counts)
-            samples = np.sort(by_item[np.arange(len(by_item)) - first < most])
+            _, counts = np.unique(targets[by_item], return_counts=True)
+            samples = np.sort(by_item[ragged.ranges(counts) < most])
         numbered = self.renumbered[examples.items].astype(np.int32)
         return dataclasses.replace(examples.take(samples), items=numbered)
 
@@ -65,9 +65,14 @@ class HeldOutItems:
         return dataclasses.replace(
             users,
             history=self.renumbered[users.history].astype(np.int32),
-            full_history=self.renumbered[users.full_history].astype(np.int32),
-            truth=self.renumbered[users.truth].astype(np.int32),
+            full_history=self._renumbered(users.full_history),
+            truth=self._renumbered(users.truth),
         )
+
+    def _renumbered(self, items):
+        """Returns a `Ragged` of items in other numbers."""
+        numbers = self.renumbered[items.values].astype(np.int32)
+        return ragged.Ragged(numbers, items.offsets)
 
 
 def hold_out(

@@ -8,6 +8,7 @@ from absl import logging
 from experiments.trials import held_out_items
 from jtm_tf import categories
 from jtm_tf import files
+from jtm_tf import ragged
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
@@ -145,18 +146,16 @@ def recalls(
         num_results=trial.num_results,
         beam_width=trial.beam_width,
     )
-    owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
+    truth, owner = users.truth.values, users.truth.owner
     found = {}
     for name, chosen in (
-        ("new", new[users.truth]),
-        ("old", ~new[users.truth]),
-        ("all", np.ones(len(users.truth), bool)),
+        ("new", new[truth]),
+        ("old", ~new[truth]),
+        ("all", np.ones(len(truth), bool)),
     ):
         counts = np.bincount(owner[chosen], minlength=len(users))
         rows = counts > 0  # users who have something to be found
-        offsets = np.concatenate([[0], np.cumsum(counts[rows])])
-        got = metrics.metrics(
-            items[rows], users.truth[chosen], offsets, trial.num_results
-        )
+        wanted = ragged.Ragged.of_counts(truth[chosen], counts[rows])
+        got = metrics.metrics(items[rows], wanted, trial.num_results)
         found[name] = round(float(got["recall"]), 5)
     return found

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from jtm_tf import ragged
 from jtm_tf.baselines import rules
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
@@ -155,8 +156,8 @@ class ItemCF:
         if history.ndim != 2:
             raise ValueError(f"history must be [B, T]; got {history.shape}.")
         known = history != PAD
-        offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
-        return self._recommend(history[known], offsets, num_results)
+        behaviours = ragged.Ragged.of_counts(history[known], known.sum(axis=1))
+        return self._recommend(behaviours, num_results)
 
     def recommend_users(
         self, users: splits.HeldOutUsers, num_results: int
@@ -166,21 +167,19 @@ class ItemCF:
         Returns:
             [U, M] int32 items.
         """
-        items, _ = self._recommend(
-            users.full_history, users.full_history_offsets, num_results
-        )
+        items, _ = self._recommend(users.full_history, num_results)
         return items
 
-    def _recommend(self, behaviours, offsets, num_results):
-        """As `recommend`, from [H] items and [B + 1] offsets."""
-        rules.check_items(behaviours, self.popular.num_items)
-        lengths = np.diff(offsets)
-        age = np.repeat(offsets[1:], lengths) - np.arange(len(behaviours)) - 1
+    def _recommend(self, known, num_results):
+        """As `recommend`, from a `Ragged` of items, a row a user."""
+        rules.check_items(known.values, self.popular.num_items)
+        behaviours, lengths, offsets = known.values, known.counts, known.offsets
+        age = np.repeat(lengths, lengths) - ragged.ranges(lengths) - 1
         if self.config.max_history is not None:
-            counts = age < self.config.max_history
-            behaviours, age = behaviours[counts], age[counts]
+            recent = age < self.config.max_history
+            behaviours, age = behaviours[recent], age[recent]
             lengths = np.minimum(lengths, self.config.max_history)
-            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            offsets = ragged.offsets(lengths)
         # Copied: to sum a row's repeats, scipy would write into what it got.
         users = sparse.csr_array(
             (np.power(self.config.decay, age), behaviours, offsets),
@@ -189,7 +188,7 @@ class ItemCF:
         )
         # An upper bound of what each row of the product holds.
         reach = np.diff(self.similar.indptr)[behaviours]
-        reach = np.diff(np.concatenate([[0], np.cumsum(reach)])[offsets])
+        reach = np.diff(ragged.offsets(reach)[offsets])
         shape = len(lengths), num_results
         items, scores = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         for rows in _chunks(reach + num_results):
@@ -273,8 +272,7 @@ def _largest(matrix, count, rank):
     order = np.lexsort((rank[column], -value, row))
     row, column, value = row[order], column[order], value[order]
     sizes = np.bincount(row, minlength=matrix.shape[0])
-    place = np.arange(len(row)) - (np.cumsum(sizes) - sizes)[row]
-    kept = place < count
+    kept = ragged.ranges(sizes) < count
     return row[kept], column[kept].astype(np.int32), value[kept]
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
 
@@ -119,13 +120,12 @@ class Repeat:
         Raises:
             ValueError: a known item is not in 1..N.
         """
-        check_items(users.full_history, self.popular.num_items)
-        lengths = np.diff(users.full_history_offsets)
-        owner = np.repeat(np.arange(len(users)), lengths)
+        known = users.full_history
+        check_items(known.values, self.popular.num_items)
         width = self.popular.num_items + 1
         # Newest first, so that the first index of a pair is its last purchase.
         pairs, newest, counts = np.unique(
-            (owner * width + users.full_history)[::-1],
+            (known.owner * width + known.values)[::-1],
             return_index=True,
             return_counts=True,
         )
@@ -158,7 +158,7 @@ def table(
         [B, M] of the values' type, 0 where a row has no more values.
     """
     counts = np.bincount(owner, minlength=shape[0])
-    column = np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]
+    column = ragged.ranges(counts)
     kept = column < shape[1]
     result = np.zeros(shape, values.dtype)
     result[owner[kept], column[kept]] = values[kept]

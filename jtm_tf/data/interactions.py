@@ -41,6 +41,7 @@ import pyarrow.parquet as pq
 
 from jtm_tf import categories
 from jtm_tf import files
+from jtm_tf import ragged
 from jtm_tf.data import raw_ids
 from jtm_tf.types import PAD
 
@@ -195,7 +196,7 @@ class Interactions:
         User u has the rows offsets[u]:offsets[u + 1]; PAD has none.
         """
         counts = np.bincount(self.user, minlength=self.num_users + 1)
-        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return ragged.offsets(counts)
 
 
 def save(

@@ -7,10 +7,12 @@ NumPy; no files.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.data import interactions as interactions_lib
 from jtm_tf.types import PAD
 
@@ -133,34 +135,34 @@ class HeldOutUsers:
         users: [U] int32 user ids, ascending.
         history: [U, T + P] int32, the newest T known items, oldest to newest,
             left-padded with `PAD`, then the profile codes.
-        full_history: [H] int32, the whole known halves, user after user.
-        full_history_offsets: [U + 1] int64; user i's known items are
-            `full_history[offsets[i]:offsets[i + 1]]`.
-        truth: [G] int32, each user's distinct later items, ascending.
-        truth_offsets: [U + 1] int64, in the same way.
+        full_history: int32, the whole known halves, a row a user.
+        truth: int32, each user's distinct later items, ascending.
     """
 
     users: np.ndarray
     history: np.ndarray
-    full_history: np.ndarray
-    full_history_offsets: np.ndarray
-    truth: np.ndarray
-    truth_offsets: np.ndarray
+    full_history: ragged.Ragged
+    truth: ragged.Ragged
 
     def __len__(self) -> int:
         return len(self.users)
 
     def first(self, count: int) -> "HeldOutUsers":
         """Returns the first users, `count` at most."""
-        known = self.full_history_offsets[: count + 1]
-        later = self.truth_offsets[: count + 1]
+        return self._cut(0, count)
+
+    def batches(self, size: int) -> Iterator["HeldOutUsers"]:
+        """Yields the users, `size` at a time."""
+        for begin in range(0, len(self), size):
+            yield self._cut(begin, begin + size)
+
+    def _cut(self, begin, end):
+        """Returns users begin..end - 1, fewer where there are no more."""
         return HeldOutUsers(
-            users=self.users[:count],
-            history=self.history[:count],
-            full_history=self.full_history[: known[-1]],
-            full_history_offsets=known,
-            truth=self.truth[: later[-1]],
-            truth_offsets=later,
+            users=self.users[begin:end],
+            history=self.history[begin:end],
+            full_history=self.full_history.cut(begin, end),
+            truth=self.truth.cut(begin, end),
         )
 
 
@@ -177,18 +179,14 @@ def examples(
         profile: names of the profile columns to go with the history.
         split: whose; the training users' to train on.
     """
-    offsets = interactions.user_rows()
     users = interactions.split_users(split)
-    rows, lengths = _rows_of(offsets, users)
-    ends = np.cumsum(lengths)
-    starts = np.repeat(ends - lengths, lengths)
-    targets = np.arange(len(rows), dtype=np.int64)
+    rows, lengths = _rows_of(interactions, users)
     codes = interactions.profile_codes(profile)
     return Examples(
         interactions.item[rows],
-        starts,
-        targets,
-        codes[interactions.user[rows]],
+        starts=np.repeat(ragged.offsets(lengths)[:-1], lengths),
+        targets=np.arange(len(rows), dtype=np.int64),
+        profile=codes[interactions.user[rows]],
     )
 
 
@@ -221,32 +219,27 @@ def held_out_users(
     """
     if split not in SPLITS[1:]:
         raise ValueError(f"split must be one of {SPLITS[1:]}; got {split!r}.")
-    offsets = interactions.user_rows()
     users = interactions.split_users(split)
-    rows, lengths = _rows_of(offsets, users)
+    rows, lengths = _rows_of(interactions, users)
     items = interactions.item[rows]
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    middles = starts + lengths // 2
-    owner = np.repeat(np.arange(len(users)), lengths)
-    known = np.arange(len(rows)) < middles[owner]
+    halves, starts = lengths // 2, ragged.offsets(lengths)[:-1]
+    known = ragged.ranges(lengths) < np.repeat(halves, lengths)
     # One number a (user, item) pair, so that one sort removes repeats.
+    owner = np.repeat(np.arange(len(users)), lengths)[~known]
     width = interactions.num_items + 1
-    pairs = np.unique(owner[~known] * width + items[~known])
-    truth_owner = pairs // width
+    owner, truth = np.divmod(np.unique(owner * width + items[~known]), width)
+    later = np.bincount(owner, minlength=len(users))
     return HeldOutUsers(
         users=users,
         history=np.concatenate(
             [
-                _windows(items, starts, middles, max_history),
+                _windows(items, starts, starts + halves, max_history),
                 interactions.profile_codes(profile)[users],
             ],
             axis=1,
         ),
-        full_history=items[known],
-        full_history_offsets=_offsets(owner[known], len(users)),
-        truth=(pairs % width).astype(np.int32),
-        truth_offsets=_offsets(truth_owner, len(users)),
+        full_history=ragged.Ragged.of_counts(items[known], halves),
+        truth=ragged.Ragged.of_counts(truth.astype(np.int32), later),
     )
 
 
@@ -262,16 +255,9 @@ def _windows(
 
 
 def _rows_of(
-    offsets: np.ndarray, users: np.ndarray
+    interactions: interactions_lib.Interactions, users: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of these users in order, and how many each has."""
+    offsets = interactions.user_rows()
     lengths = offsets[users + 1] - offsets[users]
-    shift = offsets[users] - (np.cumsum(lengths) - lengths)
-    rows = np.arange(lengths.sum(), dtype=np.int64) + np.repeat(shift, lengths)
-    return rows, lengths
-
-
-def _offsets(owner: np.ndarray, count: int) -> np.ndarray:
-    """Returns where each owner's range starts, [count + 1] int64."""
-    lengths = np.bincount(owner, minlength=count)
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return ragged.ranges(lengths, offsets[users]), lengths

@@ -39,19 +39,17 @@ def level_recall(
     search = model_search.tree_search(model, beam_width)
     beams = search.beams.get_concrete_function()
     tree = model.tree
-    owner = np.repeat(np.arange(len(users)), np.diff(users.truth_offsets))
-    sizes = np.diff(users.truth_offsets)
-    starts = np.arange(0, len(users), batch_size)
+    owner, sizes = users.truth.owner, users.truth.counts
     batches = [
-        [kept.numpy() for kept in beams(tf.constant(users.history[i:j]))]
-        for i, j in zip(starts, starts + batch_size)
+        [kept.numpy() for kept in beams(tf.constant(batch.history))]
+        for batch in users.batches(batch_size)
     ]
     width = tree_lib.num_codes(tree.max_level, tree.branching)
     recall = {}
     for place, level in enumerate(search.levels):
         kept = np.concatenate([batch[place] for batch in batches])
         pairs = np.arange(len(users))[:, None] * width + kept
-        wanted = owner * width + tree.ancestors(level)[users.truth]
+        wanted = owner * width + tree.ancestors(level)[users.truth.values]
         hits = np.bincount(owner[np.isin(wanted, pairs)], minlength=len(sizes))
         recall[level] = float(np.mean(hits / sizes))
     return recall
@@ -89,8 +87,8 @@ def violations(
     shares: dict[int, list[tuple[float, float]]] = {
         level: [] for level in search.levels[:-1]
     }
-    for i in range(0, len(users), batch_size):
-        walked = walk(tf.constant(users.history[i : i + batch_size]))
+    for batch in users.batches(batch_size):
+        walked = walk(tf.constant(batch.history))
         scored = [(n.numpy(), r.numpy()) for n, r in walked]
         own_above = scored[0][1]
         for level, (nodes, ranks), (below, ranks_below) in zip(

@@ -44,9 +44,7 @@ def judgement(
 
     `beam_width` is noted beside them: None where every item was looked at.
     """
-    found = metrics.metrics(
-        items, users.truth, users.truth_offsets, num_results
-    )
+    found = metrics.metrics(items, users.truth, num_results)
     return {
         **{name: round(value, 6) for name, value in found.items()},
         "num_results": num_results,
@@ -84,9 +82,7 @@ def judge_cuts(
                 items, users, num_results=num_results, beam_width=beam_width
             )
         )
-        found = metrics.per_user(
-            items, users.truth, users.truth_offsets, num_results
-        )
+        found = metrics.per_user(items, users.truth, num_results)
         size = len(users)
         columns = {
             "user": pa.array(users.users, pa.int32()),

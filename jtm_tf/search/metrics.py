@@ -6,6 +6,7 @@ recommended twice counts once.
 
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.types import PAD
 
 NAMES = ("precision", "recall", "f_measure")
@@ -13,8 +14,7 @@ NAMES = ("precision", "recall", "f_measure")
 
 def per_user(
     recommended: np.ndarray,
-    truth: np.ndarray,
-    truth_offsets: np.ndarray,
+    truth: ragged.Ragged,
     num_results: int,
 ) -> dict[str, np.ndarray]:
     """Compares each user's first M recommendations with the ground truth.
@@ -22,8 +22,7 @@ def per_user(
     Args:
         recommended: [U, >= 1] int items, best first; PAD where a user has
             fewer answers. Columns from `num_results` on are ignored.
-        truth: [G] int items, user after user; repeats count once.
-        truth_offsets: [U + 1] int; user u owns truth[offsets[u]:offsets[u+1]].
+        truth: int items, a row a user; repeats count once.
         num_results: M, what precision divides by.
 
     Returns:
@@ -32,33 +31,26 @@ def per_user(
     Raises:
         ValueError: the shapes disagree, or a user has no ground truth.
     """
-    recommended, truth = np.asarray(recommended), np.asarray(truth)
-    offsets = np.asarray(truth_offsets)
-    if recommended.ndim != 2 or offsets.shape != (len(recommended) + 1,):
+    recommended, items = np.asarray(recommended), truth.values
+    if recommended.ndim != 2 or len(recommended) != len(truth):
         raise ValueError(
-            "recommended must be [U, M] and truth_offsets [U + 1]; got "
-            f"{recommended.shape} and {offsets.shape}."
+            "recommended must be [U, M] and truth of U rows; got "
+            f"{recommended.shape} and {len(truth)} rows."
         )
-    if offsets[0] != 0 or offsets[-1] != len(truth):
+    if not np.all(truth.counts):
         raise ValueError(
-            f"truth_offsets must run from 0 to {len(truth)}, the length of "
-            f"truth; got {offsets[0]}..{offsets[-1]}."
-        )
-    if np.any(np.diff(offsets) < 1):
-        raise ValueError(
-            f"{np.count_nonzero(np.diff(offsets) < 1)} users have no ground "
+            f"{np.count_nonzero(truth.counts == 0)} users have no ground "
             "truth, so no recall; leave them out."
         )
-    if num_results < 1 or np.any(truth <= PAD):
+    if num_results < 1 or np.any(items <= PAD):
         raise ValueError("num_results and the items of truth start at 1.")
     recommended = recommended[:, :num_results]
     users = len(recommended)
     # A pair (user, item) as one integer makes sets of pairs sets of integers.
-    base = 1 + max(int(recommended.max()), int(truth.max())) if users else 1
+    base = 1 + max(int(recommended.max()), int(items.max())) if users else 1
     answers = np.arange(users)[:, None] * base + recommended
     answers = answers[recommended != PAD]
-    owner = np.repeat(np.arange(users), np.diff(offsets))
-    wanted = np.unique(owner * base + truth)
+    wanted = np.unique(truth.owner * base + items)
     found = np.intersect1d(answers, wanted)
     hits = np.bincount(found // base, minlength=users)
     sizes = np.bincount(wanted // base, minlength=users)
@@ -72,12 +64,11 @@ def per_user(
 
 def metrics(
     recommended: np.ndarray,
-    truth: np.ndarray,
-    truth_offsets: np.ndarray,
+    truth: ragged.Ragged,
     num_results: int,
 ) -> dict[str, float]:
     """Returns the means over users of what `per_user` returns."""
     if len(recommended) == 0:
         raise ValueError("There are no users to average over.")
-    values = per_user(recommended, truth, truth_offsets, num_results)
+    values = per_user(recommended, truth, num_results)
     return {name: float(np.mean(values[name])) for name in NAMES}

@@ -75,7 +75,7 @@ def recommend_users(
     if filter_history:
         ranked = beam_width * model.branching
         if model.flat:
-            known = np.diff(users.full_history_offsets).max(initial=0)
+            known = users.full_history.counts.max(initial=0)
             ranked = min(model.num_items, num_results + int(known))
     search = retriever(model, num_results=ranked, beam_width=beam_width)
     # The concrete function, since a retriever is made for each judgement
@@ -83,7 +83,7 @@ def recommend_users(
     recommend = search.recommend.get_concrete_function()
     items = recommend_all(recommend, users.history)
     if filter_history:
-        items = _without_known(items, users)[:, :num_results]
+        items = _without_known(items, users.full_history)[:, :num_results]
     return items
 
 
@@ -108,12 +108,10 @@ def recommend_all(
     )
 
 
-def _without_known(items, users):
+def _without_known(items, known):
     """Moves known items behind the others, as PAD; [U, R] -> [U, R]."""
-    base = int(max(items.max(), users.full_history.max(initial=0))) + 1
-    row = np.arange(len(items), dtype=np.int64)
-    owner = np.repeat(row, np.diff(users.full_history_offsets))
-    known = owner * base + users.full_history
-    keep = ~np.isin(row[:, None] * base + items, known)
+    base = int(max(items.max(), known.values.max(initial=0))) + 1
+    pairs = np.arange(len(items), dtype=np.int64)[:, None] * base + items
+    keep = ~np.isin(pairs, known.owner * base + known.values)
     order = np.argsort(~keep, axis=1, kind="stable")
     return np.take_along_axis(np.where(keep, items, PAD), order, axis=1)

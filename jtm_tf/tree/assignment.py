@@ -9,6 +9,8 @@ D in lockstep; `exact` is the oracle. Pure NumPy (and scipy for the oracle).
 import numpy as np
 from scipy import optimize
 
+from jtm_tf import ragged
+
 # The item's old seat is elsewhere; in a solver, the item has no seat yet.
 NOWHERE = -1
 
@@ -95,7 +97,7 @@ def greedy_rebalanced(
         keys = (-first, ~is_old, group) if lazy else (-first, group)
         by_priority = np.lexsort(keys)  # rule (3)
         counts = load[here, fullest[here]]
-        leaves = by_priority[_rank(counts) >= np.repeat(taken, counts)]
+        leaves = by_priority[ragged.ranges(counts) >= np.repeat(taken, counts)]
 
         rows, group = rows[leaves], group[leaves]
         choice[rows] = np.where(  # rule (4)
@@ -257,14 +259,7 @@ def _free_seats(problem, free):
     seats = np.minimum(free, demand[:, None])
     cell = np.repeat(np.arange(free.size), seats.ravel())
     # The i-th seat taken of a node leaves free - i: most room first.
-    room = free.ravel()[cell] - _rank(seats.ravel())
+    room = free.ravel()[cell] - ragged.ranges(seats.ravel())
     cell = cell[np.lexsort((-room, cell // nodes))]
-    totals = seats.sum(axis=1)
-    first = np.cumsum(totals) - totals
-    return cell[first[problem] + _rank(demand)] % nodes
-
-
-def _rank(counts):
-    """Returns 0 .. count - 1 for each count in turn, [sum of counts]."""
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1]) - np.repeat(ends - counts, counts)
+    first = ragged.offsets(seats.sum(axis=1))[:-1]
+    return cell[ragged.ranges(demand, first)] % nodes

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
+from jtm_tf import ragged
 from jtm_tf.tree import tree as tree_lib
 
 # Steps towards each node's direction of largest variance, where 2-means
@@ -68,7 +69,7 @@ def cluster(
     home = np.arange(len(items))
     for split, (starts, cuts, ends) in enumerate(_splits(leaves, tree)):
         sizes, lefts = ends - starts, cuts - starts
-        seats = _ranges(starts, sizes)
+        seats = ragged.ranges(sizes, starts)
         here = home[seats]
         # Where an item was: 1 left, -1 right, 0 under another node.
         side = np.where(here < np.repeat(cuts, sizes), 1, -1)
@@ -151,14 +152,14 @@ def _two_means(
         [n] bool, whether a point goes left.
     """
     n, rights = len(points), sizes - lefts
-    ends = np.cumsum(sizes)
-    begins = ends - sizes
+    offsets = ragged.offsets(sizes)
+    begins = offsets[:-1]
     segment = np.repeat(np.arange(len(sizes)), sizes)
     sums = sparse.csr_array(
         (
             np.repeat((1 / sizes).astype(np.float32), sizes),
             np.arange(n),
-            np.concatenate([[0], ends]),
+            offsets,
         ),
         shape=(len(sizes), n),
     )
@@ -218,8 +219,7 @@ def _largest(score, segment, begins, counts):
     ties = np.flatnonzero(key == cut)
     room = counts - np.add.reduceat(result, begins, dtype=np.int64)
     tied = np.bincount(segment[ties])
-    rank = np.arange(len(ties)) - np.repeat(np.cumsum(tied) - tied, tied)
-    result[ties[rank < np.repeat(room, tied)]] = True
+    result[ties[ragged.ranges(tied) < np.repeat(room, tied)]] = True
     return result
 
 
@@ -238,12 +238,6 @@ def _centred(vectors, items):
     points -= points.mean(axis=0, dtype=np.float64).astype(np.float32)
     points /= max(points.max(), -points.min(), np.finfo(np.float32).tiny)
     return points
-
-
-def _ranges(starts, sizes):
-    """Returns start, start + 1, ..., size numbers a segment, in one array."""
-    shift = starts - (np.cumsum(sizes) - sizes)
-    return np.arange(sizes.sum()) + np.repeat(shift, sizes)
 
 
 def _blocks(n):

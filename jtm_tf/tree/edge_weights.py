@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
@@ -70,13 +71,11 @@ class EdgeWeights:
         self._samples = np.argsort(targets, kind="stable")
         if max_samples_per_item is not None:
             draw = np.random.default_rng(seed).random(len(targets))
-            rank = np.arange(len(targets)) - np.repeat(
-                np.cumsum(self.counts) - self.counts, self.counts
-            )
             by_item = np.lexsort((draw, targets))
-            self._samples = by_item[rank < max_samples_per_item]
+            drawn = ragged.ranges(self.counts) < max_samples_per_item
+            self._samples = by_item[drawn]
             self._kept = np.minimum(self.counts, max_samples_per_item)
-        self._starts = np.cumsum(self._kept) - self._kept
+        self._starts = ragged.offsets(self._kept)[:-1]
 
     def pairs_of(self, level: int, gap: int) -> int:
         """Returns the pairs to score, S (b + b**2 + .. + b**d), of a step."""
@@ -107,8 +106,7 @@ class EdgeWeights:
         """
         kept = self._kept[items]
         row = np.repeat(np.arange(len(items)), kept)
-        shift = self._starts[items] - (np.cumsum(kept) - kept)
-        samples = self._samples[np.arange(len(row)) + shift[row]]
+        samples = self._samples[ragged.ranges(kept, self._starts[items])]
         weights = np.zeros((len(items), self._branching**gap), np.float32)
         for start in range(0, len(row), self._batch_samples):
             part = slice(start, start + self._batch_samples)

@@ -113,16 +113,13 @@ def test_held_out_users_against_loops(seed, split):
     for row, (_, items) in enumerate(want):
         half = len(items) // 2
         assert got.history[row].tolist() == padded(items[:half], 3)
-        known = slice(*got.full_history_offsets[row : row + 2])
-        assert got.full_history[known].tolist() == items[:half]
-        later = slice(*got.truth_offsets[row : row + 2])
-        assert got.truth[later].tolist() == sorted(set(items[half:]))
-    for flat, offsets in (
-        (got.full_history, got.full_history_offsets),
-        (got.truth, got.truth_offsets),
-    ):
-        assert flat.dtype == np.int32
-        assert len(offsets) == len(got) + 1 and offsets[-1] == len(flat)
+        assert got.full_history[row].tolist() == items[:half]
+        assert got.truth[row].tolist() == sorted(set(items[half:]))
+    for rows in (got.full_history, got.truth):
+        assert rows.values.dtype == np.int32
+        assert len(rows) == len(got)
+        assert len(rows.offsets) == len(got) + 1
+        assert rows.offsets[-1] == len(rows.values)
 
 
 def test_a_golden_user():
@@ -137,8 +134,8 @@ def test_a_golden_user():
     )
     got = splits.held_out_users(data, "test", max_history=2)
     assert got.history.tolist() == [[2, 3]]
-    assert got.full_history.tolist() == [5, 2, 3]
-    assert got.truth.tolist() == [1, 2, 4]
+    assert got.full_history.values.tolist() == [5, 2, 3]
+    assert got.truth.values.tolist() == [1, 2, 4]
     assert len(splits.examples(data)) == 0
 
 

@@ -61,9 +61,8 @@ def test_recalls_against_a_loop(data_dir):
     wanted = {"new": new, "old": ~new, "all": np.ones(51, bool)}
     recalls = {name: [] for name in wanted}
     for row, items in enumerate(found):
-        begin, end = users.truth_offsets[row : row + 2]
         for name, chosen in wanted.items():
-            truth = {i for i in users.truth[begin:end] if chosen[i]}
+            truth = {i for i in users.truth[row] if chosen[i]}
             if truth:
                 recalls[name].append(len(truth & set(items)) / len(truth))
     got = new_items.recalls(trial, model, users, new)

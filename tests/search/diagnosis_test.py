@@ -29,7 +29,7 @@ def test_level_recall(beam_width, path_weight):
         model, num_results=beam_width, beam_width=beam_width
     )
     kept = dict(zip(search.levels, search.beams(users.history)))
-    truth = judged.lists(users.truth, users.truth_offsets)
+    truth = judged.lists(users.truth)
     assert list(found) == list(search.levels)
     for level, share in found.items():
         ancestors = tree.ancestors(level)

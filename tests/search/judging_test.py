@@ -20,7 +20,7 @@ def test_numbers_against_loops(model, filter_history):
     items = model_search.recommend_users(model, users, **cut)
     assert items.shape == (len(users), 5)
     precision, recall, f_measure = [], [], []
-    truth = judged.lists(users.truth, users.truth_offsets)
+    truth = judged.lists(users.truth)
     for got, wanted in zip(items, truth):
         hits = len(set(got) & set(wanted))
         precision.append(hits / 5)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jtm_tf import ragged
 from jtm_tf.search import metrics
 from jtm_tf.types import PAD
 
@@ -37,8 +38,9 @@ def test_against_loops(users, width, num_results):
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         truth = rng.integers(1, 15, offsets[-1]).astype(np.int32)
         want = by_loops(recommended, truth, offsets, num_results)
-        got = metrics.per_user(recommended, truth, offsets, num_results)
-        mean = metrics.metrics(recommended, truth, offsets, num_results)
+        wanted = ragged.Ragged(truth, offsets)
+        got = metrics.per_user(recommended, wanted, num_results)
+        mean = metrics.metrics(recommended, wanted, num_results)
         for name in metrics.NAMES:
             np.testing.assert_allclose(got[name], want[name], err_msg=name)
             np.testing.assert_allclose(mean[name], want[name].mean())
@@ -47,7 +49,9 @@ def test_against_loops(users, width, num_results):
 def test_golden():
     # One of two distinct wanted items among four places, found twice.
     got = metrics.metrics(
-        np.array([[2, 9, PAD, 2]]), np.array([2, 3, 3]), np.array([0, 3]), 4
+        np.array([[2, 9, PAD, 2]]),
+        ragged.Ragged(np.array([2, 3, 3]), np.array([0, 3])),
+        4,
     )
     assert got == {"precision": 1 / 4, "recall": 1 / 2, "f_measure": 1 / 3}
 
@@ -55,8 +59,8 @@ def test_golden():
 def test_large_ids_do_not_overflow():
     big = np.int32(2**31 - 1)
     recommended = np.full((50, 1), big)
-    truth, offsets = np.full(50, big), np.arange(51)
-    got = metrics.metrics(recommended, truth, offsets, 1)
+    truth = ragged.Ragged(np.full(50, big), np.arange(51))
+    got = metrics.metrics(recommended, truth, 1)
     assert got["recall"] == 1.0
 
 
@@ -64,8 +68,8 @@ def test_large_ids_do_not_overflow():
     "recommended, truth, offsets, num_results, message",
     [
         ([[1], [2]], [1], [0, 1, 1], 1, "1 users have no ground truth"),
-        ([[1]], [1], [0, 1, 1], 1, "truth_offsets"),
-        ([[1]], [1, 2], [0, 1], 1, "truth_offsets"),
+        ([[1]], [1], [0, 1, 1], 1, "truth of U rows.* 2 rows"),
+        ([[1]], [1, 2], [0, 1], 1, "offsets must ascend"),
         ([1], [1], [0, 1], 1, "recommended"),
         ([[1]], [PAD], [0, 1], 1, "start at 1"),
         ([[1]], [1], [0, 1], 0, "start at 1"),
@@ -75,5 +79,7 @@ def test_large_ids_do_not_overflow():
 def test_bad_input(recommended, truth, offsets, num_results, message):
     with pytest.raises(ValueError, match=message):
         metrics.metrics(
-            np.array(recommended), np.array(truth), offsets, num_results
+            np.array(recommended),
+            ragged.Ragged(np.array(truth), np.array(offsets)),
+            num_results,
         )

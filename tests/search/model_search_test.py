@@ -41,7 +41,7 @@ def test_filters_what_is_known_and_nothing_else(model):
         beam_width=judged.ITEMS,
         filter_history=True,
     )
-    known = judged.lists(users.full_history, users.full_history_offsets)
+    known = judged.lists(users.full_history)
     for everything, got, had in zip(ranked, filtered, known):
         want = [item for item in everything if item not in had][:10]
         want += [PAD] * (10 - len(want))
@@ -71,7 +71,7 @@ def test_a_flat_tree_is_scanned(filter_history):
         beam_width=1,
         filter_history=filter_history,
     )
-    known = judged.lists(users.full_history, users.full_history_offsets)
+    known = judged.lists(users.full_history)
     for row, answers, had in zip(scores, got, known):
         order = np.argsort(-row, kind="stable") + 1
         if filter_history:

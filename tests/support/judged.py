@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
@@ -45,13 +46,18 @@ def held_out(seed, users=7):
     return splits.HeldOutUsers(
         users=np.arange(1, users + 1),
         history=history,
-        full_history=np.concatenate(known).astype(np.int32),
-        full_history_offsets=np.cumsum([0, *map(len, known)]),
-        truth=np.concatenate(truth).astype(np.int32),
-        truth_offsets=np.cumsum([0, *map(len, truth)]),
+        full_history=joined(known),
+        truth=joined(truth),
     )
 
 
-def lists(values, offsets):
-    """Returns ragged rows as lists."""
-    return [list(x) for x in np.split(values, offsets[1:-1])]
+def joined(rows):
+    """Returns lists of items as one `Ragged`."""
+    return ragged.Ragged(
+        np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)])
+    )
+
+
+def lists(rows):
+    """Returns the rows of a `Ragged` as lists."""
+    return [list(x) for x in np.split(rows.values, rows.offsets[1:-1])]

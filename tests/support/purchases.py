@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from jtm_tf import ragged
 from jtm_tf.data import splits
 from jtm_tf.types import PAD
 
@@ -29,10 +30,12 @@ def users_of(histories, max_history=5):
     return splits.HeldOutUsers(
         users=np.arange(1, len(histories) + 1, dtype=np.int32),
         history=window,
-        full_history=np.array(sum(map(list, histories), []), np.int32),
-        full_history_offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        truth=np.ones(len(histories), np.int32),
-        truth_offsets=np.arange(len(histories) + 1),
+        full_history=ragged.Ragged.of_counts(
+            np.array(sum(map(list, histories), []), np.int32), lengths
+        ),
+        truth=ragged.Ragged(
+            np.ones(len(histories), np.int32), np.arange(len(histories) + 1)
+        ),
     )
 
 

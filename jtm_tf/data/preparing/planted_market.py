@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from jtm_tf import categories
+from jtm_tf import ragged
 from jtm_tf.tree import tree as tree_lib
 
 # Counted on the first 100,000 and last 10,000 rows of the published file, its
@@ -154,8 +155,7 @@ def _users(num_rows, rng):
     ends = np.round(share / share[-1] * spare).astype(np.int64)
     ends += MIN_ROWS * np.arange(1, users + 1)
     lengths = np.diff(ends, prepend=0)
-    place = np.arange(num_rows) - np.repeat(ends - lengths, lengths)
-    return np.repeat(np.arange(users), lengths), place
+    return np.repeat(np.arange(users), lengths), ragged.ranges(lengths)
 
 
 def _habits(place, rng):
