@@ -6,7 +6,7 @@ what is never returned to is noise. A row shows an item of its taste by
 popularity, or one that the user had before. The known categories are nodes of
 the same tree, cut at uneven heights, under two-part names whose order tells
 nothing and with some items mis-filed: how categories lie to each other, and
-what lies within one, is for a learner to find. Pure NumPy.
+what lies within one, is for a learner to find.
 
 `planted_world` plants a plainer world, with an oracle, for tests of learners.
 """
@@ -15,9 +15,11 @@ import dataclasses
 import math
 
 import numpy as np
+import pyarrow as pa
 
 from jtm_tf import categories
 from jtm_tf import ragged
+from jtm_tf.data.preparing import reader
 from jtm_tf.tree import tree as tree_lib
 
 # Counted on the first 100,000 and last 10,000 rows of the published file, its
@@ -59,6 +61,7 @@ _AREAS, _AREA_LEVEL, _IN_AREA = 3, 7, 0.7
 _HEIGHTS = (6, 7, 8, 9, 10)  # of tastes above the leaves, evenly
 _WITHIN, _AWAY = 120.0, 40_000.0  # mean seconds since the row before
 _START, _DAY = 1511539200, 86_400  # as in the published file
+_BLOCK_ROWS = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,6 +133,54 @@ def calibrated_world(
         popularity=popularity,
         true_tree=tree,
     )
+
+
+class Planted(reader.Reader):
+    """A market drawn on the spot: deep enough that pruning matters.
+
+    Every item and user occurs, so those of the prepared folder are the
+    market's own: `calibrated_world` with the manifest's num_items, num_rows
+    and seed gives the hidden tree to compare with.
+    """
+
+    home = "A planted market has no input; it is drawn from --seed."
+    takes = ("num_items", "num_rows")
+    num_items, num_rows = 200_000, 5_000_000
+
+    def find_paths(self):
+        if self.options.input is not None:
+            raise ValueError(
+                f"--input means nothing to this dataset; got "
+                f"{self.options.input!r}. {self.home}"
+            )
+        return []
+
+    def settings(self):
+        chosen = {name: getattr(self.options, name) for name in self.takes}
+        return {
+            name: getattr(self, name) if value is None else value
+            for name, value in chosen.items()
+        }
+
+    def rows(self, skipped):
+        sizes = self.settings()
+        drawn = calibrated_world(
+            sizes["num_items"], sizes["num_rows"], self.options.seed
+        )
+        self._categories = pa.array(drawn.categories.tolist())
+        for start in range(0, len(drawn.item), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "user": pa.array(drawn.user[block], pa.int64()),
+                    "item": pa.array(drawn.item[block], pa.int64()),
+                    "timestamp": pa.array(drawn.timestamp[block]),
+                }
+            )
+
+    def describe_items(self, raw_ids, skipped):
+        at = pa.array(np.asarray(raw_ids) - 1)
+        return pa.table({"category": self._categories.take(at)})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

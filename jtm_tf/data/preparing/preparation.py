@@ -24,7 +24,7 @@ from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import encoding
-from jtm_tf.data.preparing import planted
+from jtm_tf.data.preparing import planted_market
 from jtm_tf.data.preparing import published
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
@@ -38,7 +38,7 @@ READERS: dict[str, type[reader_lib.Reader]] = {
     "complete_journey": published.CompleteJourney,
     "csv": tables.Csv,
     "parquet": tables.Parquet,
-    "planted": planted.Planted,
+    "planted": planted_market.Planted,
 }
 
 
