@@ -24,7 +24,6 @@ from experiments.report import projector
 from experiments.report import source as source_lib
 from jtm_tf.command_line import program
 from jtm_tf.runs import folder as run_folder
-from jtm_tf.tree import tree as tree_lib
 
 _DEFAULT = contents.Request()
 
@@ -69,38 +68,6 @@ _NUM_USERS = flags.DEFINE_integer(
 )
 
 
-def _trees_beside(source: source_lib.Source) -> dict[str, tree_lib.Tree]:
-    """Returns the trees of --beside by name."""
-    found = {}
-    for name, run_dir in program.pairs("beside", _BESIDE.value).items():
-        other = source_lib.open_run(run_dir, _DATA_DIR.value)
-        if other.fingerprint != source.fingerprint:
-            raise ValueError(
-                f"--beside: {run_dir} was trained on other data: fingerprint "
-                f"{other.fingerprint} against {source.fingerprint}."
-            )
-        if other.tree is None:
-            raise ValueError(f"--beside: {run_dir} has no tree to show.")
-        if name in contents.NAMES:
-            raise ValueError(
-                f"--beside: {name!r} is what the run's own tree is called; "
-                "give the other one another name."
-            )
-        shapes = [
-            (tree.max_level, tree.branching)
-            for tree in (other.tree, source.tree)
-            if tree is not None
-        ]
-        if len(set(shapes)) > 1 or len(shapes) < 2:
-            raise ValueError(
-                f"--beside: the tree of {run_dir} has other levels or "
-                "branching than the run's, or the run has none: they cannot "
-                "be compared."
-            )
-        found[name] = other.tree
-    return found
-
-
 def _pictures() -> types.ModuleType:
     """Returns what draws PNG files; a page needs no such library."""
     try:
@@ -125,10 +92,15 @@ def main() -> None:
         contents.Request(
             user=_USER.value, item=_ITEM.value, num_users=_NUM_USERS.value
         ),
-        _trees_beside(source),
+        contents.trees_beside(
+            source, program.pairs("beside", _BESIDE.value), _DATA_DIR.value
+        ),
     )
     page.write(report, out)
     drawn = [] if draw is None else draw(report, out)
+    for path in page.pictures_beside(out).values():
+        if path not in drawn:  # of an earlier report
+            path.unlink(missing_ok=True)
     projected = 0
     if _PROJECTOR.value and source.searched:
         folder = run_folder.RunFolder(run_dir).tensorboard

@@ -14,6 +14,17 @@ from jtm_tf.tree import tree as tree_lib
 
 Chart = dict[str, Any]
 
+# The `id` that a chart may have.
+NAMES = (
+    "purity",
+    "moves",
+    "recall",
+    "heap",
+    "learning",
+    "recalls",
+    "losses",
+)
+
 
 def purity(
     trees: Mapping[str, tree_lib.Tree], groups: np.ndarray
@@ -122,59 +133,62 @@ def under_the_beam(
 
 def learning(iterations: Sequence[dict[str, Any]]) -> list[Chart]:
     """Returns the curves of training; older records may lack some."""
-    charts = []
+    return [
+        *_by_iteration(iterations),
+        *_by_level(
+            iterations,
+            "level_recall",
+            "recalls",
+            "Recall by level and iteration",
+            "Of validation users under the run's beam, as above, after each "
+            "model step.",
+            scale=100,
+        ),
+        *_by_level(
+            iterations,
+            "level_losses",
+            "losses",
+            "Training loss by level",
+            "Eq. 2, each level against its sampled negatives. Deep levels "
+            "have more of them.",
+            y="nats",
+        ),
+    ]
+
+
+def _by_iteration(iterations):
+    """Returns the chart of recall, if there are two points at least."""
     found = [r for r in iterations if r.get("validation")]
-    if len(found) > 1:
-        at = [record["iteration"] for record in found]
-        cut = found[0]["validation"].get("num_results", "M")
-        values = [100 * record["validation"]["recall"] for record in found]
-        charts.append(
-            _chart(
-                "learning",
-                f"Recall@{cut} by iteration",
-                "Of all validation users, after each model step.",
-                [_line("validation", values, at)],
-                x="iteration",
-            )
+    if len(found) < 2:
+        return []
+    cut = found[0]["validation"].get("num_results", "M")
+    recall = [100 * record["validation"]["recall"] for record in found]
+    at = [record["iteration"] for record in found]
+    return [
+        _chart(
+            "learning",
+            f"Recall@{cut} by iteration",
+            "Of all validation users, after each model step.",
+            [_line("validation", recall, at)],
+            x="iteration",
         )
-    found = [r for r in iterations if len(r.get("level_recall", ())) > 1]
-    if found:
-        charts.append(
-            _chart(
-                "recalls",
-                "Recall by level and iteration",
-                "Of validation users under the run's beam, as above, after "
-                "each model step.",
-                [
-                    _line(
-                        f"iteration {r['iteration']}",
-                        [100 * share for share in r["level_recall"]],
-                        range(1, 1 + len(r["level_recall"])),
-                    )
-                    for r in _few(found)
-                ],
-            )
+    ]
+
+
+def _by_level(iterations, key, name, title, caption, *, scale=1, y="%"):
+    """Returns the chart of what some records have for each level, if any."""
+    found = [r for r in iterations if len(r.get(key) or ()) > 1]
+    if not found:
+        return []
+    lines = [
+        _line(
+            f"iteration {record['iteration']}",
+            [scale * value for value in record[key]],
+            range(1, 1 + len(record[key])),
         )
-    found = [r for r in iterations if len(r.get("level_losses", ())) > 1]
-    if found:
-        charts.append(
-            _chart(
-                "losses",
-                "Training loss by level",
-                "Eq. 2, each level against its sampled negatives. Deep levels "
-                "have more of them.",
-                [
-                    _line(
-                        f"iteration {r['iteration']}",
-                        r["level_losses"],
-                        range(1, 1 + len(r["level_losses"])),
-                    )
-                    for r in _few(found)
-                ],
-                y="nats",
-            )
-        )
-    return charts
+        for record in _few(found)
+    ]
+    return [_chart(name, title, caption, lines, y=y)]
 
 
 def _few(records):

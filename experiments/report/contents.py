@@ -84,45 +84,71 @@ def gather(
     story, unknown = person.describe(
         source, user=request.user, item=request.item, deepest=deepest
     )
-    facts = _read("Facts", notes, lambda: _facts(source, tree))
-    drawn_charts = [
-        *charts.purity(shown, categories.coarse),
-        *_read(
-            "Moved items",
-            notes,
-            lambda: charts.moves({} if tree is None else source.trees),
-        ),
-        *_under_the_beam(source, request),
-        *_read(
-            "Learning curves",
-            notes,
-            lambda: charts.learning(source.iterations),
-        ),
-    ]
     return {
         "title": _title(source),
-        "facts": facts,
+        "facts": _facts(source, tree),
         "notes": [*notes, *unknown],
         "branching": None if tree is None else tree.branching,
         "max_level": None if tree is None else tree.max_level,
         "trees": drawn,
         "categories": categories.known,
         "labels": labels.texts,
-        "charts": drawn_charts,
+        "charts": [
+            *charts.purity(shown, categories.coarse),
+            *charts.moves({} if tree is None else source.trees),
+            *_under_the_beam(source, request),
+            *charts.learning(source.iterations),
+        ],
         "person": story,
     }
 
 
-def _read(name, notes, make):
-    """Returns the list that `make` makes of files; a note if it cannot."""
-    try:
-        return make()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        notes.append(
-            f"{name} are left out, since a file of the run is not as this "
-            f"version writes it: {type(error).__name__} {error}."
+def trees_beside(
+    source: source_lib.Source,
+    run_dirs: Mapping[str, str],
+    data_dir: str | None = None,
+) -> dict[str, tree_lib.Tree]:
+    """Returns the trees of other runs by name, to compare the run's own with.
+
+    Args:
+        source: the run.
+        run_dirs: of the others, by name.
+        data_dir: the prepared data, where they were in training by default.
+
+    Raises:
+        ValueError: a tree cannot be compared, or its name is taken.
+    """
+    own = source.tree
+    if run_dirs and own is None:
+        raise ValueError("--beside: the run has no tree to compare with.")
+    found = {}
+    for name, run_dir in run_dirs.items():
+        if name in NAMES:
+            raise ValueError(
+                f"--beside: {name!r} is what the run's own tree is called; "
+                "give the other one another name."
+            )
+        other = source_lib.open_run(run_dir, data_dir)
+        if other.fingerprint != source.fingerprint:
+            raise ValueError(
+                f"--beside: {run_dir} was trained on other data: fingerprint "
+                f"{other.fingerprint} against {source.fingerprint}."
+            )
+        found[name] = _comparable(other.tree, own, run_dir)
+    return found
+
+
+def _comparable(tree, own, run_dir):
+    """Returns the tree of another run if it has the shape of the run's own."""
+    if tree is None:
+        raise ValueError(f"--beside: {run_dir} has no tree to show.")
+    there, here = ((x.max_level, x.branching) for x in (tree, own))
+    if there != here:
+        raise ValueError(
+            f"--beside: levels and branching of the tree of {run_dir} are "
+            f"{there}, of the run's own {here}: they cannot be compared."
         )
-        return []
+    return tree
 
 
 def _trees(source, tree, beside):

@@ -229,11 +229,12 @@ class Icicle {
 
     text(level, place) {
         const at = this.levels[level];
-        const path = this.report.labels[at.label[place]];
-        const name = path ? path.split("|").pop() : "";
-        if (this.view.colour === "popularity" || !name) {
+        if (this.view.colour === "popularity") {
             return `${number(at.popularity[place])}`;
         }
+        const path = this.report.labels[at.label[place]];
+        if (!path) return "unknown";
+        const name = path.split("|").pop();
         return at.share[place] > 50 ? name : `${name}, mixed`;
     }
 

@@ -3,9 +3,11 @@
 import html
 import importlib.resources
 import json
+import pathlib
 import re
 from typing import Any
 
+from experiments.report import charts
 from jtm_tf import files
 
 _PARTS = importlib.resources.files("experiments.report")
@@ -35,6 +37,15 @@ def write(report: dict[str, Any], path: files.Path) -> None:
     """Writes the page, whole or not at all."""
     with files.replacing(path) as temporary:
         temporary.write_text(render(report), encoding="utf-8")
+
+
+def pictures_beside(path: files.Path) -> dict[str, pathlib.Path]:
+    """Returns the names of a page's pictures, by what they may show."""
+    path = pathlib.Path(path)
+    return {
+        name: path.with_name(f"{path.stem}-{name}.png")
+        for name in ("tree", *charts.NAMES)
+    }
 
 
 def _read(name):

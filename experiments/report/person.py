@@ -11,8 +11,10 @@ from experiments.report import source as source_lib
 from export.artefact import paths
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import tree_model
 from jtm_tf.search import beam_trace
 from jtm_tf.search import model_search
+from jtm_tf.search import retrieval
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -20,6 +22,7 @@ from jtm_tf.types import PAD
 _SHOWN = 10
 # Users looked at for one whose search both found and lost something.
 _TRIED = 32
+_PASSED_OVER = "Nothing is searched: --user and --item are passed over."
 
 
 def describe(
@@ -39,89 +42,26 @@ def describe(
             given, one that the user had later and the search lost.
         deepest: the deepest level of the tree that the page draws.
     """
-    model, data, notes = source.model, source.data, []
-    if model is None:
-        return None, notes
-    number = None if user is None else data.user_ids.number(user) or None
-    if user is not None and number is None:
-        notes.append(f"There is no user {user!r}; another one is shown.")
-    asked = None if item is None else data.item_ids.number(item) or None
-    if item is not None and asked is None:
-        notes.append(f"There is no item {item!r}; another one is shown.")
-    known = _users(source, number)
-    if not len(known):
+    if source.model is None:
+        is_asked = user is not None or item is not None
+        return None, [_PASSED_OVER] * is_asked
+    number, no_user = _numbered("user", user, source.data.user_ids)
+    asked, no_item = _numbered("item", item, source.data.item_ids)
+    notes = no_user + no_item
+    users = _users(source, number)
+    if not len(users):
         return None, [*notes, "There are no validation users to show."]
-    results = min(source.num_results, model.num_items)
-    search = model_search.retriever(
-        model,
-        num_results=results,
-        beam_width=max(source.beam_width, -(-results // model.branching)),
-    )
-    found, scores = (x.numpy() for x in search.recommend(known.history))
-    row = _telling(found, known)
-    history, items = known.history[row], found[row][found[row] != PAD]
-    later = known.truth[row]
-    if asked is None:
-        lost = np.setdiff1d(later, items)
-        asked = int(lost[0]) if len(lost) else None
-    if asked is not None:
-        own, rank = _path(model, history, asked)
-    story: dict[str, Any] = {
-        "user": str(data.users["raw_id"][int(known.users[row]) - 1]),
-        "split": str(data.users["split"][int(known.users[row]) - 1]),
-        "known": int(np.count_nonzero(history[: model.max_history])),
-        "history": [
-            _name(data, i)
-            for i in history[: model.max_history][::-1][:_SHOWN]
-            if i != PAD
-        ],
-        "later": len(later),
-        "hits": int(np.isin(items, later).sum()),
-        "num_results": results,
-        "beam_width": None if model.flat else search.beam_width,
-    }
-    shown = items[:_SHOWN]
-    rows = [
-        {
-            **_name(data, i),
-            "rank": round(float(score), 4),
-            "later": bool(i in later),
-        }
-        for i, score in zip(shown, scores[row])
-    ]
-    if model.flat:
-        if asked is not None:
-            last = float(scores[row][len(items) - 1])
-            place = np.flatnonzero(items == asked)
-            story["asked"] = _name(data, asked) | {
-                "later": bool(asked in later),
-                "verdict": _flat_verdict(place, rank, last, results),
-            }
-        return {**story, "rows": rows}, notes
-    trace = beam_trace.trace(search, model.tree, history)
-    for record, i in zip(rows, shown):
-        record["steps"] = _steps(trace.steps(int(i)))
-    if asked is not None:
-        steps = trace.steps(asked)
-        story["asked"] = _name(data, asked) | {
-            "later": bool(asked in later),
-            "steps": _steps(steps),
-            "path": [round(score, 4) for score in own],
-            "first_level": paths.levels(model).start,
-            "verdict": _verdict(trace, steps, rank),
-        }
-    story |= {
-        "rows": rows,
-        "levels": list(trace.levels),
-        "beam": {
-            level: np.sort(
-                trace.kept(level) - tree_lib.first_code(level, model.branching)
-            ).tolist()
-            for level in trace.levels
-            if level <= deepest
-        },
-    }
-    return story, notes
+    found = _search(source, users, asked)
+    told = _scanned(found) if source.model.flat else _walked(found, deepest)
+    return _summary(found) | told, notes
+
+
+def _numbered(kind, raw_id, ids):
+    """Returns the number of what is asked for, or None and maybe a note."""
+    number = None if raw_id is None else ids.number(raw_id) or None
+    if raw_id is None or number is not None:
+        return number, []
+    return None, [f"There is no {kind} {raw_id!r}; another one is shown."]
 
 
 def _users(source, number) -> splits.HeldOutUsers:
@@ -151,6 +91,61 @@ def _relabelled(
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Search:
+    """A search of one user.
+
+    Attributes:
+        data: of the run.
+        model: of the run.
+        retriever: the model's search.
+        user: number of the user.
+        history: [T + P] int32, the user as the model sees them.
+        later: [G] int32, what the user had later.
+        items: [R] int32, what was found, best first.
+        scores: [R] float32, likewise.
+        asked: an item to explain, if there is one.
+    """
+
+    data: interactions.Interactions
+    model: tree_model.TreeModel
+    retriever: retrieval.TreeRetriever | retrieval.ScanRetriever
+    user: int
+    history: np.ndarray
+    later: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    asked: int | None
+
+
+def _search(source, users, asked) -> _Search:
+    """Searches for some users and chooses one to tell of."""
+    model = source.model
+    results = min(source.num_results, model.num_items)
+    retriever = model_search.retriever(
+        model,
+        num_results=results,
+        beam_width=max(source.beam_width, -(-results // model.branching)),
+    )
+    found, scores = (x.numpy() for x in retriever.recommend(users.history))
+    row = _telling(found, users)
+    items, later = found[row][found[row] != PAD], users.truth[row]
+    if asked is None:
+        lost = np.setdiff1d(later, items)
+        asked = int(lost[0]) if len(lost) else None
+    return _Search(
+        data=source.data,
+        model=model,
+        retriever=retriever,
+        user=int(users.users[row]),
+        history=users.history[row],
+        later=later,
+        items=items,
+        scores=scores[row][: len(items)],
+        asked=asked,
+    )
+
+
 def _telling(found, users) -> int:
     """Returns the first user of whom something was found and something lost."""
     for row, items in enumerate(found):
@@ -160,6 +155,75 @@ def _telling(found, users) -> int:
     return 0
 
 
+def _summary(found: _Search) -> dict[str, Any]:
+    """Returns who searches and how well, as JSON values."""
+    data, model = found.data, found.model
+    known = found.history[: model.max_history]
+    newest = known[::-1][:_SHOWN]
+    return {
+        "user": str(data.users["raw_id"][found.user - 1]),
+        "split": str(data.users["split"][found.user - 1]),
+        "known": int(np.count_nonzero(known)),
+        "history": [_name(data, i) for i in newest if i != PAD],
+        "later": len(found.later),
+        "hits": int(np.isin(found.items, found.later).sum()),
+        "num_results": found.retriever.num_results,
+        "beam_width": None if model.flat else found.retriever.beam_width,
+    }
+
+
+def _rows(found: _Search) -> list[dict[str, Any]]:
+    """Returns the best items that were found."""
+    return [
+        _listed(found, item) | {"rank": round(float(score), 4)}
+        for item, score in zip(found.items[:_SHOWN], found.scores)
+    ]
+
+
+def _scanned(found: _Search) -> dict[str, Any]:
+    """Returns what was found where all items are scored."""
+    story: dict[str, Any] = {"rows": _rows(found)}
+    if found.asked is not None:
+        verdict = _flat_verdict(found, _path(found)[1])
+        story["asked"] = _listed(found, found.asked) | {"verdict": verdict}
+    return story
+
+
+def _walked(found: _Search, deepest: int) -> dict[str, Any]:
+    """Returns what was found down a tree, and by which path."""
+    model = found.model
+    trace = beam_trace.trace(found.retriever, model.tree, found.history)
+    story: dict[str, Any] = {
+        "rows": [
+            row | {"steps": _steps(trace.steps(int(item)))}
+            for row, item in zip(_rows(found), found.items)
+        ],
+        "levels": list(trace.levels),
+        "beam": {
+            level: np.sort(
+                trace.kept(level) - tree_lib.first_code(level, model.branching)
+            ).tolist()
+            for level in trace.levels
+            if level <= deepest
+        },
+    }
+    if found.asked is not None:
+        own, rank = _path(found)
+        steps = trace.steps(found.asked)
+        story["asked"] = _listed(found, found.asked) | {
+            "steps": _steps(steps),
+            "path": [round(score, 4) for score in own],
+            "first_level": paths.levels(model).start,
+            "verdict": _verdict(trace, steps, rank),
+        }
+    return story
+
+
+def _listed(found, item):
+    """Returns an item's name, and whether the user had it later."""
+    return _name(found.data, item) | {"later": bool(item in found.later)}
+
+
 def _name(data, item):
     """Returns what an item is called."""
     row = data.items.slice(int(item) - 1, 1).to_pylist()[0]
@@ -167,10 +231,11 @@ def _name(data, item):
     return {"item": str(row["raw_id"]), "text": text}
 
 
-def _path(model, history, item):
-    """Returns the own scores of an item's whole path, and its rank."""
-    nodes = paths.path_nodes(model, tf.constant([[item]]))
-    own = paths.path_scores(model, tf.constant(history[None]), nodes)
+def _path(found):
+    """Returns the own scores of the asked item's whole path, and its rank."""
+    model, user = found.model, tf.constant(found.history[None])
+    nodes = paths.path_nodes(model, tf.constant([[found.asked]]))
+    own = paths.path_scores(model, user, nodes)
     return own.numpy()[0, 0].tolist(), float(paths.rank(model, own)[0, 0])
 
 
@@ -216,10 +281,13 @@ def _verdict(trace, steps, rank):
     )
 
 
-def _flat_verdict(place, rank, last, results):
+def _flat_verdict(found, rank):
     """Returns the same where all items are scored."""
+    results = found.retriever.num_results
+    place = np.flatnonzero(found.items == found.asked)
     if len(place):
         return f"Recommended, at place {place[0] + 1} of {results}."
+    last = float(found.scores[-1])
     return (
         f"All items are scored; its score {rank:.3g} lacks {last - rank:.3g} "
         f"to the last of the {results} recommended."

@@ -11,6 +11,7 @@ import matplotlib.ticker
 import numpy as np
 
 from experiments.pictures import plots
+from experiments.report import page
 from jtm_tf import categories
 
 # Okabe and Ito's colours, told apart by all eyes, in the page's order.
@@ -50,11 +51,10 @@ def write(report: dict[str, Any], path: pathlib.Path) -> list[pathlib.Path]:
     if report["trees"] and report["categories"]:
         figures["tree"] = trees(report)
     figures |= {chart["id"]: curves(chart) for chart in report["charts"]}
-    written = []
+    places = page.pictures_beside(path)
     for name, figure in figures.items():
-        written.append(path.with_name(f"{path.stem}-{name}.png"))
-        plots.save(figure, written[-1])
-    return written
+        plots.save(figure, places[name])
+    return [places[name] for name in figures]
 
 
 def trees(report: dict[str, Any]) -> matplotlib.figure.Figure:

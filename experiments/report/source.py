@@ -1,10 +1,12 @@
 """A run as its report needs it: whatever of it is there and can be read."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import tensorflow as tf
 
 from jtm_tf import files
 from jtm_tf.baselines import run as baselines_run
@@ -93,11 +95,9 @@ def open_run(run_dir: files.Path, data_dir: files.Path | None = None) -> Source:
             f"{folder.path}: config.json or metrics.json is not as "
             "experiments.train writes it."
         )
-    if "test" not in metrics:
-        notes.append("The run is not finished: it has no test metrics.")
     return Source(
         settings=settings,
-        metrics=metrics,
+        metrics=_readable(metrics, notes),
         data=data,
         model=_model(folder, settings, data, notes),
         trees=_trees(folder, settings, data, notes),
@@ -118,6 +118,48 @@ def paths(data: interactions.Interactions) -> tuple[np.ndarray, list[str]]:
     column = data.items["category"].combine_chunks().dictionary_encode()
     codes[1:] = pc.fill_null(column.indices, -1).to_numpy() + 1
     return codes, ["", *column.dictionary.to_pylist()]
+
+
+def _readable(metrics, notes):
+    """Returns metrics.json without what is not as this version writes it."""
+    if "test" not in metrics:
+        notes.append("The run is not finished: it has no test metrics.")
+    elif not _is_judgement(metrics["test"]):
+        notes.append("metrics.json: its test metrics cannot be read.")
+        metrics = {key: metrics[key] for key in metrics if key != "test"}
+    records = metrics.get("iterations") or []
+    records = records if isinstance(records, list) else [records]
+    found = [record for record in records if _is_record(record)]
+    if len(found) < len(records):
+        notes.append(
+            f"metrics.json: of {len(records)} iterations {len(found)} can be "
+            "read; the others are not as this version writes them."
+        )
+    return {**metrics, "iterations": found}
+
+
+def _is_record(record):
+    """Tells whether the record of an iteration has what curves are drawn of."""
+    if not isinstance(record, dict):
+        return False
+    validation = record.get("validation")
+    by_level = [record.get(x) or [] for x in ("level_losses", "level_recall")]
+    return (
+        isinstance(record.get("iteration"), int)
+        and (validation is None or _is_judgement(validation))
+        and all(isinstance(x, list) for x in by_level)
+        and all(_is_number(x) for values in by_level for x in values)
+    )
+
+
+def _is_judgement(found):
+    """Tells whether metrics of users can be read."""
+    return isinstance(found, dict) and _is_number(found.get("recall"))
+
+
+def _is_number(value):
+    """Tells whether a JSON value can be drawn."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _model(folder, settings, data, notes):
@@ -150,6 +192,14 @@ def _model(folder, settings, data, notes):
             f"best.keras knows {model.num_items} items, the data have "
             f"{data.num_items}; give the right folder as --data_dir."
         )
+    for weights in model.weights:
+        # A sum is finite where all that is added is; it takes no memory.
+        if not math.isfinite(tf.reduce_sum(weights.value)):
+            raise ValueError(
+                f"{folder.model}: {weights.path} has values that are not "
+                "finite, so that it ranks nothing. Train again, with a lower "
+                "--learning_rate."
+            )
     return model
 
 
@@ -165,6 +215,13 @@ def _trees(folder, settings, data, notes):
             continue
         if number.isdecimal() and tree.num_items == data.num_items:
             found[int(number)] = tree
+    shapes = {(tree.max_level, tree.branching) for tree in found.values()}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{folder.path}/trees: the trees of a run have the same levels "
+            f"and branching; got {sorted(shapes)}. Some are of another run: "
+            "remove them."
+        )
     if 0 not in found and settings.get("method") not in baselines_run.METHODS:
         notes.append(
             "The initial tree (trees/iteration_000.npz) is missing: nothing "

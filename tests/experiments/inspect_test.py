@@ -23,6 +23,7 @@ from experiments.report import source as source_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
+from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
 from jtm_tf.tree import initial
@@ -323,17 +324,89 @@ def test_the_best_iteration_may_be_the_first(source):
     assert [t["searched"] for t in report["trees"]] == [False, False, True]
 
 
-def test_malformed_records_are_noted_and_the_rest_is_shown(source):
+def test_malformed_records_are_noted_and_the_rest_is_shown(run_dir, tmp_path):
+    odd = run_folder.RunFolder(tmp_path / "odd")
+    shutil.copytree(run_dir, odd.path)
+    odd.model.unlink()  # nothing is searched, to be fast
+    metrics, config = odd.read_metrics(), odd.read_config()
     record = {"validation": {"recall": 0.1}}  # of no iteration
-    metrics = {"iterations": [record, record], "test": {"users": 1}}
-    settings = {**source.settings, "cuts": None, "profile": None}
-    report = contents.gather(
-        without_model(source, metrics=metrics, settings=settings)
-    )
+    diverged = {**metrics["iterations"][0], "level_losses": [1.0, np.nan]}
+    metrics["iterations"] = [record, *metrics["iterations"], diverged, None]
+    odd.write_metrics({**metrics, "test": {"users": 1}})
+    config["config"] |= {"cuts": None, "profile": None}
+    (odd.path / "config.json").write_text(json.dumps(config))
+    source = source_lib.open_run(odd.path)
+    report = contents.gather(source)
     noted = "\n".join(report["notes"])
-    assert "Facts are left out" in noted and "'recall'" in noted
-    assert "Learning curves are left out" in noted and "'iteration'" in noted
+    assert "its test metrics cannot be read" in noted
+    assert "of 5 iterations 2 can be read" in noted
+    assert [c["id"] for c in report["charts"]] == [
+        "purity",
+        "moves",
+        "learning",
+        "recalls",
+        "losses",
+    ]
+    facts = dict(report["facts"])
+    assert facts["iterations"] == "2"
+    assert not [name for name in facts if name.startswith("test")]
+    page.render(report)
+    odd.write_metrics({**metrics, "iterations": "many"})
+    report = contents.gather(source_lib.open_run(odd.path))
     assert [c["id"] for c in report["charts"]] == ["purity", "moves"]
+
+
+def test_weights_that_are_no_numbers_are_one_error(run_dir, tmp_path):
+    folder = run_folder.RunFolder(tmp_path / "diverged")
+    shutil.copytree(run_dir, folder.path)
+    model = saving.load(folder.model)
+    weights = model.trainable_variables[0]
+    weights.assign(np.full(weights.shape, np.nan))
+    saving.save(model, folder.model)
+    with pytest.raises(ValueError, match="best.keras: .* not finite, .*lower"):
+        source_lib.open_run(folder.path)
+
+
+def test_questions_are_not_passed_over_in_silence(source):
+    nothing = without_model(source)
+    for asked in ({"user": "1"}, {"item": "1"}):
+        report = contents.gather(nothing, contents.Request(**asked))
+        assert report["notes"][-1].startswith("Nothing is searched: --user")
+        assert report["person"] is None
+    assert contents.gather(nothing)["notes"] == nothing.notes
+
+
+def test_pictures_of_an_earlier_report_go(run_dir, tmp_path):
+    out = tmp_path / "report.html"
+    stale, own = tmp_path / "report-heap.png", tmp_path / "report-own.png"
+    for path in (stale, own):
+        path.write_bytes(b"old")
+    status, _, stderr = shell.run(
+        "experiments.inspect",
+        f"--run_dir={run_dir}",
+        f"--out={out}",
+        "--nopictures",
+        "--noprojector",
+    )
+    assert (status, stderr) == (0, "")
+    assert sorted(tmp_path.iterdir()) == [own, out]
+
+
+def test_trees_beside(run_dir, source):
+    found = contents.trees_beside(source, {"a": run_dir, "b": run_dir})
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"].pi, source.tree.pi)
+    with pytest.raises(ValueError, match="'learned' is what the run's own"):
+        contents.trees_beside(source, {"learned": run_dir})
+    other = initial.random(50, branching=3)
+    for changes, message in (
+        ({"trees": {}}, "has no tree to compare"),
+        ({"trees": {0: other}}, r"are \(6, 2\), of the run's own \(4, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            contents.trees_beside(
+                without_model(source, **changes), {"a": run_dir}
+            )
 
 
 def test_pictures_of_odd_names(source, tmp_path):
