@@ -91,7 +91,9 @@ def bootstrap(
     """Returns percentile intervals of means over resampled users.
 
     All columns see the same resamples. The result does not depend on
-    `chunk`.
+    `chunk`, and is that of `scipy.stats.bootstrap`, which gathers every
+    column of every resample: 4 to 8 times the time for the 30 columns of a
+    table, and 30 times the memory.
 
     Args:
         differences: [U, C] float, paired: one user, two methods.

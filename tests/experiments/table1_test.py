@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments.runs import finished as finished_runs
 from experiments.runs import launch
@@ -82,6 +83,20 @@ def test_bootstrap_against_a_loop():
     for column in range(3):
         ends = np.quantile([mean[column] for mean in means], [0.025, 0.975])
         np.testing.assert_allclose(got[column], ends)
+
+
+def test_bootstrap_against_scipy():
+    differences = np.random.default_rng(0).normal(size=(40, 3))
+    got = compare.bootstrap(differences, resamples=500, level=0.9, seed=3)
+    want = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=500,
+        confidence_level=0.9,
+        method="percentile",
+        random_state=np.random.default_rng(3),
+    ).confidence_interval
+    np.testing.assert_allclose(got, np.stack([want.low, want.high], axis=1))
 
 
 def test_bootstrap_in_chunks():
