@@ -1,4 +1,4 @@
-"""Command-line programs: prepare, train, evaluate, table1, figure2, demo."""
+"""Command-line programs; the rooms hold what they are made of."""
 
 from jtm_tf.command_line import quiet
 
