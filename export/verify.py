@@ -5,7 +5,8 @@
 Recommends to the test users by the run's own model, as experiments.evaluate
 does, and by the endpoint, which has to serve an export of it with the same
 --num_results and --beam_width. Prints JSON last; exit status 1 if anybody gets
-other items, or others first.
+other items, or others first, and no tie within float32 rounding explains it
+(`jtm_tf.search.rounding`).
 """
 
 import json

@@ -11,6 +11,7 @@ import jtm_tf
 from jtm_tf.data import splits
 from jtm_tf.search import model_search
 from jtm_tf.types import PAD
+from tests.support import close
 from tests.support import runs
 from tests.support import shell
 from tests.support import worlds
@@ -71,25 +72,29 @@ def ids(answer):
     return [found.raw_id for found in answer]
 
 
+def scores(answer):
+    return [found.score for found in answer]
+
+
 def test_recommends_what_is_judged(model):
     users, histories, tastes = known_users(model)
     want = model_search.recommend_users(
         model.run.model, users, num_results=5, beam_width=8
     )
     assert np.all(want != PAD)
-    raw = np.array(["", *model.data.items["raw_id"].to_pylist()])
-    for items, history, taste in zip(want, histories, tastes):
+    got = np.zeros_like(want)
+    for row, history, taste in zip(got, histories, tastes):
         answer = model.recommend(
             history, num_results=5, profile={"taste": taste}
         )
-        assert ids(answer) == raw[items].tolist()
+        row[:] = model.data.item_ids.numbers(ids(answer))
         assert (answer.known, answer.unknown) == (len(history), 0)
-        scores = [found.score for found in answer]
-        assert scores == sorted(scores, reverse=True)
+        assert scores(answer) == sorted(scores(answer), reverse=True)
         assert all(
             found.name.endswith(found.raw_id.replace("sku-", "thing "))
             for found in answer
         )
+    close.answers(model.run.model, users.history, got, want, beam_width=8)
 
 
 def test_unknown_ids_are_passed_over_and_counted(model):
@@ -105,13 +110,14 @@ def test_unknown_ids_are_passed_over_and_counted(model):
 
 
 def test_the_excluded_never_come_back(model):
-    everything = ids(model.recommend(["sku-3"], num_results=16, beam_width=8))
+    everything = model.recommend(["sku-3"], num_results=16, beam_width=8)
     assert len(everything) >= 12  # a few of the 16 leaves are empty
-    exclude = everything[:4] + ["unknown"]
+    exclude = ids(everything)[:4] + ["unknown"]
     answer = model.recommend(
         ["sku-3"], num_results=8, beam_width=8, exclude=exclude
     )
-    assert ids(answer) == everything[4:12]
+    want = everything[4:12]
+    close.rankings([ids(answer)], [scores(answer)], [ids(want)], [scores(want)])
 
 
 def test_evaluates_as_the_run_did(model):

@@ -20,10 +20,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.artefact import versions
 from export.calling import grpc_wire
 from export.calling import load
-
-# Scores of one version may differ by float32 rounding with the rows that a
-# server puts into a batch; ids may not differ at all.
-_ROUNDING = 1e-4
+from jtm_tf.search import rounding
 
 
 class Publisher:
@@ -134,9 +131,10 @@ def check(
     Returns:
         `answers` that were compared; `telling`, those where the versions
         there before differ from each other; `identical` to the bit;
-        `rounded`, with the same ids and scores that differ by less than
-        rounding does; `mixed`, all others; `unseen`, published versions that
-        no answer names.
+        `rounded`, whose scores differ by less than `rounding.TOLERANCE`, as
+        they may with the rows that a server puts into a batch, and whose ids
+        differ by ties of such scores only; `mixed`, all others; `unseen`,
+        published versions that no answer names.
     """
     arrays = {
         version: [_arrays(answer) for answer in answers]
@@ -182,10 +180,16 @@ def _compare(got, want):
         return "mixed"
     if all(np.array_equal(got[name], want[name]) for name in want):
         return "identical"
-    for name, values in want.items():
-        if values.dtype.kind == "f":
-            if not np.allclose(got[name], values, _ROUNDING, _ROUNDING):
-                return "mixed"
-        elif not np.array_equal(got[name], values):
-            return "mixed"
-    return "rounded"
+    if "item_ids" in want and np.any(got["item_ids"] != want["item_ids"]):
+        near = rounding.slack(want["scores"])
+        names = "item_ids", "scores"
+        rows = zip(*(side[name] for side in (got, want) for name in names))
+        tied = all(rounding.same_ranking(*row, near=near) for row in rows)
+        return "rounded" if tied else "mixed"
+    same = all(
+        rounding.same_scores(got[name], values)
+        if values.dtype.kind == "f"
+        else np.array_equal(got[name], values)
+        for name, values in want.items()
+    )
+    return "rounded" if same else "mixed"

@@ -24,6 +24,13 @@ def retriever(
             describe_fn=model.described,
             leaf_items=model.leaf_items,
         )
+    return beam_search(model, num_results=num_results, beam_width=beam_width)
+
+
+def beam_search(
+    model: preference.Preference, *, num_results: int, beam_width: int
+) -> retrieval.TreeRetriever:
+    """Returns the search down a model's tree; a flat one has a single level."""
     return retrieval.TreeRetriever(
         model.score_described,
         model.tree,

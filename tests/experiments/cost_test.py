@@ -20,6 +20,7 @@ from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
+from tests.support import close
 from tests.support import worlds
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -80,14 +81,15 @@ def _product(runs):
     items = model_search.recommend_users(
         model, users, num_results=RESULTS, beam_width=RESULTS
     )
-    return folder, data, users, items
+    return folder, data, model, users, items
 
 
 def test_the_exact_index_is_the_scan_item_for_item(product):
-    folder, data, users, want = product
+    folder, data, model, users, want = product
     lines, _ = points.lines(folder, data, num_results=RESULTS, threads=1)
     exact = {line.name: line for line in lines}["youtube_dnn/flat"]
-    np.testing.assert_array_equal(exact.searches[None](users), want)
+    got = exact.searches[None](users)
+    close.answers(model, users.history, got, want, beam_width=1)
     assert exact.knob is None and exact.build_seconds > 0
 
 
@@ -98,7 +100,8 @@ def test_an_index_is_exact_at_its_last_setting(key):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(101, 8)).astype(np.float32)
     users = rng.normal(size=(40, 8)).astype(np.float32)
-    want = 1 + np.argsort(-users @ vectors[1:].T, axis=1)[:, :20]
+    scores = users @ vectors.T
+    want = 1 + np.argsort(-scores[:, 1:], axis=1)[:, :20]
     index = nearest.INDEXES[key](vectors, threads=1)
     found = [index.search(users, 20, x) for x in index.settings(20)]
     right = [
@@ -109,7 +112,23 @@ def test_an_index_is_exact_at_its_last_setting(key):
     if key == "ivf":  # eight of ten lists at last, one at first
         assert np.any(found[0] == 0) and right[-1] > 17
     else:
-        np.testing.assert_array_equal(found[-1], want)
+        close.rankings(
+            *(
+                side
+                for items in (found[-1], want)
+                for side in (items, np.take_along_axis(scores, items, axis=1))
+            )
+        )
+
+
+def doubt(folder):
+    """Returns the share of a run's test users whom ties leave open."""
+    data = interactions.load(folder.read_config()["data_dir"])
+    model = saving.load(folder.model)
+    users = splits.held_out_users(data, "test", model.max_history)
+    return close.doubt(
+        model, users.history, num_results=RESULTS, beam_width=RESULTS
+    )
 
 
 def run(*flags):
@@ -150,15 +169,17 @@ def test_the_program(runs, tmp_path):
     assert (report["batch_size"], report["threads"]) == (4, 1)
     assert report["num_items"] == 50
 
-    # A run's own test recall is found again, at its own beam.
+    # A run's own test recall is found again, at its own beam; here users come
+    # in other batches than in the run, so that ties may turn out otherwise.
     for name, line in lines.items():
         at = {point["setting"]: point for point in line["points"]}
         method, _, index = name.partition("/")
-        metrics = run_folder.RunFolder(runs / f"{method}-3").read_metrics()
+        folder = run_folder.RunFolder(runs / f"{method}-3")
+        test = folder.read_metrics()["test"]
         if index in ("", "flat"):
-            beam = metrics["test"]["beam_width"]
-            want = metrics["test"]["recall"]
-            assert at[beam]["recall"] == pytest.approx(want, abs=1e-6), name
+            got = at[test["beam_width"]]["recall"]
+            tied = doubt(folder) if method in TRAINED else 0.0
+            assert abs(got - test["recall"]) <= 1e-6 + tied, name
         assert all(p["milliseconds"] > 0 for p in line["points"])
     assert [p["setting"] for p in lines["jtm"]["points"]] == [3, 6, 12, 24]
     (scan,) = lines["dnn"]["points"]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from export.artefact import saved_model
 from export.cpp import build
 from jtm_tf.data import interactions
+from tests.support import close
 from tests.support import served_models
 from tests.support import worlds
 
@@ -118,6 +119,19 @@ def fields(user, inputs):
     ]
 
 
+def by_user(rows):
+    """Returns the ids and the scores of each user, of rows in their order."""
+    ids, scores = [], []
+    for number, item, score in rows:
+        assert int(number) in (len(ids) - 1, len(ids))
+        if int(number) == len(ids):
+            ids.append([])
+            scores.append([])
+        ids[-1].append(item)
+        scores[-1].append(float(score))
+    return ids, scores
+
+
 @pytest.mark.parametrize("ids", ["numbers", "names"])
 def test_the_same_ids_as_in_python(program, exported, ids):
     served, folder = exported[ids]
@@ -126,7 +140,7 @@ def test_the_same_ids_as_in_python(program, exported, ids):
     for name in ("recommend", "recommend_filtered"):
         inputs = loaded[name].structured_input_signature[1]
         want = []
-        for number, user in enumerate(users):
+        for user in users:
             answer = loaded[name](
                 **{
                     key: tf.constant(
@@ -141,30 +155,21 @@ def test_the_same_ids_as_in_python(program, exported, ids):
                 answer[key][0].numpy().tolist()
                 for key in ("item_ids", "scores")
             )
-            want += [
-                (str(number), text(item), score)
-                for item, score in zip(items, scores)
-            ]
+            want.append(([text(item) for item in items], scores))
         lines = ["\t".join(fields(user, inputs)) for user in users]
         status, got, message = run(program, folder, name, users=lines)
         assert status == 0, message
-        assert [row[:2] for row in got] == [[*row[:2]] for row in want]
-        np.testing.assert_allclose(
-            [float(row[2]) for row in got],
-            [row[2] for row in want],
-            rtol=1e-5,
-            atol=1e-5,
-        )
+        close.rankings(*by_user(got), *zip(*want))
 
 
 def test_one_user_and_errors(program, exported):
     served, folder = exported["numbers"]
     user = [f"history={i}" for i in (3, 0, -2)]
     status, got, _ = run(program, folder, "recommend", *user)
-    want = served_models.call(served, "recommend", history=[[3, 0, -2]])[
-        "item_ids"
-    ][0]
-    assert (status, [int(row[1]) for row in got]) == (0, want.tolist())
+    want = served_models.call(served, "recommend", history=[[3, 0, -2]])
+    assert status == 0
+    ids = [[text(item) for item in want["item_ids"][0]]]
+    close.rankings(*by_user(got), ids, want["scores"])
     for wrong, complaint in (
         (["history=x"], "Error: expected an integer id; got x"),
         (["history=1"] * 1025, "expected history of at most 1024 columns"),

@@ -20,6 +20,7 @@ from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
 from jtm_tf.data import interactions
+from tests.support import close
 from tests.support import served_models
 from tests.support import worlds
 
@@ -100,7 +101,7 @@ def wait_for(channel, version):
 
 
 def recommend(channel, inputs, *, signature="recommend", label=None):
-    """Asks the server; returns version and ids."""
+    """Asks the server; returns version, ids and scores."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "jtm"
     request.model_spec.signature_name = signature
@@ -110,8 +111,10 @@ def recommend(channel, inputs, *, signature="recommend", label=None):
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     answer = stub.Predict(request, timeout=30)
-    ids = tf.make_ndarray(answer.outputs["item_ids"])
-    return answer.model_spec.version.value, ids
+    outputs = [
+        tf.make_ndarray(answer.outputs[name]) for name in ("item_ids", "scores")
+    ]
+    return answer.model_spec.version.value, *outputs
 
 
 def requests():
@@ -140,12 +143,10 @@ def test_answers_and_a_new_version(served, tmp_path):
                 publish(base, served, version)
             wait_for(channel, version)
             for name, inputs in requests().items():
-                want = served_models.call(served[version], name, **inputs)[
-                    "item_ids"
-                ]
+                want = served_models.call(served[version], name, **inputs)
                 got = recommend(channel, inputs, signature=name)
                 assert got[0] == version
-                np.testing.assert_array_equal(got[1], want)
+                close.rankings(*got[1:], want["item_ids"], want["scores"])
         wide = {"history": np.ones([1, 1025], np.int64)}
         with pytest.raises(grpc.RpcError) as refused:
             recommend(channel, wide)
@@ -163,7 +164,5 @@ def test_labels(served, tmp_path):
             wait_for(channel, version)
             got = recommend(channel, inputs, label=label)
             assert got[0] == version
-            want = served_models.call(served[version], "recommend", **inputs)[
-                "item_ids"
-            ]
-            np.testing.assert_array_equal(got[1], want)
+            want = served_models.call(served[version], "recommend", **inputs)
+            close.rankings(*got[1:], want["item_ids"], want["scores"])

@@ -19,6 +19,7 @@ from jtm_tf.runs import trained
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
+from tests.support import close
 from tests.support import served_models
 from tests.support import shell
 from tests.support import worlds
@@ -163,7 +164,9 @@ def test_what_goes_is_gone(loaded, after):
         served_models.call(loaded, "recommend", history=x)
         for x in (history, np.insert(history, 1, GONE[0], axis=1))
     )
-    np.testing.assert_array_equal(plain["item_ids"], with_gone["item_ids"])
+    close.rankings(
+        *(x[key] for x in (with_gone, plain) for key in ("item_ids", "scores"))
+    )
 
 
 def test_what_stays_is_scored_as_before(loaded):
@@ -179,17 +182,21 @@ def test_what_stays_is_scored_as_before(loaded):
         )["scores"]
         for one in (before, now)
     )
-    np.testing.assert_allclose(got, want, atol=1e-5)
+    close.scores(got, want)
     want, got = (
-        [
-            [x for x in row if x in staying]
-            for row in served_models.call(one, "recommend", history=history)[
-                "item_ids"
-            ]
-        ]
+        kept(served_models.call(one, "recommend", history=history), staying)
         for one in (before, now)
     )
-    assert got == want
+    close.rankings(*got, *want)
+
+
+def kept(answers, items):
+    """Returns the ids and the scores of answers that are of these items."""
+    rows = [np.isin(row, items) for row in answers["item_ids"]]
+    return [
+        [row[inside] for row, inside in zip(answers[name], rows)]
+        for name in ("item_ids", "scores")
+    ]
 
 
 def test_newcomers_have_categories(data, loaded, after):
@@ -237,12 +244,14 @@ def test_the_program(base, loaded, tmp_path):
     assert [x["version"] for x in card["updates"]] == [1, 2]
     once, twice = loaded[1], tf.saved_model.load(str(base / "3"))
     history = histories()
-    want, got = (
-        served_models.call(one, "recommend", history=history)["item_ids"]
+    staying = [i for i in range(1, served_models.ITEMS + 1) if i not in GONE]
+    before, after = (
+        served_models.call(one, "recommend", history=history)
         for one in (once, twice)
     )
-    for row, more in zip(got, want):
-        assert list(row[row != 0]) == [x for x in more if x and x not in GONE]
+    for row in after["item_ids"]:
+        assert set(row) - {0} <= set(staying)
+    close.rankings(*kept(after, staying), *kept(before, staying))
 
 
 @pytest.mark.parametrize("name", ["hsm", "flat"])

@@ -61,6 +61,7 @@ def test_equals_keras_adam_when_every_step_touches_every_row():
         ),
         run(keras.optimizers.Adam(1e-2), gradients),
         rtol=1e-5,
+        atol=1e-6,  # a few roundings of numbers below 3, also where one is 0
     )
 
 
@@ -90,7 +91,7 @@ def test_rows_with_repeats_against_loops(graph):
     for gradient, rows in zip(gradients, rows_of):
         step(gradient, tf.constant(rows, tf.int32))
     want = adam_by_loops(gradients.numpy(), rows_of)
-    np.testing.assert_allclose(table.numpy(), want, rtol=1e-5)
+    np.testing.assert_allclose(table.numpy(), want, rtol=1e-5, atol=1e-6)
 
 
 def test_touches_its_rows_only():

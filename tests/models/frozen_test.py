@@ -7,6 +7,7 @@ import tensorflow as tf
 from jtm_tf.models import frozen
 from jtm_tf.search import model_search
 from jtm_tf.tree import tree as tree_lib
+from tests.support import close
 from tests.support import served_models
 
 # Nobody, one pad, all known.
@@ -38,7 +39,7 @@ def test_scores_are_the_model_s(pair):
             cold.score(USERS, nodes, level),
             cold.score_described(users, nodes, level),
         ):
-            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+            close.scores(got, want)
 
 
 def test_a_search_finds_the_same(pair):
@@ -47,9 +48,8 @@ def test_a_search_finds_the_same(pair):
         search = model_search.retriever(model, num_results=9, beam_width=12)
         items, scores = search.recommend(USERS)
         assert np.all(items.numpy() > 0)
-        found.append((items.numpy(), scores.numpy()))
-    np.testing.assert_array_equal(found[1][0], found[0][0])
-    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-4, atol=1e-4)
+        found += [items.numpy(), scores.numpy()]
+    close.rankings(*found[2:], *found[:2])
 
 
 def test_another_tree_for_the_same_network():
@@ -61,11 +61,9 @@ def test_another_tree_for_the_same_network():
     model.set_tree(tree)
     model.embedding.table.assign(table)
     nodes = tf.constant([tree.pi[1:]] * len(USERS))
-    np.testing.assert_allclose(
+    close.scores(
         cold.score(USERS, nodes, tree.max_level),
         model.score(USERS, nodes, tree.max_level),
-        rtol=1e-4,
-        atol=1e-4,
     )
     # All that a graph may read is there to be saved.
     names = {variable.shape[0] for variable in cold.theta}

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from jtm_tf.models import attention
 from jtm_tf.models import scorers
+from tests.support import close
 
 DIM, HIDDEN, WINDOWS = 3, (8, 5), (3, 2)
 USERS, LENGTH = 4, sum(WINDOWS)
@@ -72,7 +73,7 @@ def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
 
     want = each_pair(users, nodes, score)
     got = scorer(users, nodes, pairs)
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    close.scores(got, want)
     # Where widths are unknown to the graph, too.
     if pairs is None:
         any_width = tf.function(
@@ -82,16 +83,9 @@ def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
                 tf.TensorSpec([None, None, DIM]),
             ],
         )
-        np.testing.assert_allclose(
-            any_width(users, nodes), want, rtol=1e-4, atol=1e-4
-        )
+        close.scores(any_width(users, nodes), want)
     else:  # No features of pairs are as good as zeros.
-        np.testing.assert_allclose(
-            scorer(users, nodes),
-            scorer(users, nodes, pairs * 0),
-            rtol=1e-4,
-            atol=1e-4,
-        )
+        close.scores(scorer(users, nodes), scorer(users, nodes, pairs * 0))
 
 
 @pytest.mark.parametrize("width", [7, scorers.WIDE])
@@ -122,11 +116,9 @@ def test_attention_weighs_each_behaviour_by_the_node(profile_dim, width):
         x = np.concatenate([*pooled, profile[u]]) @ scorer.user_kernel.numpy()
         return perceptron(scorer, x + node @ scorer.node_kernel.numpy())
 
-    np.testing.assert_allclose(
+    close.scores(
         scorer((behaviours, profile), nodes),
         each_pair(behaviours, nodes, score),
-        rtol=1e-3,
-        atol=1e-3,
     )
 
 
@@ -138,7 +130,7 @@ def test_the_product_is_that_of_tower_and_node():
         vectors = (leaky(vectors) if i else vectors) @ kernel.numpy()
         vectors += bias.numpy()
     want = each_pair(users, nodes, lambda u, w: vectors[u] @ nodes[u, w])
-    np.testing.assert_allclose(scorer(users, nodes), want, rtol=1e-4, atol=1e-4)
+    close.scores(scorer(users, nodes), want)
 
 
 def test_the_rectifier_has_the_gradient_of_leaky_relu():

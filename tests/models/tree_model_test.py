@@ -13,6 +13,7 @@ from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
+from tests.support import close
 
 ITEMS = 30
 WINDOWS = (4, 2, 1)
@@ -122,8 +123,7 @@ def test_scores_are_those_of_the_plain_network(hierarchical):
                 for kernel, bias in zip(scorer.kernels, scorer.biases[1:]):
                     x = leaky(x) @ kernel.numpy() + bias.numpy()
                 want[user, column] = x[0]
-        got = model.score(history, nodes, level)
-        np.testing.assert_allclose(got, want, atol=1e-5)
+        close.scores(model.score(history, nodes, level), want)
 
 
 def test_the_losses_of_a_level():
@@ -158,9 +158,7 @@ def test_log_prob_of_bce_is_log_sigmoid_and_of_softmax_the_logit():
         model = make_model(loss=loss)
         nodes = all_nodes(model, 3, 3)
         logits = model.score(history, nodes, 3).numpy()
-        np.testing.assert_allclose(
-            model.log_prob(history, nodes, 3), link(logits), rtol=1e-5
-        )
+        close.scores(model.log_prob(history, nodes, 3), link(logits))
 
 
 def test_log_prob_fn_agrees_in_every_shape():
@@ -172,8 +170,7 @@ def test_log_prob_fn_agrees_in_every_shape():
             nodes = np.resize(model.tree.occupied(level), (users, width))
             got = log_prob(history, nodes, level)
             assert isinstance(got, np.ndarray)
-            want = model.log_prob(history, nodes, level)
-            np.testing.assert_allclose(got, want, atol=1e-6)
+            close.scores(got, model.log_prob(history, nodes, level))
 
 
 def test_padding_more_and_company_do_not_change_a_user():
@@ -185,7 +182,7 @@ def test_padding_more_and_company_do_not_change_a_user():
         alone = model.score(
             history[user : user + 1], nodes[:1], model.max_level
         )
-        np.testing.assert_allclose(alone[0], together[user], atol=1e-6)
+        close.scores(alone[0], together[user])
 
 
 def test_bad_arguments_are_refused():
@@ -225,12 +222,7 @@ def test_vectors_give_the_scores_of_items(hierarchical):
     users = np.column_stack([make_history(5), np.arange(5) % 3])
     products = model.user_vectors(users) @ tf.transpose(model.item_vectors())
     leaves = np.tile(model.tree.pi[1:], (5, 1))
-    np.testing.assert_allclose(
-        products[:, 1:],
-        model.score(users, leaves, model.max_level),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    close.scores(products[:, 1:], model.score(users, leaves, model.max_level))
 
 
 def test_a_network_has_no_vectors_of_users():

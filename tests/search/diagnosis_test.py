@@ -11,8 +11,10 @@ from jtm_tf.models import tree_model
 from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
 from jtm_tf.search import model_search
+from jtm_tf.search import rounding
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
+from tests.support import close
 from tests.support import judged
 from tests.support import served_models
 
@@ -28,6 +30,8 @@ def test_level_recall(beam_width, path_weight):
     search = model_search.retriever(
         model, num_results=beam_width, beam_width=beam_width
     )
+    for _, ranks in search.walk(users.history):  # here in one batch
+        close.edges(ranks, beam_width)
     kept = dict(zip(search.levels, search.beams(users.history)))
     truth = judged.lists(users.truth)
     assert list(found) == list(search.levels)
@@ -73,6 +77,9 @@ def test_violations(settings):
     search = model_search.retriever(model, num_results=4, beam_width=beam_width)
     assert list(found) == list(search.levels)[:-1]
     walked = [(n.numpy(), r.numpy()) for n, r in search.walk(users.history)]
+    for _, ranks in walked:  # here in one batch
+        close.edges(ranks, beam_width)
+    near = rounding.slack(np.concatenate([r.ravel() for _, r in walked]))
     for index, level in enumerate(found):
         shares = []
         for user in range(len(users)):
@@ -83,6 +90,8 @@ def test_violations(settings):
                 parent = int(tree_lib.parent(child, 3))
                 best[parent] = max(best.get(parent, rank), rank)
             pairs = [(a, b) for a in best for b in best if above[a] > above[b]]
+            assert all(above[a] - above[b] > near for a, b in pairs)
+            assert all(abs(best[a] - best[b]) > near for a, b in pairs)
             turned = [best[a] < best[b] for a, b in pairs]
             shares.append(sum(turned) / len(pairs))
         assert found[level][1] == pytest.approx(np.mean(shares))
@@ -103,11 +112,13 @@ def test_own_scores_in_violations():
     above = model.score(users.history, wide, level).numpy()
     wide = np.repeat(leaves[None], len(users), 0)
     below = model.score(users.history, wide, level + 1).numpy()
-    shares = []
+    shares, near = [], max(rounding.slack(above), rounding.slack(below))
     for high, low in zip(above, below):
         best = [low[tree_lib.parent(leaves, 2) == n].max() for n in nodes]
         pairs = list(itertools.permutations(range(len(nodes)), 2))
         pairs = [(a, b) for a, b in pairs if high[a] > high[b]]
+        assert all(high[a] - high[b] > near for a, b in pairs)
+        assert all(abs(best[a] - best[b]) > near for a, b in pairs)
         shares.append(np.mean([best[a] < best[b] for a, b in pairs]))
     assert found[level][0] == pytest.approx(np.mean(shares), abs=1e-4)
 

@@ -12,16 +12,18 @@ from jtm_tf.types import PAD
 ITEMS, HISTORY = 40, 4
 
 
-def make_model(**settings):
-    """Returns an untrained model of ITEMS items."""
+def make_model(tree=None, **settings):
+    """Returns an untrained model of ITEMS items, in random order at first."""
     keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
+    if tree is None:
+        rng = np.random.default_rng(0)
+        tree = tree_lib.Tree.from_order(rng.permutation(ITEMS) + 1)
     model = tree_model.TreeModel(
         ITEMS,
         tree.max_level,
+        tree.branching,
         embedding_dim=4,
-        windows=(3, 1),
+        windows=(HISTORY - 1, 1),
         hidden=(8,),
         **settings,
     )
