@@ -15,6 +15,7 @@ own_products_batch32: the first over the rate of the search's own products
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
 from jtm_tf.search import retrieval
@@ -111,4 +112,4 @@ def run(quick: bool = False):
 
 
 if __name__ == "__main__":
-    timing.main(run, __doc__)
+    figures.main(run, __doc__)

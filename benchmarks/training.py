@@ -16,6 +16,7 @@ import itertools
 import keras
 import tensorflow as tf
 
+from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
 from jtm_tf.learning import samples
@@ -147,4 +148,4 @@ def run(quick: bool = False):
 
 
 if __name__ == "__main__":
-    timing.main(run, __doc__)
+    figures.main(run, __doc__)

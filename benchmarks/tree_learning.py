@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
 from jtm_tf.models import tree_model
@@ -78,4 +79,4 @@ def run(quick: bool = False):
 
 
 if __name__ == "__main__":
-    timing.main(run, __doc__)
+    figures.main(run, __doc__)

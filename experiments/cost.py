@@ -14,6 +14,8 @@ unfinished is left out and noted. Needs the extra `cost`.
 
 import logging as python_logging
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from absl import flags
@@ -82,6 +84,40 @@ def main() -> None:
             f"--num_results must be <= {data.num_items}, the items there "
             f"are; got {_NUM_RESULTS.value}."
         )
+    lines = _lines(folders, data, missing)
+    for name, why in missing.items():
+        logging.warning("%s is left out: %s.", name, why)
+    measured = points.measure(
+        lines,
+        num_results=_NUM_RESULTS.value,
+        batch_size=_BATCH_SIZE.value,
+        timed_batches=_TIMED_BATCHES.value,
+        rounds=_ROUNDS.value,
+    )
+    report = {
+        "data_fingerprint": data.manifest["fingerprint"],
+        "seed": _SEED.value,
+        "num_results": _NUM_RESULTS.value,
+        "num_items": data.num_items,
+        "test_users": len(lines[0].users),
+        "batch_size": _BATCH_SIZE.value,
+        "threads": _THREADS.value,
+        "timed_batches": _TIMED_BATCHES.value,
+        "rounds": _ROUNDS.value,
+        "code": run_folder.code_version(),
+        "machine": timing.machine() | nearest.versions(),
+        "missing": missing,
+        "lines": measured,
+    }
+    _write(report, _OUT.value)
+
+
+def _lines(
+    folders: Sequence[run_folder.RunFolder],
+    data: interactions.Interactions,
+    missing: dict[str, str],
+) -> list[points.Line]:
+    """Returns the lines of all runs; adds to `missing` what has none."""
     found: list[points.Line] = []
     for folder in folders:
         logging.info("%s", folder.path)
@@ -93,37 +129,17 @@ def main() -> None:
         )
         found += lines
         missing |= absent
-    for name, why in missing.items():
-        logging.warning("%s is left out: %s.", name, why)
-    measured = points.measure(
-        found,
-        num_results=_NUM_RESULTS.value,
-        batch_size=_BATCH_SIZE.value,
-        timed_batches=_TIMED_BATCHES.value,
-        rounds=_ROUNDS.value,
-    )
-    report = {
-        "data_fingerprint": data.manifest["fingerprint"],
-        "seed": _SEED.value,
-        "num_results": _NUM_RESULTS.value,
-        "num_items": data.num_items,
-        "test_users": len(found[0].users),
-        "batch_size": _BATCH_SIZE.value,
-        "threads": _THREADS.value,
-        "timed_batches": _TIMED_BATCHES.value,
-        "rounds": _ROUNDS.value,
-        "code": run_folder.code_version(),
-        "machine": timing.machine() | nearest.versions(),
-        "missing": missing,
-        "lines": measured,
-    }
-    out = pathlib.Path(_OUT.value)
+    return found
+
+
+def _write(report: dict[str, Any], out: str) -> None:
+    """Writes the figures and their picture, and says where."""
     files.write_json(f"{out}.json", report)
     figure = plots.cost_curves(
-        measured,
-        cut=_NUM_RESULTS.value,
-        batch_size=_BATCH_SIZE.value,
-        threads=_THREADS.value,
+        report["lines"],
+        cut=report["num_results"],
+        batch_size=report["batch_size"],
+        threads=report["threads"],
     )
     plots.save(figure, f"{out}.svg")
     print(f"{out}.json\n{out}.svg")

@@ -81,12 +81,7 @@ def tree_icicle(
         labels: [N] the label of each item; the commonest are told apart.
         levels: how many levels below the root to draw.
     """
-    labels = np.array(["unknown" if x is None else str(x) for x in labels])
-    common = collections.Counter(labels.tolist()).most_common(len(COLORS))
-    names = [name for name, _ in common]
-    codes = np.full(len(labels), len(names))
-    for code, name in enumerate(names):
-        codes[labels == name] = code
+    names, codes = _commonest(labels)
     has_rest = bool(np.any(codes == len(names)))
     palette = matplotlib.colors.to_rgba_array([*COLORS[: len(names)], _REST])
     figure = matplotlib.figure.Figure(
@@ -95,21 +90,7 @@ def tree_icicle(
     rows = figure.subplots(len(trees), 1, squeeze=False)[:, 0]
     for axes, (title, tree) in zip(rows, trees.items()):
         shown = min(levels, tree.max_level)
-        width = tree.branching**shown
-        image = np.ones((shown + 1, width, 4))
-        for level in range(shown + 1):
-            nodes = tree.branching**level
-            node = tree.ancestors(level)[1:] - tree_lib.first_code(
-                level, tree.branching
-            )
-            counts = np.zeros((nodes, len(palette)), np.int64)
-            np.add.at(counts, (node, codes), 1)
-            total = counts.sum(axis=1)
-            share = counts.max(axis=1) / np.maximum(total, 1)
-            color = palette[counts.argmax(axis=1)]
-            color[:, :3] = 1 - share[:, None] * (1 - color[:, :3])
-            color[total == 0] = matplotlib.colors.to_rgba(_EMPTY)
-            image[level] = np.repeat(color, width // nodes, axis=0)
+        image = _icicle(tree, codes, palette, shown)
         axes.imshow(image, aspect="auto", interpolation="nearest")
         axes.set_title(title, loc="left", fontsize="medium")
         axes.set_ylabel("level")
@@ -128,6 +109,38 @@ def tree_icicle(
     return figure
 
 
+def _commonest(labels):
+    """Returns the commonest labels, and [N] the number of each item's.
+
+    What is not among them has the number behind the last.
+    """
+    labels = np.array(["unknown" if x is None else str(x) for x in labels])
+    common = collections.Counter(labels.tolist()).most_common(len(COLORS))
+    names = [name for name, _ in common]
+    codes = np.full(len(labels), len(names))
+    for code, name in enumerate(names):
+        codes[labels == name] = code
+    return names, codes
+
+
+def _icicle(tree, codes, palette, shown):
+    """Returns the levels down to `shown` as rows of an image, [L, W, 4]."""
+    width = tree.branching**shown
+    image = np.ones((shown + 1, width, 4))
+    for level in range(shown + 1):
+        nodes = tree.branching**level
+        first = tree_lib.first_code(level, tree.branching)
+        counts = np.zeros((nodes, len(palette)), np.int64)
+        np.add.at(counts, (tree.ancestors(level)[1:] - first, codes), 1)
+        total = counts.sum(axis=1)
+        share = counts.max(axis=1) / np.maximum(total, 1)
+        color = palette[counts.argmax(axis=1)]
+        color[:, :3] = 1 - share[:, None] * (1 - color[:, :3])
+        color[total == 0] = matplotlib.colors.to_rgba(_EMPTY)
+        image[level] = np.repeat(color, width // nodes, axis=0)
+    return image
+
+
 def assignment_step(
     weights: np.ndarray,
     seats: np.ndarray,
@@ -142,44 +155,61 @@ def assignment_step(
         choice: [n] int, the node of each item after rebalancing.
         groups: [n] int, items that belong together; rows are sorted by it.
     """
-    order = np.argsort(groups, kind="stable")
-    gain = weights - weights.mean(axis=1, keepdims=True)
-    wish = weights.argmax(axis=1)
-    nodes = np.arange(weights.shape[1])
     figure = matplotlib.figure.Figure(figsize=(9, 3.4), layout="constrained")
     wanted, queues, got = figure.subplots(1, 3)
+    order = np.argsort(groups, kind="stable")
+    figure.colorbar(_wishes(wanted, weights[order]), ax=wanted)
+    _queues(queues, weights, seats, choice)
+    members = np.zeros((groups.max() + 1, len(seats)), np.int64)
+    np.add.at(members, (groups, choice), 1)
+    _members(got, members)
+    for axes in (wanted, queues, got):
+        axes.set_xlabel("node")
+        axes.set_xticks(np.arange(len(seats)))
+    return figure
+
+
+def _wishes(axes, weights):
+    """Draws what each node is worth to each item; returns the image."""
+    gain = weights - weights.mean(axis=1, keepdims=True)
     limit = np.abs(gain).max()
-    image = wanted.imshow(
-        gain[order],
+    axes.set_title("Edge weights over the item's mean, nats", fontsize=9)
+    axes.set_ylabel("item, by hidden subtree")
+    return axes.imshow(
+        gain,
         aspect="auto",
         cmap="PuOr",
         vmin=-limit,
         vmax=limit,
         interpolation="nearest",
     )
-    figure.colorbar(image, ax=wanted)
-    wanted.set_title("Edge weights over the item's mean, nats", fontsize=9)
-    wanted.set_ylabel("item, by hidden subtree")
-    before = np.bincount(wish, minlength=len(nodes))
+
+
+def _queues(axes, weights, seats, choice):
+    """Draws who would like to be at each node, who is, and the seats."""
+    nodes = np.arange(len(seats))
+    before = np.bincount(weights.argmax(axis=1), minlength=len(nodes))
     after = np.bincount(choice, minlength=len(nodes))
-    queues.bar(nodes - 0.2, before, 0.4, color=COLORS[1], label="greedy")
-    queues.bar(nodes + 0.2, after, 0.4, color=COLORS[0], label="rebalanced")
-    queues.step(
+    axes.bar(nodes - 0.2, before, 0.4, color=COLORS[1], label="greedy")
+    axes.bar(nodes + 0.2, after, 0.4, color=COLORS[0], label="rebalanced")
+    axes.step(
         np.append(nodes, len(nodes)) - 0.5,
         np.append(seats, seats[-1]),
         where="post",
         color="#000000",
         label="seats",
     )
-    queues.set_title("Items at each node")
-    queues.set_ylim(0, 1.6 * max(before.max(), seats.max()))
-    queues.legend(frameon=False)
-    members = np.zeros((groups.max() + 1, len(nodes)), np.int64)
-    np.add.at(members, (groups, choice), 1)
-    got.imshow(members, aspect="auto", cmap="Blues")
+    axes.set_title("Items at each node")
+    axes.set_ylim(0, 1.6 * max(before.max(), seats.max()))
+    axes.legend(frameon=False)
+
+
+def _members(axes, members):
+    """Draws how many items of each group are at each node, [G, D]."""
+    axes.imshow(members, aspect="auto", cmap="Blues")
     for row, column in np.argwhere(members):
         dark = members[row, column] > members.max() / 2
-        got.text(
+        axes.text(
             column,
             row,
             str(members[row, column]),
@@ -187,13 +217,9 @@ def assignment_step(
             va="center",
             color="white" if dark else "black",
         )
-    got.set_title("Hidden subtree by node")
-    got.set_ylabel("hidden subtree")
-    got.set_yticks(range(len(members)))
-    for axes in (wanted, queues, got):
-        axes.set_xlabel("node")
-        axes.set_xticks(nodes)
-    return figure
+    axes.set_title("Hidden subtree by node")
+    axes.set_ylabel("hidden subtree")
+    axes.set_yticks(range(len(members)))
 
 
 def shares(

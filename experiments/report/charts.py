@@ -94,41 +94,46 @@ def under_the_beam(
     """Returns recall and heap violations by level, for validation users."""
     if not source.searched or not len(users):
         return []
-    lines = []
-    for width in beam_widths:
-        recall = diagnosis.level_recall(source.model, users, beam_width=width)
-        lines.append(
-            _line(
-                f"beam {width}",
-                [100 * r for r in recall.values()],
-                list(recall),
-            )
-        )
-    heap = diagnosis.violations(source.model, users, beam_width=beam_widths[0])
-    own, ranks = (100 * np.array(x) for x in zip(*heap.values()))
-    violations = [_line("ranks of the search", ranks, list(heap))]
-    if not np.isnan(own).any() and source.model.path_weight:
-        violations.insert(0, _line("nodes' own scores", own, list(heap)))
     count = f"{len(users)} validation users"
     return [
-        _chart(
-            "recall",
-            "Recall by level",
-            "Where targets are lost: share of a user's later items whose "
-            f"ancestor is still in the beam; {count}. On the last level it "
-            "is the recall if the whole beam were recommended.",
-            lines,
-        ),
-        _chart(
-            "heap",
-            "Max-heap violations by level",
-            "Eq. 1 makes a node worth its best child, so of two nodes the "
-            "better one has the better best child. Share of the pairs of "
-            f"nodes kept on a level (beam {beam_widths[0]}) where it has "
-            f"not, averaged over {count}: 0 % is a max-heap, 50 % is chance.",
-            violations,
-        ),
+        _recall_under_the_beam(source.model, users, beam_widths, count),
+        _violations(source.model, users, beam_widths[0], count),
     ]
+
+
+def _recall_under_the_beam(model, users, beam_widths, count):
+    """Returns the chart of where targets are lost, a line for each beam."""
+    lines = []
+    for width in beam_widths:
+        recall = diagnosis.level_recall(model, users, beam_width=width)
+        shares = [100 * share for share in recall.values()]
+        lines.append(_line(f"beam {width}", shares, recall))
+    return _chart(
+        "recall",
+        "Recall by level",
+        "Where targets are lost: share of a user's later items whose "
+        f"ancestor is still in the beam; {count}. On the last level it "
+        "is the recall if the whole beam were recommended.",
+        lines,
+    )
+
+
+def _violations(model, users, beam_width, count):
+    """Returns the chart of how far scores are from a max-heap."""
+    heap = diagnosis.violations(model, users, beam_width=beam_width)
+    own, ranks = (100 * np.array(x) for x in zip(*heap.values()))
+    lines = [_line("ranks of the search", ranks, heap)]
+    if not np.isnan(own).any() and model.path_weight:
+        lines.insert(0, _line("nodes' own scores", own, heap))
+    return _chart(
+        "heap",
+        "Max-heap violations by level",
+        "Eq. 1 makes a node worth its best child, so of two nodes the "
+        "better one has the better best child. Share of the pairs of "
+        f"nodes kept on a level (beam {beam_width}) where it has "
+        f"not, averaged over {count}: 0 % is a max-heap, 50 % is chance.",
+        lines,
+    )
 
 
 def learning(iterations: Sequence[dict[str, Any]]) -> list[Chart]:

@@ -13,7 +13,6 @@ from experiments.report import source as source_lib
 from experiments.runs import paper
 from jtm_tf.data import splits
 from jtm_tf.tree import tree as tree_lib
-from jtm_tf.types import PAD
 
 # A run's own tree, and the one it began with. The best iteration may have been
 # the one before the first tree step.
@@ -66,11 +65,7 @@ def gather(
         )
     shown = {} if tree is None else _trees(source, tree, beside or {})
     deepest = 0 if tree is None else cells.depth(tree, request.max_cells)
-    labels = cells.Labels()
-    popularity = np.bincount(
-        source.data.item, minlength=source.data.num_items + 1
-    )
-    popularity[PAD] = 0
+    labels, popularity = cells.Labels(), source.popularity
     drawn = [
         {
             "name": name,

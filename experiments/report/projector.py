@@ -40,32 +40,10 @@ def write(
     """
     if not source.searched:
         raise ValueError("A run without a tree has no nodes to project.")
-    tree, folder = source.model.tree, pathlib.Path(folder)
-    popularity = np.bincount(source.data.item, minlength=tree.num_items + 1)
-    labels = cells.Labels()
-    levels = cells.describe(
-        tree,
-        cells.Categories.of(*source_lib.paths(source.data)),
-        popularity,
-        labels,
-        cells.depth(tree, max_points),
-    )
-    nodes, rows = [], []
-    for level, cell in enumerate(levels):
-        first = tree_lib.first_code(level, tree.branching)
-        for place in np.flatnonzero(cell["items"]) if level else ():
-            nodes.append(first + int(place))
-            rows.append(
-                (
-                    nodes[-1],
-                    level,
-                    cell["items"][place],
-                    cell["popularity"][place],
-                    labels.texts[cell["label"][place]] or "unknown",
-                    cell["share"][place],
-                )
-            )
-    vectors = source.model.embedding(tf.constant(nodes, tf.int32)).numpy()
+    folder = pathlib.Path(folder)
+    rows = _described(source, max_points)
+    nodes = tf.constant([row[0] for row in rows], tf.int32)
+    vectors = source.model.embedding(nodes).numpy()
     _write_rows(
         folder / _VECTORS, [[f"{x:.5g}" for x in row] for row in vectors]
     )
@@ -76,7 +54,31 @@ def write(
     )
     with files.replacing(folder / _CONFIG) as temporary:
         temporary.write_text(text_format.MessageToString(config))
-    return len(nodes)
+    return len(rows)
+
+
+def _described(source, max_points):
+    """Returns the nodes below the root that have items, `_COLUMNS` of each."""
+    tree, labels = source.model.tree, cells.Labels()
+    levels = cells.describe(
+        tree,
+        cells.Categories.of(*source_lib.paths(source.data)),
+        source.popularity,
+        labels,
+        cells.depth(tree, max_points),
+    )
+    return [
+        (
+            tree_lib.first_code(level, tree.branching) + int(place),
+            level,
+            cell["items"][place],
+            cell["popularity"][place],
+            labels.texts[cell["label"][place]] or "unknown",
+            cell["share"][place],
+        )
+        for level, cell in enumerate(levels[1:], 1)
+        for place in np.flatnonzero(cell["items"])
+    ]
 
 
 def _write_rows(path, rows):

@@ -58,6 +58,11 @@ class Source:
         return self.data.manifest["fingerprint"]
 
     @property
+    def popularity(self) -> np.ndarray:
+        """How often each item occurs, [N + 1] int; PAD does not."""
+        return np.bincount(self.data.item, minlength=self.data.num_items + 1)
+
+    @property
     def iterations(self) -> list[dict[str, Any]]:
         """The records of the iterations that ended."""
         return self.metrics.get("iterations") or []

@@ -139,29 +139,30 @@ def measure(
             calls[name] = _all_of(search, first)
     wall, processor = timing.seconds(calls, rounds=rounds)
     scan = wall.get("dnn None")
-
-    def point(name, setting):
-        return {
-            "setting": setting,
+    records = {
+        name: {
             "recall": recalls[name],
             "milliseconds": _rounded(1000 * wall[name] / timed),
             "processor_milliseconds": _rounded(1000 * processor[name] / timed),
             "relative_to_dnn": scan and _rounded(wall[name] / scan),
         }
+        for name in calls
+    }
+    return [_record(line, records) for line in found]
 
-    return [
-        {
-            "name": line.name,
-            "title": line.title,
-            "knob": line.knob,
-            "build_seconds": line.build_seconds,
-            "points": [
-                point(f"{line.name} {setting}", setting)
-                for setting in line.searches
-            ],
-        }
-        for line in found
-    ]
+
+def _record(line, points):
+    """Returns a line as JSON values; the points are by name and setting."""
+    return {
+        "name": line.name,
+        "title": line.title,
+        "knob": line.knob,
+        "build_seconds": line.build_seconds,
+        "points": [
+            {"setting": setting} | points[f"{line.name} {setting}"]
+            for setting in line.searches
+        ],
+    }
 
 
 class _Search:

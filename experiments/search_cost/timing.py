@@ -1,4 +1,4 @@
-"""Fair times on a shared machine, and the form in which they are reported.
+"""Fair times on a shared machine.
 
 What is compared runs interleaved in one process, and medians are compared.
 Load from elsewhere still hits long calls and many threads harder, so the time
@@ -6,9 +6,7 @@ on the processors is kept beside the time on the wall: it says what a busy
 machine would show if it were idle, except where threads wait for each other.
 """
 
-import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import time
@@ -97,32 +95,3 @@ def _processor():
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def main(
-    run: Callable[[bool], dict[str, Any]], description: str | None
-) -> None:
-    """Runs a benchmark as a program: --json and --quick, result on stdout.
-
-    Args:
-        run: maps `quick` to the figures.
-        description: the module's docstring.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds, smaller sizes"
-    )
-    args = parser.parse_args()
-    result = {**run(args.quick), "quick": args.quick, "machine": machine()}
-    if args.json:
-        text = json.dumps(result)
-    else:
-        width = max(map(len, result))
-        text = "\n".join(f"{k:<{width}}  {v}" for k, v in result.items())
-    os.write(1, f"{text}\n".encode())

@@ -11,6 +11,7 @@ from experiments.runs import paper
 from experiments.table import compare
 from experiments.table import text as table_text
 from jtm_tf import files
+from jtm_tf.data import interactions
 from jtm_tf.runs import folder as run_folder
 
 
@@ -135,12 +136,13 @@ def _fingerprints(config):
     """Returns the fingerprints of the prepared data that are there."""
     found = {}
     for name, folder in config.data_dirs.items():
-        path = pathlib.Path(folder) / "manifest.json"
-        if path.exists():
-            found[name] = files.read_json(path)["fingerprint"]
+        manifest = interactions.read_manifest(folder)
+        if manifest is not None:
+            found[name] = manifest["fingerprint"]
         elif not config.collect_only:
             raise FileNotFoundError(
-                f"{folder} is not prepared data: it has no manifest.json. "
+                f"{folder} is not prepared data: it has no "
+                f"{interactions.MANIFEST}. "
                 "Write it with experiments.prepare, or pass --collect_only."
             )
     return found

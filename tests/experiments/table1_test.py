@@ -19,6 +19,7 @@ from experiments.table import compare
 from experiments.table import make
 from experiments.table import text as table_text
 from jtm_tf.command_line import program
+from jtm_tf.data import interactions
 from jtm_tf.runs import folder as run_folder
 from tests.support import fake_runs
 
@@ -322,7 +323,12 @@ def _world(tmp_path, monkeypatch):
     for name in ("toys", "beauty"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(
-            json.dumps({"fingerprint": f"of {name}"})
+            json.dumps(
+                {
+                    "format_version": interactions.FORMAT_VERSION,
+                    "fingerprint": f"of {name}",
+                }
+            )
         )
 
     def run(train, **changes):
