@@ -19,8 +19,11 @@ demo: $(VENV)/.installed-demo
 	@$(RUN) experiments.demo --out_dir=runs/demo
 
 # A file of tests stays in one process, where it shares what it has made.
+# It passes however a machine rounds; to try another one, set any of
+#   TF_NUM_INTRAOP_THREADS=2 TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=AVX2
+test: export TF_NUM_INTRAOP_THREADS ?= 1
 test: lint
-	TF_NUM_INTRAOP_THREADS=1 $(RUN) pytest --numprocesses=2 --dist=loadfile
+	$(RUN) pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.installed-test
 	$(RUN) ruff format --check

@@ -37,6 +37,7 @@ from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import metrics
 from jtm_tf.search import model_search
+from jtm_tf.search import rounding
 from jtm_tf.types import PAD
 
 _OUT_DIR = flags.DEFINE_string(
@@ -71,6 +72,7 @@ _NAMES = {
     "popular": "best-sellers",
 }
 _LINES = 6  # products shown in each list
+_NUM_RESULTS, _BEAM_WIDTH = 200, 400  # of the paper, and of an export
 # Households are known by hundreds of purchases; the default looks at 69.
 _WINDOWS = (128, 64, 32, 16, 8, 4, 2, 1, 1)
 
@@ -94,7 +96,8 @@ def main() -> None:
     if not _HOUSEHOLDS.value:
         return
     run_dir = run_folder.RunFolder(out_dir / "jtm")
-    households = choose(data, saving.load(run_dir.model), _HOUSEHOLDS.value)
+    model = saving.load(run_dir.model)
+    households = choose(data, model, _HOUSEHOLDS.value)
     print(
         f"{len(households)} test households, from low to high recall. Known "
         "products are not filtered out:\ngroceries are bought again."
@@ -104,7 +107,7 @@ def main() -> None:
     base = out_dir / "served" / "jtm"
     publish(run_dir.path, _data_dir(out_dir), base)
     print("\nThe same household, asked for at an endpoint")
-    print(ask(base, data, households[-1]))
+    print(ask(base, data, model, households[-1]))
 
 
 def _data_dir(out_dir):
@@ -235,7 +238,7 @@ class Household:
     Attributes:
         user: its number in the data.
         known: the items of its known half.
-        seen: those of them that the model looks at.
+        seen: those of them that the model looks at, [T].
         offered: the items that the model recommends, best first.
         later: the items of the half that was to be found.
     """
@@ -253,7 +256,7 @@ def choose(
     """Returns test households from low to high recall, `count` at most."""
     users = splits.held_out_users(data, "test", model.max_history)
     items = model_search.recommend_users(
-        model, users, num_results=200, beam_width=400
+        model, users, num_results=_NUM_RESULTS, beam_width=_BEAM_WIDTH
     )
     recall = metrics.per_user(items, users.truth, items.shape[1])["recall"]
     order = np.argsort(recall, kind="stable")
@@ -271,7 +274,7 @@ def _household(data, users, row, items):
     return Household(
         user=user,
         known=known,
-        seen=history[history != PAD],
+        seen=history,
         offered=items[items != PAD],
         later=data.item[first + len(known) : last],
     )
@@ -325,26 +328,40 @@ def publish(
 
 
 def ask(
-    base: pathlib.Path, data: interactions.Interactions, household: Household
+    base: pathlib.Path,
+    data: interactions.Interactions,
+    model: tree_model.TreeModel,
+    household: Household,
 ) -> str:
     """Serves a folder of versions and asks as a client does, by gRPC.
 
     Returns:
-        What the endpoint recommends, and whether the model itself does.
+        What the endpoint recommends, and whether the model itself does, but
+        for ties: the endpoint rounds otherwise.
     """
+    seen, offered = household.seen, household.offered
     with serving.Server(base) as server:
         address = f"{serving.Config().host}:{server.grpc_port}"
         with clients.Client(target=address, model=server.name) as client:
-            answer = client.recommend([data.item_ids.of(household.seen)])
-    ids = answer.ids[0]
-    equal = ids == data.item_ids.of(household.offered)
-    shown = data.item_names(data.item_ids.numbers(ids[:_LINES]))
+            answer = client.recommend([data.item_ids.of(seen[seen != PAD])])
+    items = data.item_ids.numbers(answer.ids[0])
+    equal = (
+        len(items) == len(offered)
+        and rounding.same_answers(
+            model,
+            seen[None],
+            items[None],
+            offered[None],
+            beam_width=_BEAM_WIDTH,
+        ).all()
+    )
+    shown = data.item_names(items[:_LINES])
     return "\n".join(
         [
             f"Version {answer.version} of {base.name}, served by gRPC, "
             "recommends",
             *(f"      {name}" for name in shown),
-            f"and {max(0, len(ids) - _LINES)} more: "
+            f"and {max(0, len(items) - _LINES)} more: "
             + ("what" if equal else "NOT what")
             + " the model itself recommends.",
         ]

@@ -6,8 +6,9 @@ Starts export.serve on BASE in a process of its own, with small limits, and
 sends it good and bad requests by both protocols from several threads: wrong
 dtypes, ranks and names, ragged rows, huge shapes, bodies that are too large,
 half requests, slow clients, random bytes. Each must get the right class of
-answer, and a good request the same answer between them and after. Request i
-is a function of (seed, i). Prints JSON last; fails if an answer was wrong.
+answer, and a good request the same answer, but for rounding, between them and
+after. Request i is a function of (seed, i). Prints JSON last; fails if an
+answer was wrong.
 """
 
 import json

@@ -49,6 +49,7 @@ SHRUNK = {
     "experiments.train": _SMALL,
     "experiments.inspect": ["--nopictures", "--noprojector", "--num_users=8"],
     "export.export_model": ["--num_results=20", "--beam_width=20"],
+    "export.verify": ["--num_results=20", "--beam_width=20"],
 }
 
 # Commands that begin so run elsewhere, or their output is committed.

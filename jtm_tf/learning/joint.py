@@ -3,7 +3,9 @@
 Repeats: minimise L over theta for a fixed tree (`model_step`), then maximise
 -L over pi for a fixed model (`tree.learning`). Every iteration is judged on
 the validation users, and the best is kept. A run killed at any moment and
-started again with the same configuration ends as if undisturbed.
+started again with the same configuration ends as if undisturbed: to the bit on
+one machine with as many threads, where TensorFlow's ops are deterministic as
+`experiments.train` has them.
 """
 
 import contextlib

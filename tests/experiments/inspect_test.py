@@ -28,6 +28,7 @@ from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
 from jtm_tf.tree import initial
 from jtm_tf.tree import statistics as tree_statistics
+from tests.support import close
 from tests.support import runs
 from tests.support import served_models
 from tests.support import shell
@@ -228,12 +229,16 @@ def test_one_search(source, report):
     found = model_search.recommend_users(
         model, users, num_results=5, beam_width=8
     )
-    ids = [str(x) for x in source.data.items["raw_id"].to_pylist()]
-    items = [ids[i - 1] for i in found[row]]
-    assert [record["item"] for record in story["rows"]] == items
+    items = [record["item"] for record in story["rows"]]
+    got = source.data.item_ids.numbers(items)[None]
+    close.answers(model, users.history[[row]], got, found[[row]], beam_width=8)
+    ranks = [record["rank"] for record in story["rows"]]
     for place, record in enumerate(story["rows"], 1):
-        assert record["steps"][-1]["place"] == place
-        assert record["steps"][-1]["rank"] == record["rank"]
+        # Traced alone and to four digits, so the last digit may differ.
+        last = record["steps"][-1]
+        assert last["rank"] == pytest.approx(record["rank"], abs=2e-4)
+        tied = pytest.approx(ranks[last["place"] - 1], abs=2e-4)
+        assert last["place"] == place or ranks[place - 1] == tied
     asked = story["asked"]
     assert asked["later"] and asked["item"] not in items
     fell = next(s["level"] for s in asked["steps"] if not s["stays"])
