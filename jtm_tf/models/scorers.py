@@ -132,6 +132,8 @@ class NodeScorer(keras.layers.Layer):
         """
         if (nodes.shape[1] or 0) >= WIDE:
             return self.scores(nodes, self.folded(users), pairs)
+        # W [user; node] = W_u user + W_n node. The user's part, by far the
+        # wider one, is the same for all candidates: once a user, not W times.
         user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
         parts, kernels = [nodes], [self.node_kernel]
         if pairs is not None:
@@ -157,6 +159,8 @@ class NodeScorer(keras.layers.Layer):
         user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
         shape = [tf.shape(users)[0], self.node_dim, self.hidden[0]]
         if self.products:
+            # sum_w (u_w . n) k_w = n (sum_w u_w k_w'): the products with the
+            # windows are a kernel of the node too, the user's own.
             windows = tf.transpose(self._windows(users), [0, 2, 1])
             own = tf.matmul(
                 tf.reshape(windows, [-1, self.products]), self.product_kernel
@@ -177,6 +181,8 @@ class NodeScorer(keras.layers.Layer):
         Returns:
             [B, W] logits.
         """
+        # The user's part and the bias are the kernel's last row: what a node
+        # has there is 1.
         nodes = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
         if pairs is not None:
             nodes = tf.concat([nodes, pairs], 2)

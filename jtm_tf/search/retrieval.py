@@ -92,12 +92,13 @@ class TreeRetriever(tf.Module):
             (np.flatnonzero(codes[i:j]) + i).astype(np.int32)
             for i, j in itertools.pairwise(firsts)
         ]
+        # Where all nodes are kept, their scores decide nothing.
         self._first_level = next(
             level
             for level in levels
             if len(occupied[level]) > beam_width or level == tree.max_level
         )
-        if path_weight:
+        if path_weight:  # but are leaned on further down
             self._first_level = min(1, tree.max_level)
         first_nodes = np.arange(1, 2, dtype=np.int32)  # the root
         if self._first_level:
@@ -174,6 +175,8 @@ class TreeRetriever(tf.Module):
         walked = []
         for level in self.levels:
             scores = self._score_fn(users, nodes, level)
+            # A leaf was trained on few samples, its ancestors on many: their
+            # ranks say what its own score cannot know yet.
             if self.path_weight and above is not None:
                 leaned = tf.tile(above[..., None], [1, 1, self._branching])
                 leaned = tf.reshape(leaned, [-1, nodes.shape[1]])
@@ -188,6 +191,9 @@ class TreeRetriever(tf.Module):
             walked.append((nodes, scores))
             if level < self._max_level:
                 above = scores
+                # Eq. 1: the best leaves lie below the best nodes, so what is
+                # pruned here needs no look at what lies below. In any order:
+                # the next level ranks anew.
                 if prunes:
                     above, best = tf.math.top_k(
                         scores, self.beam_width, sorted=False

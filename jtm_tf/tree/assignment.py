@@ -67,14 +67,20 @@ def greedy_rebalanced(
         return np.zeros(0, np.int64)
 
     choice = weights.argmax(axis=1)  # rule (1)
+    # Of equal weights the old node: who gains nothing stays, so that trees
+    # which fit equally well differ in as few items as they can.
     rows = np.flatnonzero(old != NOWHERE)
     stays = weights[rows, old[rows]] == weights[rows, choice[rows]]
     choice[rows[stays]] = old[rows[stays]]
+    # An item without samples weighs the same everywhere. Given to the first
+    # node, as argmax would, all of them would push others out of it.
     indifferent = weights.max(axis=1) == weights.min(axis=1)
     choice[indifferent & (old == NOWHERE)] = NOWHERE
 
     problems = problem[-1] + 1
     load = _load(problem, choice, problems, nodes)
+    # In lockstep: a round takes one node of every sub-problem, as none sees
+    # another's nodes; so D rounds are enough for any number of them.
     processed = np.zeros((problems, nodes), bool)
     while True:
         excess = np.where(processed, -n, load - seats)
@@ -83,16 +89,18 @@ def greedy_rebalanced(
         if not overfull.any():
             break
         here = np.flatnonzero(overfull)
-        processed[here, fullest[here]] = True  # rule (5)
+        # Rule (5) before (4), or who has to leave could choose to come back.
+        processed[here, fullest[here]] = True
 
         taken = seats[here, fullest[here]]
-
         target = np.where(overfull, fullest, nodes)
         rows = np.flatnonzero(choice == target[problem])
         group = problem[rows]
         current = weights[rows, choice[rows]]
         others = np.where(processed[group], -np.inf, weights[rows])
         is_old = old[rows] == choice[rows]
+        # What an item loses if it goes where it likes it next best: who loses
+        # least makes room, however large its weight here is.
         first = current - others.max(axis=1) if order == "regret" else current
         keys = (-first, ~is_old, group) if lazy else (-first, group)
         by_priority = np.lexsort(keys)  # rule (3)

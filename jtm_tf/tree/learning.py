@@ -205,16 +205,19 @@ def learn(
         max_samples_per_item=config.max_samples_per_item,
         seed=config.seed,
     )
-    steps = _steps(tree.max_level, config.gap)
-    total = sum(weigh.pairs_of(*step) for step in steps)
+    total = sum(
+        weigh.pairs_of(*step) for step in steps(tree.max_level, config.gap)
+    )
 
     def report():
         if progress is not None:
             progress(weigh.pairs, total)
 
     blocks = []
-    nodes = np.ones(tree.num_items, np.int64)  # line 1: all under the root
-    for level, gap in steps:  # line 2
+    # Line 1: all under the root, so that an item may come out anywhere,
+    # wherever the old pi had it.
+    nodes = np.ones(tree.num_items, np.int64)
+    for level, gap in steps(tree.max_level, config.gap):  # line 2
         nodes, block = _decide(
             tree, nodes, level, gap, weigh, config, kin, report
         )
@@ -230,14 +233,13 @@ def learn(
     )
 
 
-def _steps(max_level: int, gap: int) -> list[tuple[int, int]]:
-    """Returns the (level, gap) of each step; only the last gap may differ."""
-    steps, level = [], 0
+def steps(max_level: int, gap: int) -> Iterator[tuple[int, int]]:
+    """Yields the (level, gap) of each step; only the last gap may differ."""
+    level = 0
     while level < max_level:
         gap = min(gap, max_level - level)  # line 8
         level += gap  # line 9
-        steps.append((level, gap))
-    return steps
+        yield level, gap
 
 
 def _decide(tree, nodes, level, gap, weigh, config, kin, report):
@@ -255,6 +257,7 @@ def _decide(tree, nodes, level, gap, weigh, config, kin, report):
     seats = seats.reshape(-1, width)  # of the descendants of each n_i
     parents = nodes - tree_lib.first_code(level - gap, b)
     leftmost = parents * width + tree_lib.first_code(level, b)
+    # Who came from under another node has no seat here to keep.
     old = tree.ancestors(level)[1:] - leftmost
     old = np.where((old < 0) | (old >= width), assignment.NOWHERE, old)
     # By node, then by kin: sub-problems and families are runs of rows.
@@ -271,6 +274,8 @@ def _decide(tree, nodes, level, gap, weigh, config, kin, report):
         weights = weigh(  # line 4
             items, nodes[items], level, gap, progress=report
         )
+        # Kin and margin bend the choice, not what is reported: `Block` sums
+        # the log-likelihood of real samples.
         tilted = _tilted(
             weights,
             old[items],

@@ -13,6 +13,7 @@ import numpy as np
 from jtm_tf import categories
 from jtm_tf.tree import assignment
 from jtm_tf.tree import edge_weights
+from jtm_tf.tree import learning
 from jtm_tf.tree import tree as tree_lib
 
 # How an item found its leaf: by its samples (and its kin, if it has any), by
@@ -71,33 +72,49 @@ def add(
         ValueError: there are fewer free leaves than new items.
     """
     free = _free_leaves(tree, count)
-    items = tree.num_items + np.arange(count)
-    nodes = np.ones(count, np.int64)  # Algorithm 2, line 1
-    level, b = 0, tree.branching
-    while level < tree.max_level and count:
-        gap = min(gap, tree.max_level - level)  # line 8
-        level += gap  # line 9
-        width = b**gap
-        # Sub-problems are runs of rows.
-        order = np.argsort(nodes, kind="stable")
-        above = nodes[order]
-        parents = above - tree_lib.first_code(level - gap, b)
-        weights = np.zeros((count, width), np.float32)
-        if weigh is not None:
-            weights += weigh(items[order], above, level, gap)
-        if kin is not None:
-            pull = _pull(tree, kin, kin.group[order], above, level, gap)
-            weights += kin_strength * pull
-        seats = free.reshape(b ** (level - gap), width, -1).sum(axis=2)
-        choice = assignment.greedy_rebalanced(
-            weights,
-            seats[np.unique(parents)],
-            np.full(count, assignment.NOWHERE),
-            problem=parents,
+    if not count:
+        return tree
+    nodes = np.ones(count, np.int64)  # line 1: all under the root
+    for level, step in learning.steps(tree.max_level, gap):  # line 2
+        nodes = _decide(
+            tree, nodes, level, step, free, kin, weigh, kin_strength
         )
-        nodes[order] = parents * width + choice + tree_lib.first_code(level, b)
     # The constructor makes sure that no two items share a leaf.
     return dataclasses.replace(tree, pi=np.concatenate([tree.pi, nodes]))
+
+
+def _decide(tree, nodes, level, gap, free, kin, weigh, kin_strength):
+    """Moves every new item from level l - d to level l (lines 3 to 7).
+
+    Args:
+        nodes: [A] the node of level l - d of each new item.
+
+    Returns:
+        The node of level l of each, [A].
+    """
+    b = tree.branching
+    width = b**gap
+    order = np.argsort(nodes, kind="stable")  # sub-problems are runs of rows
+    above = nodes[order]
+    parents = above - tree_lib.first_code(level - gap, b)
+    weights = np.zeros((len(nodes), width), np.float32)
+    if weigh is not None:
+        weights += weigh(tree.num_items + order, above, level, gap)  # line 4
+    if kin is not None:
+        pull = _pull(tree, kin, kin.group[order], above, level, gap)
+        weights += kin_strength * pull
+    # The tree's own items stay where they are: a node seats as many newcomers
+    # as leaves below it are free.
+    seats = free.reshape(b ** (level - gap), width, -1).sum(axis=2)
+    choice = assignment.greedy_rebalanced(
+        weights,
+        seats[np.unique(parents)],
+        np.full(len(nodes), assignment.NOWHERE),  # nobody sat anywhere
+        problem=parents,
+    )
+    chosen = np.empty_like(nodes)
+    chosen[order] = parents * width + choice  # line 5
+    return chosen + tree_lib.first_code(level, b)
 
 
 def rules(
