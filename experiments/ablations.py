@@ -1,6 +1,6 @@
 """Changes one setting of JTM at a time and judges on the validation users.
 
-    python -m experiments.ablations --data_dir=data/beauty \
+    python -m experiments.ablations --data_dir=data/beauty \\
         --runs_dir=runs/ablations --out=experiments/results/ablations
 
 Runs are RUNS_DIR/VARIANT; finished ones are kept, so the program may be

@@ -62,7 +62,7 @@ def _described(flag):
         meaning = meaning.removeprefix(f"<{values}>: ")
         if len(values) < 50:
             form = f"--{flag.name}={values}"
-    if flag.default not in (None, []):
+    if flag.default not in (None, [], ""):
         # Text comes in quotes.
         meaning += f" (default: {flag.default_as_str.strip(chr(39))})"
     return [f"  {form}", flags.text_wrap(meaning, 80, "      ")]
