@@ -26,6 +26,8 @@ class FrozenEmbedding(tf.Module):
 
     Attributes:
         dim: E.
+        inner: a variable, the vectors of inner nodes, siblings side by side.
+        items: a variable, [N + 1, E], the vectors of leaves by their items.
         leaf_items: a variable, [num_leaves] int32.
     """
 
@@ -39,9 +41,9 @@ class FrozenEmbedding(tf.Module):
         families = -(-(tree.first_leaf + self._shift) // tree.branching)
         inner = np.zeros([families * tree.branching, self.dim], np.float32)
         inner[self._shift :][: tree.first_leaf] = table[: tree.first_leaf]
-        self._inner = tf.Variable(inner, trainable=False)
+        self.inner = tf.Variable(inner, trainable=False)
         del inner
-        self._items = tf.Variable(table[tree.pi], trainable=False)
+        self.items = tf.Variable(table[tree.pi], trainable=False)
         self.leaf_items = tf.Variable(tree.leaf_items(), trainable=False)
 
     def __call__(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
@@ -53,7 +55,7 @@ class FrozenEmbedding(tf.Module):
         if level < self._max_level:
             return tf.gather(self._inner_rows(), nodes + self._shift)
         places = tf.maximum(nodes - self._first_leaf, 0)
-        return tf.gather(self._items, tf.gather(self.leaf_items, places))
+        return tf.gather(self.items, tf.gather(self.leaf_items, places))
 
     def families(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
         """Maps [B, W] nodes of a level, in whole families, to [B, W, E].
@@ -94,7 +96,7 @@ class FrozenEmbedding(tf.Module):
         A variable that `tf.gather` reads by rows even once is copied whole
         by whoever reads all of it, so nobody may.
         """
-        return self._inner.read_value()
+        return self.inner.read_value()
 
 
 class FrozenModel(preference.Preference, tf.Module):
@@ -117,32 +119,25 @@ class FrozenModel(preference.Preference, tf.Module):
     ):
         super().__init__()
         tree, table = index or (model.tree, model.embedding.numpy())
+        for name in preference.NETWORK:
+            setattr(self, name, getattr(model, name))
         self.tree, self.num_items = tree, tree.num_items
         self.max_level, self.branching = tree.max_level, tree.branching
-        self.siblings = model.siblings
-        self.windows, self.path_weight = model.windows, model.path_weight
-        self.profile_sizes = model.profile_sizes
-        self.hierarchical, self.scorer_name = (
-            model.hierarchical,
-            model.scorer_name,
-        )
-        self.user_representation = model.user_representation
-        self.profile, self.visits = model.profile, model.visits
-        self.scorer = model.scorer
+        self.embedding = FrozenEmbedding(table, tree)
+        self.leaf_items = self.embedding.leaf_items
         self.pi = keras.Variable(tree.pi, trainable=False, dtype="int32")
-        own = [self.pi]  # `thaw` knows this order.
+        own = [self.pi]
         if self.siblings:
             self.occupied = keras.Variable(
                 tree.occupied_codes(), trainable=False, dtype="bool"
             )
             own.append(self.occupied)
-        self.embedding = FrozenEmbedding(table, tree)
-        self.leaf_items = self.embedding.leaf_items
-        parts = [self.scorer, self.profile]
-        own += [weight for part in parts for weight in part.weights]
+        # Versions are saved, and thawed, by this order.
         self.theta = [
-            *self.embedding.variables,
-            *[variable.value for variable in own],
+            self.embedding.inner,
+            self.embedding.items,
+            self.leaf_items,
+            *[variable.value for variable in own + _weights(model)],
         ]
 
     def described(self, history, levels):
@@ -200,15 +195,19 @@ def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:
     Raises:
         ValueError: theta is of another model.
     """
-    inner, items, _, pi, *rest = theta
+    inner, items, _, pi, *weights = theta
     if model.siblings:
-        del rest[0]  # occupied codes
+        del weights[0]  # occupied codes
     tree = tree_lib.Tree(pi, model.max_level, model.branching)
     model.set_tree(tree)
     table = np.zeros([tree.num_codes, items.shape[1]], np.float32)
     table[: tree.first_leaf] = inner[tree.branching - 2 :][: tree.first_leaf]
     table[tree.pi] = items
     model.embedding.table.assign(table)
-    parts = [*model.scorer.weights, *model.profile.weights]
-    for variable, value in zip(parts, rest, strict=True):
+    for variable, value in zip(_weights(model), weights, strict=True):
         variable.assign(value)
+
+
+def _weights(model):
+    """Returns the network's variables beside the vectors of nodes."""
+    return [*model.scorer.weights, *model.profile.weights]

@@ -7,12 +7,27 @@ have in common: the same parts, put together in the same way.
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from jtm_tf.tree import ops as tree_ops
 
 # The logit of a candidate that is not there.
 NEVER = -1e9
+
+# The attributes that hang on no tree: what two layouts of a model share.
+NETWORK = (
+    "windows",
+    "user_representation",
+    "profile",
+    "visits",
+    "scorer",
+    "scorer_name",
+    "hierarchical",
+    "siblings",
+    "profile_sizes",
+    "path_weight",
+)
 
 
 class Preference:
@@ -41,14 +56,14 @@ class Preference:
     num_items: int
     max_level: int
     branching: int
-    pi: Any
-    occupied: Any
+    pi: keras.Variable
+    occupied: keras.Variable
     embedding: Any
     windows: tuple[int, ...]
-    user_representation: Any
-    profile: Any
-    visits: Any
-    scorer: Any
+    user_representation: keras.layers.Layer
+    profile: keras.layers.Layer
+    visits: keras.layers.Layer | None
+    scorer: keras.layers.Layer
     scorer_name: str
     hierarchical: bool
     siblings: bool = False
