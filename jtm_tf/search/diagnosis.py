@@ -84,48 +84,19 @@ def violations(
     """
     search = model_search.tree_search(model, beam_width)
     walk = search.walk.get_concrete_function()
-    shares: dict[int, list[tuple[float, float]]] = {
-        level: [] for level in search.levels[:-1]
-    }
+    shares: dict[int, list[np.ndarray]] = {x: [] for x in search.levels[:-1]}
     for batch in users.batches(batch_size):
         walked = walk(tf.constant(batch.history))
         scored = [(n.numpy(), r.numpy()) for n, r in walked]
-        own_above = scored[0][1]
-        for level, (nodes, ranks), (below, ranks_below) in zip(
-            shares, scored, scored[1:]
-        ):
-            families = below.reshape(len(below), -1, model.branching)
-            parents = tree_lib.parent(families[..., 0], model.branching)
-            at = _positions(nodes, parents)
-            rank = np.take_along_axis(ranks, at, 1)  # [B, K]
-            live = rank > np.finfo(rank.dtype).min
-            holes = ranks_below == np.finfo(rank.dtype).min
-            lean = np.where(live, model.path_weight * rank, 0)
-            own_below = np.where(
-                holes,
-                -np.inf,
-                ranks_below - np.repeat(lean, model.branching, axis=1),
-            )
-            own = np.take_along_axis(own_above, at, 1)
-            best_own = own_below.reshape(families.shape).max(2)
-            best_rank = ranks_below.reshape(families.shape).max(2)
-            for user in range(len(nodes)):
-                row = user, live[user]
-                shares[level].append(
-                    (
-                        _turned(own[row], best_own[row]),
-                        _turned(rank[row], best_rank[row]),
-                    )
-                )
-            own_above = own_below
-    means = {}
-    for level, pairs in shares.items():
-        by_own, by_rank = np.mean(pairs, axis=0)
-        means[level] = (
-            float("nan") if model.siblings else float(by_own),
-            float(by_rank),
-        )
-    return means
+        own = scored[0][1]  # nothing to lean on
+        for level, above, below in zip(shares, scored, scored[1:]):
+            turned, own = _violations_between(model, above, below, own)
+            shares[level].append(turned)
+    means = {x: np.concatenate(found).mean(0) for x, found in shares.items()}
+    return {
+        level: (float("nan") if model.siblings else float(own), float(rank))
+        for level, (own, rank) in means.items()
+    }
 
 
 def beam_agreement(
@@ -194,6 +165,50 @@ def preference(score_fn: ScoreFn, tree: tree_lib.Tree) -> ScoreFn:
         return tf.gather(best, nodes - first, batch_dims=1)
 
     return score
+
+
+def _violations_between(model, above, below, own):
+    """Compares the nodes kept on a level with their best children.
+
+    Args:
+        model: whose search it is.
+        above: ([B, W] nodes, [B, W] ranks) scored on the level.
+        below: the same of the next level: the children of the kept ones.
+        own: [B, W] the own scores of `above`.
+
+    Returns:
+        [B, 2] the share of a user's pairs that violate the max-heap, by own
+        scores and by ranks; and the own scores of `below`.
+    """
+    nodes, ranks = above
+    children, child_ranks = below
+    families = children.reshape(len(children), -1, model.branching)
+    at = _positions(nodes, tree_lib.parent(families[..., 0], model.branching))
+    rank = np.take_along_axis(ranks, at, 1)  # [B, K]
+    live = rank > np.finfo(rank.dtype).min
+    # What a child's rank leans on its parent's is taken off again.
+    lean = np.where(live, model.path_weight * rank, 0)
+    own_below = np.where(
+        child_ranks > np.finfo(rank.dtype).min,
+        child_ranks - np.repeat(lean, model.branching, axis=1),
+        -np.inf,
+    )
+    turned = [
+        [
+            _turned(parents[user, seen], best[user, seen])
+            for parents, best in (
+                (np.take_along_axis(own, at, 1), _best(own_below, families)),
+                (rank, _best(child_ranks, families)),
+            )
+        ]
+        for user, seen in enumerate(live)
+    ]
+    return np.array(turned), own_below
+
+
+def _best(values, families):
+    """Returns the best of each family, [B, K b] -> [B, K]."""
+    return values.reshape(families.shape).max(2)
 
 
 def _turned(above, below):
