@@ -82,36 +82,26 @@ class TreeRetriever(tf.Module):
         self.path_weight = path_weight
         self._score_fn, self._describe_fn = score_fn, describe_fn
         self._max_level, self._branching = tree.max_level, tree.branching
-        levels = range(tree.max_level + 1)
+        levels, b = range(tree.max_level + 1), tree.branching
         codes = tree.occupied_codes()
-        firsts = [
-            tree_lib.first_code(level, tree.branching)
-            for level in range(tree.max_level + 2)
+        firsts = [tree_lib.first_code(x, b) for x in range(len(levels) + 1)]
+        counts = [
+            np.count_nonzero(codes[i:j]) for i, j in itertools.pairwise(firsts)
         ]
-        occupied = [
-            (np.flatnonzero(codes[i:j]) + i).astype(np.int32)
-            for i, j in itertools.pairwise(firsts)
-        ]
-        # Where all nodes are kept, their scores decide nothing.
-        self._first_level = next(
-            level
-            for level in levels
-            if len(occupied[level]) > beam_width or level == tree.max_level
-        )
-        if path_weight:  # but are leaned on further down
-            self._first_level = min(1, tree.max_level)
-        first_nodes = np.arange(1, 2, dtype=np.int32)  # the root
-        if self._first_level:
-            above = occupied[self._first_level - 1]
-            first_nodes = tree_lib.children(above, tree.branching).ravel()
+        # Where all nodes are kept, their scores decide nothing; but they are
+        # leaned on further down.
+        first_level = min(1, tree.max_level)
+        if not path_weight:
+            wide = [x for x in levels if counts[x] > beam_width]
+            first_level = min(wide, default=tree.max_level)
+        first_nodes = np.ones(1, np.int32)  # the root
+        if first_level:
+            above = tree.occupied(first_level - 1)
+            first_nodes = tree_lib.children(above, b).ravel()
         self._first_nodes = tf.constant(first_nodes)
+        self.levels = range(first_level, tree.max_level + 1)
         # Children come unasked, some without items.
-        self._with_holes = [
-            level
-            for level in levels
-            if len(occupied[level]) < tree.branching**level
-        ]
-        self.levels = range(self._first_level, tree.max_level + 1)
+        self._with_holes = [x for x in levels if counts[x] < b**x]
         self._first_leaf = tree.first_leaf
         # Variables: constants of this size would be saved with each graph.
         self._leaf_items = _shared(leaf_items, tree)
