@@ -178,18 +178,12 @@ class Trainer(tf.Module):
             self.model.variables, model.variables, strict=True
         ):
             mine.assign(other)
-        for slot in self.optimizer.variables[2:]:  # after count and rate
-            slot.assign(tf.zeros_like(slot))
+        self.optimizer.reset()
 
     def _table_and_slots(self):
         """Returns the node table and its optimiser slots, three variables."""
         table = self.model.embedding.table
-        index = self.optimizer._get_variable_index(table)
-        slots = (
-            self.optimizer._momentums[index],
-            self.optimizer._velocities[index],
-        )
-        return [variable.value for variable in (table, *slots)]
+        return [table.value, *self.optimizer.slots(table)]
 
     def _renew_inner(self, tree):
         """Sets inner nodes to the mean of their items' vectors."""

@@ -41,9 +41,7 @@ class RowSparseAdam(keras.optimizers.Adam):
             super().update_step(gradient, variable, learning_rate)
             return
         rows, gradient = _sum_rows(gradient)
-        index = self._get_variable_index(variable)
-        momentum = self._momentums[index].value
-        velocity = self._velocities[index].value
+        momentum, velocity = self.slots(variable)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         m = tf.gather(momentum, rows)
         m += (1.0 - self.beta_1) * (gradient - m)
@@ -60,6 +58,21 @@ class RowSparseAdam(keras.optimizers.Adam):
         variable.scatter_sub(
             tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows)
         )
+
+    def slots(
+        self, variable: keras.Variable
+    ) -> tuple[tf.Variable, tf.Variable]:
+        """Returns a variable's moments, first and second, of its own shape.
+
+        Whoever moves rows of a variable moves the rows of these with them.
+        """
+        index = self._get_variable_index(variable)
+        return self._momentums[index].value, self._velocities[index].value
+
+    def reset(self) -> None:
+        """Empties the moments of all variables; steps are counted on."""
+        for slot in (*self._momentums, *self._velocities):
+            slot.assign(tf.zeros_like(slot))
 
     def get_config(self):
         return {**super().get_config(), "row_rate": self.row_rate}

@@ -102,8 +102,18 @@ def test_touches_its_rows_only():
         optimizer.apply([sliced(gradient, rows)], [table])
     changed = np.any(table.numpy() != variable().numpy(), axis=1)
     assert np.flatnonzero(changed).tolist() == rows
-    for slot in (optimizer._momentums[0], optimizer._velocities[0]):
+    for slot in optimizer.slots(table):
         assert np.flatnonzero(slot.numpy().any(axis=1)).tolist() == rows
+
+
+def test_a_reset_empties_the_slots_and_counts_on():
+    table, optimizer = variable(), optimizer_lib.RowSparseAdam()
+    optimizer.build([table])
+    optimizer.apply([dense_gradients(1)[0]], [table])
+    assert all(np.any(slot) for slot in optimizer.slots(table))
+    optimizer.reset()
+    assert not any(np.any(slot) for slot in optimizer.slots(table))
+    assert optimizer.iterations == 1
 
 
 def test_no_rows_no_change():
