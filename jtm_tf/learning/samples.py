@@ -131,60 +131,130 @@ def dataset(
     Raises:
         ValueError: there are no samples, or a level has a single node.
     """
+    check(examples, tree, negatives)
+    length = len(examples)
+    if max_samples is not None:
+        length = min(length, max_samples)
+    counts = negatives_per_level(negatives, tree.max_level)
+    batches = _Batches(
+        examples,
+        tree,
+        max_history=max_history,
+        counts=None if siblings else counts,
+        length=length,
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+    )
+    return (
+        tf.data.Dataset.range(start_batch, -(-length // batch_size))
+        .map(batches.batch, num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )
+
+
+def check(
+    examples: splits.Examples,
+    tree: tree_lib.Tree,
+    negatives: int | Sequence[int],
+) -> None:
+    """Raises a `ValueError` where `dataset` has nothing to stream."""
     if not len(examples):
         raise ValueError("There are no training samples; check the splits.")
     if tree.num_items < 2:
         raise ValueError("A tree of one item has nothing to learn.")
-    levels = range(1, tree.max_level + 1)
-    counts = negatives_per_level(negatives, tree.max_level)
-    occupied = [tf.constant(tree.occupied(level)) for level in levels]
-    for level, nodes in zip(levels, occupied):
-        if len(nodes) < 2:
+    negatives_per_level(negatives, tree.max_level)
+    for level in range(1, tree.max_level + 1):
+        if len(tree.occupied(level)) < 2:
             raise ValueError(
                 f"Level {level} has a single node with items, so it has no "
                 "negatives; the initial tree should spread its items."
             )
-    items = tf.constant(examples.items)
-    starts = tf.constant(examples.starts)
-    targets = tf.constant(examples.targets)
-    profile = tf.constant(examples.profile)
-    pi = tf.constant(tree.pi)
-    taken = tf.constant(tree.occupied_codes()) if siblings else None
-    size = len(examples)
-    length = size if max_samples is None else min(size, max_samples)
-    fold_in = tf.random.experimental.stateless_fold_in
-    order_seed = fold_in(tf.constant([seed, _ORDER]), epoch)
-    negative_seed = fold_in(tf.constant([seed, _NEGATIVES]), epoch)
 
-    def batch(index):
-        first = index * batch_size
-        position = tf.range(first, tf.minimum(first + batch_size, length))
-        sample = tf.cast(
-            tf.random.experimental.index_shuffle(
-                tf.cast(position, tf.int32), order_seed, size - 1
-            ),
-            tf.int64,
+
+class _Batches:
+    """The batches of one epoch, each a function of its index alone."""
+
+    def __init__(
+        self,
+        examples,
+        tree,
+        *,
+        max_history,
+        counts,  # n_l by level; None where negatives are the siblings
+        length,
+        batch_size,
+        seed,
+        epoch,
+    ):
+        self._tree, self._counts = tree, counts
+        self._max_history, self._batch_size = max_history, batch_size
+        self._size, self._length = len(examples), length
+        self._items = tf.constant(examples.items)
+        self._starts = tf.constant(examples.starts)
+        self._targets = tf.constant(examples.targets)
+        self._profile = tf.constant(examples.profile)
+        self._pi = tf.constant(tree.pi)
+        self._levels = range(1, tree.max_level + 1)
+        self._occupied = [tf.constant(tree.occupied(j)) for j in self._levels]
+        if counts is None:
+            self._taken = tf.constant(tree.occupied_codes())
+        self._order = _fold_in(tf.constant([seed, _ORDER]), epoch)
+        self._draws = _fold_in(tf.constant([seed, _NEGATIVES]), epoch)
+
+    def batch(self, index):
+        """Returns batch `index`, as `dataset` promises it."""
+        sample = self._samples(index)
+        target = tf.gather(self._targets, sample)
+        history = self._histories(sample, target)
+        profile = tf.gather(self._profile, target)
+        leaf = tf.gather(self._pi, tf.gather(self._items, target))  # [B]
+        return {
+            "history": tf.concat([history, profile], 1),
+            "nodes": tuple(self._nodes(j, leaf, index) for j in self._levels),
+        }
+
+    def _samples(self, index):
+        """Returns which samples stand at the batch's positions, [B] int64."""
+        first = index * self._batch_size
+        last = tf.minimum(first + self._batch_size, self._length)
+        # A pseudo-random permutation, computed place by place: an epoch's
+        # order needs neither memory nor its beginning.
+        sample = tf.random.experimental.index_shuffle(
+            tf.cast(tf.range(first, last), tf.int32),
+            self._order,
+            self._size - 1,
         )
-        target = tf.gather(targets, sample)
-        reach = target[:, None] + tf.range(-max_history, 0, dtype=tf.int64)
-        known = reach >= tf.gather(starts, sample)[:, None]  # [B, T]
-        history = tf.where(known, tf.gather(items, tf.maximum(reach, 0)), PAD)
-        users = tf.concat([history, tf.gather(profile, target)], 1)
-        leaf = tf.gather(pi, tf.gather(items, target))  # [B]
-        nodes = []
-        for level, count, live in zip(levels, counts, occupied):
-            positive = tree_ops.lift(leaf, level, tree)
-            if siblings:
-                negative = draw_siblings(taken, positive, tree.branching)
-            else:
-                draw_seed = fold_in(negative_seed, index * len(levels) + level)
-                negative = draw_negatives(live, positive, count, draw_seed)
-            nodes.append(tf.concat([positive[:, None], negative], axis=1))
-        return {"history": users, "nodes": tuple(nodes)}
+        return tf.cast(sample, tf.int64)
 
-    batches = -(-length // batch_size)
-    return (
-        tf.data.Dataset.range(start_batch, batches)
-        .map(batch, num_parallel_calls=2, deterministic=True)
-        .prefetch(2)
-    )
+    def _histories(self, sample, target):
+        """Returns the T items before each target, [B, T], left-padded."""
+        before = tf.range(-self._max_history, 0, dtype=tf.int64)
+        reach = target[:, None] + before
+        known = reach >= tf.gather(self._starts, sample)[:, None]
+        return tf.where(
+            known, tf.gather(self._items, tf.maximum(reach, 0)), PAD
+        )
+
+    def _nodes(self, level, leaf, index):
+        """Returns each target's ancestor and its negatives, [B, 1 + n_l]."""
+        positive = tree_ops.lift(leaf, level, self._tree)
+        if self._counts is None:
+            negative = draw_siblings(
+                self._taken, positive, self._tree.branching
+            )
+        else:
+            # One seed a (batch, level): no draw depends on another.
+            seed = _fold_in(self._draws, index * len(self._levels) + level)
+            negative = draw_negatives(
+                self._occupied[level - 1],
+                positive,
+                self._counts[level - 1],
+                seed,
+            )
+        return tf.concat([positive[:, None], negative], axis=1)
+
+
+def _fold_in(seed, data):
+    """Returns a seed of `seed` and a number beside it."""
+    return tf.random.experimental.stateless_fold_in(seed, data)
