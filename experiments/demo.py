@@ -156,7 +156,7 @@ def train(
         _config(method),
         data,
         out_dir / method,
-        joint.RunOptions(
+        settings.RunOptions(
             data_dir=str(_data_dir(out_dir).resolve()),
             checkpoint_seconds=30.0,
             progress=sys.stderr.isatty(),

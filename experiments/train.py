@@ -21,6 +21,7 @@ from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 
 
 @program.entry
@@ -47,7 +48,7 @@ def main() -> None:
             train_flags.config(),
             data,
             train_flags.OUT_DIR.value,
-            joint.RunOptions(
+            settings.RunOptions(
                 data_dir=data_dir,
                 checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
                 measure_loss=train_flags.MEASURE_LOSS.value,

@@ -9,7 +9,6 @@ from absl import flags
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import flag_groups
 from jtm_tf.command_line import program
-from jtm_tf.learning import joint
 from jtm_tf.learning import settings
 from jtm_tf.models import choices
 from jtm_tf.tree import assignment
@@ -45,13 +44,13 @@ with flag_groups.group("The run"):
     )
     CHECKPOINT_SECONDS = flags.DEFINE_float(
         "checkpoint_seconds",
-        joint.RunOptions().checkpoint_seconds,
+        settings.RunOptions().checkpoint_seconds,
         "Time between checkpoints inside an epoch.",
         lower_bound=0.0,
     )
     MEASURE_LOSS = flags.DEFINE_bool(
         "measure_loss",
-        joint.RunOptions().measure_loss,
+        settings.RunOptions().measure_loss,
         "Note Eq. 2 after each model step and each tree step, on samples of "
         "training and of validation users.",
     )

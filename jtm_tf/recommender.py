@@ -341,7 +341,7 @@ def fit(
     )
     if progress is None:
         progress = sys.stderr.isatty() or "ipykernel" in sys.modules
-    options = joint.RunOptions(
+    options = settings_lib.RunOptions(
         data_dir=str(data.folder),
         progress=progress,
         on_record=on_round or (lambda record: None),

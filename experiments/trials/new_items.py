@@ -54,7 +54,9 @@ def trained(
     config = settings.JointConfig(
         seed=seed, joint_iterations=trial.joint_iterations
     )
-    joint.run(config, data, folder, joint.RunOptions(data_dir=trial.data_dir))
+    joint.run(
+        config, data, folder, settings.RunOptions(data_dir=trial.data_dir)
+    )
     return saving.load(run_folder.RunFolder(folder).model)
 
 

@@ -66,14 +66,14 @@ def run(
         ValueError: `out_dir` holds a run of other settings or other data.
     """
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
-    header = folder.claim(
+    header = folder.check(
         dataclasses.asdict(config),
         data_fingerprint=data.manifest["fingerprint"],
-        data_dir=data_dir,
     )
     metrics = folder.read_metrics()
     if "test" in metrics:
         return metrics
+    folder.claim(header, data_dir=data_dir)
     started = time.monotonic()
     examples = splits.examples(data)
     settings = [config.neighbours] if config.method == "item_cf" else []

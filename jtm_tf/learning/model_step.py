@@ -67,7 +67,7 @@ class Trainer(tf.Module):
         return math.ceil(samples / self.config.batch_size)
 
     def train_epoch(
-        self, on_batch: Callable[[tf.Tensor], None] | None = None
+        self, on_batch: Callable[[tf.Tensor], object] | None = None
     ) -> None:
         """Trains from the current position to the end of the epoch.
 

@@ -6,6 +6,7 @@ them apart are the few facts of `Method`.
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 from jtm_tf.models import choices
@@ -192,6 +193,33 @@ class JointConfig:
     def traits(self) -> Method:
         """What the method's name stands for."""
         return METHODS[self.method]
+
+    @property
+    def all_cuts(self) -> tuple[tuple[int, int], ...]:
+        """Every (M, k) that the test users are judged at, the first first."""
+        return ((self.num_results, self.beam_width), *self.cuts)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What a run does beside its outcome: no result depends on it.
+
+    Attributes:
+        data_dir: where the data came from, noted for `experiments.evaluate`.
+        checkpoint_seconds: time between checkpoints inside an epoch.
+        progress: whether to draw progress bars.
+        measure_loss: whether each record says, as `half_steps`, what Eq. 2
+            is after the model step and after the tree step, on the same
+            training samples and the same samples of validation users.
+        on_record: called with the record of each iteration as it ends, and
+            first with those that a continued run has already.
+    """
+
+    data_dir: str | None = None
+    checkpoint_seconds: float = 120.0
+    progress: bool = False
+    measure_loss: bool = False
+    on_record: Callable[[dict[str, Any]], None] = lambda record: None
 
 
 _PARTS = {

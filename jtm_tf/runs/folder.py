@@ -35,6 +35,26 @@ class RunFolder:
         object.__setattr__(self, "path", pathlib.Path(self.path))
 
     @property
+    def config(self) -> pathlib.Path:
+        """What was asked for: a folder that has it is a run's."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """What came out."""
+        return self.path / "metrics.json"
+
+    @property
+    def test_users(self) -> pathlib.Path:
+        """What came out for each test user."""
+        return self.path / "test_users.parquet"
+
+    @property
+    def report(self) -> pathlib.Path:
+        """The page that `experiments.inspect` writes."""
+        return self.path / "report.html"
+
+    @property
     def model(self) -> pathlib.Path:
         """The best iteration's model with its tree."""
         return self.path / "best.keras"
@@ -53,61 +73,74 @@ class RunFolder:
         """The tree after `iteration` tree steps; 0 is the initial tree."""
         return self.path / "trees" / f"iteration_{iteration:03d}.npz"
 
-    def claim(
-        self,
-        config: dict[str, Any],
-        *,
-        data_fingerprint: str,
-        data_dir: str | None = None,
+    def check(
+        self, config: dict[str, Any], *, data_fingerprint: str
     ) -> dict[str, Any]:
-        """Makes the folder this run's, or checks that it is already.
+        """Checks that the folder is this run's, or free for it.
 
         Args:
             config: the settings that decide the outcome; `method` and `seed`
                 among them.
             data_fingerprint: of the prepared data.
-            data_dir: where the data lies, for whoever reads the run later.
 
         Returns:
-            What `metrics.json` begins with: how its figures were made.
+            What `metrics.json` begins with: how its figures are made.
 
         Raises:
             ValueError: the folder belongs to a run of other settings.
         """
-        path = self.path / "config.json"
         files.remove_leftovers(self.path)
         # Through JSON, so that tuples compare equal to what was read back.
         asked = files.as_json({"config": config, "data": data_fingerprint})
-        header = {
+        if self.config.exists():
+            self._refuse_another(asked)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise ValueError(
+                f"{self.path} is neither empty nor a run folder; choose "
+                "another --out_dir."
+            )
+        return {
             "method": config["method"],
             "seed": config["seed"],
             "config": asked["config"],
             "data_fingerprint": data_fingerprint,
             "code": code_version(),
         }
-        if path.exists():
-            found = files.read_json(path)
-            differences = [
-                f"{name}: {have!r} there, {want!r} asked"
-                for name, have, want in _differences(
-                    {key: found.get(key) for key in asked}, asked
-                )
-            ]
-            if differences:
-                raise ValueError(
-                    f"{self.path} holds another run ({'; '.join(differences)})."
-                    " Choose another --out_dir, or delete it."
-                )
-            return header
-        if self.path.is_dir() and any(self.path.iterdir()):
-            raise ValueError(
-                f"{self.path} is neither empty nor a run folder; choose "
-                "another --out_dir."
+
+    def claim(
+        self, header: dict[str, Any], *, data_dir: str | None = None
+    ) -> None:
+        """Makes the folder this run's, if it is not yet.
+
+        Args:
+            header: what `check` returned.
+            data_dir: where the data lies, for whoever reads the run later.
+        """
+        if not self.config.exists():
+            files.write_json(
+                self.config,
+                {
+                    "config": header["config"],
+                    "data": header["data_fingerprint"],
+                    "data_dir": data_dir,
+                    "code": header["code"],
+                },
             )
-        files.write_json(
-            path, {**asked, "data_dir": data_dir, "code": header["code"]}
-        )
-        return header
+
+    def _refuse_another(self, asked):
+        """Raises if config.json asks for anything else."""
+        found = files.read_json(self.config)
+        differences = [
+            f"{name}: {have!r} there, {want!r} asked"
+            for name, have, want in _differences(
+                {key: found.get(key) for key in asked}, asked
+            )
+        ]
+        if differences:
+            raise ValueError(
+                f"{self.path} holds another run ({'; '.join(differences)})."
+                " Choose another --out_dir, or delete it."
+            )
 
     def read_config(self) -> dict[str, Any]:
         """Returns what `claim` wrote.
@@ -115,26 +148,25 @@ class RunFolder:
         Raises:
             FileNotFoundError: there is no run here.
         """
-        path = self.path / "config.json"
-        if not path.exists():
+        if not self.config.exists():
             raise FileNotFoundError(
-                f"{self.path} is not a run folder: it has no config.json. "
-                "Give the --out_dir of experiments.train."
+                f"{self.path} is not a run folder: it has no "
+                f"{self.config.name}. Give the --out_dir of experiments.train."
             )
-        return files.read_json(path)
+        return files.read_json(self.config)
 
     def read_metrics(self) -> dict[str, Any]:
         """Returns `metrics.json`, empty before the first iteration ends."""
-        path = self.path / "metrics.json"
-        return files.read_json(path) if path.exists() else {}
+        exists = self.metrics.exists()
+        return files.read_json(self.metrics) if exists else {}
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Replaces `metrics.json`."""
-        files.write_json(self.path / "metrics.json", metrics)
+        files.write_json(self.metrics, metrics)
 
     def write_test_users(self, table: pa.Table) -> None:
         """Replaces `test_users.parquet`; columns as `judging.judge_cuts`."""
-        with files.replacing(self.path / "test_users.parquet") as temporary:
+        with files.replacing(self.test_users) as temporary:
             pq.write_table(table, temporary)
 
 

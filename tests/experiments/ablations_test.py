@@ -9,6 +9,7 @@ from experiments.trials import variants
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
@@ -26,7 +27,7 @@ def _judged(tmp_path_factory):
         runs.TINY,
         data,
         folder / "jtm",
-        joint.RunOptions(measure_loss=True),
+        settings.RunOptions(measure_loss=True),
     )
     run = run_folder.RunFolder(folder / "jtm")
     return data, run, variants.judge_run(run, data, beams=[20, 40])

@@ -57,7 +57,7 @@ def _runs(tmp_path_factory):
             dataclasses.replace(config, method=method),
             data,
             folder / "runs" / f"{method}-3",
-            joint.RunOptions(data_dir=str(data_dir)),
+            settings.RunOptions(data_dir=str(data_dir)),
         )
     baselines_run.run(
         baselines_run.CountingConfig(

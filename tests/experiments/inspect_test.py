@@ -23,6 +23,7 @@ from experiments.report import source as source_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
@@ -44,7 +45,7 @@ def _run_dir(tmp_path_factory):
     data_dir = worlds.prepare(folder)
     data = interactions.load(data_dir)
     config = dataclasses.replace(runs.TINY, cuts=())
-    options = joint.RunOptions(data_dir=str(data_dir))
+    options = settings.RunOptions(data_dir=str(data_dir))
     joint.run(config, data, folder / "run", options)
     return folder / "run"
 

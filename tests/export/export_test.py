@@ -18,6 +18,7 @@ from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
@@ -81,7 +82,7 @@ def _run_dir(data, data_dir, tmp_path_factory):
     """A run of JTM."""
     folder = tmp_path_factory.mktemp("run") / "run"
     config = dataclasses.replace(runs.TINY, joint_iterations=1)
-    joint.run(config, data, folder, joint.RunOptions(data_dir=str(data_dir)))
+    joint.run(config, data, folder, settings.RunOptions(data_dir=str(data_dir)))
     return folder
 
 
@@ -256,7 +257,8 @@ def test_refusals(data, exported, run_dir, data_dir, tmp_path):
 
     folder = run_folder.RunFolder(tmp_path / "run")
     config = run_folder.RunFolder(run_dir).read_config()["config"]
-    folder.claim(config, data_fingerprint="x", data_dir=str(data_dir))
+    header = folder.check(config, data_fingerprint="x")
+    folder.claim(header, data_dir=str(data_dir))
     with pytest.raises(FileNotFoundError, match="has no model yet"):
         trained.load(folder.path)
 

@@ -9,9 +9,9 @@ import pytest
 from jtm_tf.data import interactions
 from jtm_tf.data import planted_world
 from jtm_tf.data import splits
+from jtm_tf.learning import inputs
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
-from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
@@ -32,7 +32,7 @@ def _finished(data, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("runs") / "jtm"
     told = []
     metrics = joint.run(
-        runs.TINY, data, out_dir, joint.RunOptions(on_record=told.append)
+        runs.TINY, data, out_dir, settings.RunOptions(on_record=told.append)
     )
     return run_folder.RunFolder(out_dir), metrics, told
 
@@ -104,7 +104,7 @@ def test_a_finished_run_is_left_alone(data, finished):
     folder, metrics, told = finished
     before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
     again = []
-    options = joint.RunOptions(on_record=again.append)
+    options = settings.RunOptions(on_record=again.append)
     assert joint.run(runs.TINY, data, folder.path, options) == metrics
     assert again == told
     assert before == {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
@@ -117,7 +117,7 @@ def test_another_run_is_refused(data, finished):
 
 
 def test_eq_2_after_each_half_step(data, tmp_path):
-    options = joint.RunOptions(measure_loss=True)
+    options = settings.RunOptions(measure_loss=True)
     metrics = joint.run(runs.TINY, data, tmp_path / "run", options)
     first, last = (r["half_steps"] for r in metrics["iterations"])
     for losses in (*first.values(), *last.values()):
@@ -155,6 +155,10 @@ def test_bad_settings(change, message):
 
 def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
+    few_negatives = dataclasses.replace(
+        runs.TINY,
+        training=dataclasses.replace(runs.TINY.training, negatives=(1, 2)),
+    )
     for config, source, message in (
         (
             dataclasses.replace(runs.TINY, cuts=((20, 1),)),
@@ -162,10 +166,11 @@ def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
             "num_results=20",
         ),
         (runs.TINY, bare, "initial_tree=random"),
+        (few_negatives, data, "levels below its root: give one total or"),
     ):
         with pytest.raises(ValueError, match=message):
             joint.run(config, source, tmp_path / "run")
-        assert not (tmp_path / "run" / "config.json").exists()
+        assert not (tmp_path / "run").exists()
 
 
 def test_data_without_categories(data, tmp_path):
@@ -176,11 +181,11 @@ def test_data_without_categories(data, tmp_path):
 
 def test_coarser_categories(data):
     paths = data.categories()
-    coarse = tree_step.categories(
+    coarse = inputs.categories(
         dataclasses.replace(runs.TINY, category_parts=1), data
     )
     assert [path.split("|")[0] for path in paths] == list(coarse)
-    assert list(tree_step.categories(runs.TINY, data)) == list(paths)
+    assert list(inputs.categories(runs.TINY, data)) == list(paths)
     with pytest.raises(ValueError, match="category_parts must be >= 1"):
         dataclasses.replace(runs.TINY, category_parts=0)
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from jtm_tf.data import interactions
 from jtm_tf.learning import joint
+from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import tree as tree_lib
 from tests.support import runs
@@ -168,7 +169,7 @@ def test_a_damaged_run_is_named(part, undisturbed, tmp_path):
         raise Killed
 
     with pytest.raises(Killed):
-        joint.run(runs.TINY, data, out_dir, joint.RunOptions(on_record=die))
+        joint.run(runs.TINY, data, out_dir, settings.RunOptions(on_record=die))
     path, message = {
         "index": (next(out_dir.glob("checkpoints/*.index")), "is damaged"),
         "data": (next(out_dir.glob("checkpoints/*.data-*")), "is damaged"),

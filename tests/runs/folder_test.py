@@ -16,13 +16,20 @@ CONFIG = {
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
     folder = run_folder.RunFolder(tmp_path / "run")
-    folder.claim(CONFIG, data_fingerprint="abc", data_dir="data")
+    claim(folder, data_dir="data")
     return folder
+
+
+def claim(folder, *, data_dir=None):
+    """Makes the folder a run's, as a run does; returns its header."""
+    header = folder.check(CONFIG, data_fingerprint="abc")
+    folder.claim(header, data_dir=data_dir)
+    return header
 
 
 def test_the_same_run_may_come_back(folder):
     before = (folder.path / "config.json").read_bytes()
-    header = folder.claim(CONFIG, data_fingerprint="abc", data_dir="moved")
+    header = claim(folder, data_dir="moved")
     assert (header["method"], header["seed"]) == ("jtm", 0)
     assert header["config"] == files.as_json(CONFIG)
     assert header["data_fingerprint"] == "abc" and header["code"]
@@ -44,7 +51,7 @@ def test_another_run_is_refused_and_told_why(
 ):
     before = (folder.path / "config.json").read_bytes()
     with pytest.raises(ValueError, match=named):
-        folder.claim({**CONFIG, **change}, data_fingerprint=fingerprint)
+        folder.check({**CONFIG, **change}, data_fingerprint=fingerprint)
     assert (folder.path / "config.json").read_bytes() == before
 
 
@@ -52,14 +59,20 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     folder = run_folder.RunFolder(tmp_path)
     with pytest.raises(ValueError, match="neither empty nor a run folder"):
-        folder.claim(CONFIG, data_fingerprint="abc")
+        folder.check(CONFIG, data_fingerprint="abc")
     assert [p.name for p in tmp_path.iterdir()] == ["precious.txt"]
 
 
 def test_what_a_killed_run_left_is_no_obstacle(tmp_path):
     (tmp_path / ".123.config.json").write_text("{")
-    run_folder.RunFolder(tmp_path).claim(CONFIG, data_fingerprint="abc")
+    claim(run_folder.RunFolder(tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_free_folder_stays_free_until_it_is_claimed(tmp_path):
+    folder = run_folder.RunFolder(tmp_path / "run")
+    folder.check(CONFIG, data_fingerprint="abc")
+    assert not folder.path.exists()
 
 
 def test_reads_what_was_claimed(folder):

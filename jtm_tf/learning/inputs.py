@@ -1,0 +1,107 @@
+"""What a run needs of its data, taken once: Algorithm 1 sees no more of it.
+
+Here a run is refused whose data cannot give what its settings ask for.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jtm_tf import categories as categories_lib
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.learning import samples
+from jtm_tf.learning import settings
+from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a run learns from and is judged by.
+
+    Attributes:
+        examples: the training samples.
+        unseen: samples of the validation users, to measure Eq. 2 on.
+        validation: the users who pick the best iteration.
+        test: the users whom that iteration is judged by.
+        first_tree: pi_0.
+        kin: [N + 1] int, see `categories.kin_groups`.
+        visits: whether the scorer sees how often a history went through a
+            node.
+        profile_sizes: codes of each profile column, that of unknown included.
+    """
+
+    examples: splits.Examples
+    unseen: splits.Examples
+    validation: splits.HeldOutUsers
+    test: splits.HeldOutUsers
+    first_tree: tree_lib.Tree
+    kin: np.ndarray
+    visits: bool
+    profile_sizes: tuple[int, ...]
+
+
+def take(
+    config: settings.JointConfig, data: interactions.Interactions
+) -> Inputs:
+    """Returns what a run needs.
+
+    Raises:
+        ValueError: there is no such profile column, the first tree is to
+            follow categories and there are none, or nothing is there to
+            train on.
+    """
+    paths = categories(config, data)
+    examples = splits.examples(data, config.profile)
+    held_out = {
+        split: splits.held_out_users(
+            data, split, sum(config.windows), config.profile
+        )
+        for split in ("validation", "test")
+    }
+    tree = _first_tree(config, data.num_items, paths)
+    samples.check(examples, tree, config.training.negatives)
+    return Inputs(
+        examples=examples,
+        unseen=splits.examples(data, config.profile, split="validation"),
+        **held_out,
+        first_tree=tree,
+        kin=categories_lib.kin_groups(paths, data.num_items),
+        visits=config.visits == "yes"
+        or config.visits == "auto"
+        # Else the counts are nearly all zero, and cost a search their time.
+        and splits.repeat_share(examples) > settings.REPEATS,
+        profile_sizes=tuple(
+            1 + len(data.profile_values(name)) for name in config.profile
+        ),
+    )
+
+
+def categories(
+    config: settings.JointConfig, data: interactions.Interactions
+) -> np.ndarray | None:
+    """Returns the items' paths, [N] or None, as coarse as the run wants."""
+    paths = data.categories()
+    if paths is None or config.category_parts is None:
+        return paths
+    coarse = [
+        categories_lib.prefix(path, config.category_parts) or None
+        for path in paths
+    ]
+    return np.array(coarse, object)
+
+
+def _first_tree(config, num_items, paths):
+    """Returns pi_0."""
+    if config.traits.flat:
+        return initial.flat(num_items)
+    shape = {"branching": config.branching, "seed": config.seed}
+    if config.initial_tree == "random":
+        return initial.random(num_items, **shape)
+    if paths is None:
+        raise ValueError(
+            "The data has no categories, which the initial tree needs: name "
+            "their column at experiments.prepare, or use initial_tree=random."
+        )
+    return initial.by_category(paths, **shape)

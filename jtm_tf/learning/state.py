@@ -1,0 +1,250 @@
+"""A run's moving parts: what a checkpoint holds, and the steps that move it."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from jtm_tf.data import splits
+from jtm_tf.learning import inputs as inputs_lib
+from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
+from jtm_tf.learning import tree_step
+from jtm_tf.models import hsm
+from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import tree as tree_lib
+
+
+class State:
+    """Model, tree and position of a run, whole again after a kill.
+
+    Args:
+        config: the run's settings.
+        inputs: what it needs of its data.
+        folder: where trees and checkpoints go.
+        options: see `settings.RunOptions`.
+
+    Attributes:
+        model: theta and pi as they are now.
+    """
+
+    def __init__(
+        self,
+        config: settings.JointConfig,
+        inputs: inputs_lib.Inputs,
+        folder: run_folder.RunFolder,
+        options: settings.RunOptions,
+    ):
+        self._config, self._inputs = config, inputs
+        self._folder, self._options = folder, options
+        self.model = self._new_model(inputs.first_tree)
+        self._trainer = model_step.Trainer(
+            self.model, inputs.examples, config.training, seed=config.seed
+        )
+        self._iteration = tf.Variable(0, dtype=tf.int64)
+        self._seconds = tf.Variable(0.0, dtype=tf.float64)
+        self._manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(
+                trainer=self._trainer,
+                iteration=self._iteration,
+                seconds=self._seconds,
+            ),
+            directory=str(folder.checkpoints),
+            max_to_keep=1,
+        )
+
+    def begin(self) -> None:
+        """Goes on from the last checkpoint, or notes the first tree.
+
+        Raises:
+            ValueError: the checkpoint is damaged.
+        """
+        if not self._manager.latest_checkpoint:
+            self._inputs.first_tree.save(self._folder.tree(0))
+            return
+        self._restore(self._manager.latest_checkpoint)
+        logging.info(
+            "Going on from %s, epoch %d, batch %d.",
+            self._manager.latest_checkpoint,
+            int(self._trainer.epoch.numpy()) + 1,
+            int(self._trainer.batch.numpy()),
+        )
+
+    @property
+    def iterations_done(self) -> int:
+        """Rounds of Algorithm 1 behind the run."""
+        return int(self._iteration.numpy())
+
+    def model_step(self) -> dict[str, Any]:
+        """Trains the round's epochs; returns their part of the record."""
+        trainer, config = self._trainer, self._config
+        trainer.examples = self._half(other=False)
+        last_epoch = (self.iterations_done + 1) * config.epochs_per_iteration
+        with self._clock() as clock:
+            while int(trainer.epoch.numpy()) < last_epoch:
+                epoch = int(trainer.epoch.numpy()) + 1
+                with self._bar(
+                    desc=f"epoch {epoch}",
+                    total=trainer.batches_per_epoch,
+                    initial=int(trainer.batch.numpy()),
+                    unit="batch",
+                ) as bar:
+                    trainer.train_epoch(lambda _: (bar.update(), clock()))
+        # Whoever is killed while judging or in the tree step trained enough.
+        self._manager.save()
+        losses = trainer.mean_loss
+        return {
+            "loss": round(float(losses.sum()), 6),
+            "level_losses": [round(float(x), 6) for x in losses],
+            "seconds_model": round(float(self._seconds.numpy()), 2),
+        }
+
+    def tree_step(self) -> dict[str, Any]:
+        """Re-solves pi if it will still be used; returns its record."""
+        if not self._learns_tree:
+            return {"seconds_tree": 0.0, "moved_items": 0}
+        started = time.monotonic()
+        old = self.model.tree
+        with self._bar(desc="tree", unit="pair", unit_scale=True) as bar:
+
+            def progress(done, total):
+                bar.total = total
+                bar.update(done - bar.n)
+
+            tree = tree_step.next_tree(
+                self._config,
+                self.model,
+                self._half(other=True),
+                self._inputs.kin,
+                progress,
+            )
+        tree.save(self._folder.tree(self.iterations_done + 1))
+        self._take_tree(tree)
+        return {
+            "seconds_tree": round(time.monotonic() - started, 2),
+            "moved_items": old.moved_items(tree),
+        }
+
+    def losses(self) -> dict[str, float]:
+        """Returns Eq. 2 as it is now; see `RunOptions.measure_loss`."""
+        if not self._options.measure_loss:
+            return {}
+        return {
+            "train": round(self._trainer.measure(self._inputs.examples), 5),
+            "validation": round(self._trainer.measure(self._inputs.unseen), 5),
+        }
+
+    def finish_iteration(self) -> None:
+        """Ends a round; whoever is killed after this goes on behind it."""
+        self._trainer.reset_loss()
+        self._seconds.assign(0.0)
+        self._iteration.assign_add(1)
+        self._manager.save()
+
+    @property
+    def _learns_tree(self) -> bool:
+        """Whether a tree step ends this round: its tree will be used."""
+        steps = min(self._config.tree_steps, self._config.joint_iterations - 1)
+        return (
+            self._config.traits.learner != "none"
+            and self.iterations_done < steps
+        )
+
+    def _half(self, *, other: bool) -> splits.Examples:
+        """Returns the samples to train on, or the `other` ones to weigh."""
+        examples = self._inputs.examples
+        if not (self._config.cross_fit and self._learns_tree):
+            return examples
+        # Drawn from the seed again and again, so that nothing is to be kept.
+        rng = np.random.default_rng(self._config.seed)
+        half = rng.random(len(examples.items)) < 0.5
+        chosen = half[examples.starts]  # all samples of a user alike
+        if (self.iterations_done + other) % 2:
+            chosen = ~chosen
+        return examples.take(np.flatnonzero(chosen))
+
+    def _take_tree(self, tree):
+        """Goes over to another pi, with or without the theta of the old."""
+        config = self._config
+        if config.cold_start:
+            self._trainer.restart(self._new_model(tree))
+            return
+        # After clustering a code no longer means what it did: an inner node
+        # is worth what its new items are. Algorithm 2 moves few of them.
+        clustered = config.traits.learner == "cluster"
+        self._trainer.set_tree(
+            tree,
+            carry=config.carry_embeddings,
+            renew_inner=config.renew_inner == "yes"
+            or config.renew_inner == "auto"
+            and clustered,
+        )
+
+    def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:
+        """Returns an untrained model; the same at every call."""
+        config, traits = self._config, self._config.traits
+        keras.utils.set_random_seed(config.seed)
+        network = hsm.HSM if traits.siblings else tree_model.TreeModel
+        model = network(
+            tree.num_items,
+            tree.max_level,
+            tree.branching,
+            embedding_dim=config.embedding_dim,
+            windows=config.windows,
+            hidden=config.hidden,
+            hierarchical=traits.hierarchical,
+            loss=config.loss,
+            scorer=traits.scorer or config.scorer,
+            visits=self._inputs.visits,
+            profile_sizes=self._inputs.profile_sizes,
+            path_weight=config.path_weight,
+        )
+        model.set_tree(tree)
+        return model
+
+    def _restore(self, path):
+        """Goes back to a checkpoint."""
+        try:
+            self._manager.checkpoint.restore(path).assert_consumed()
+        except (
+            tf.errors.OpError,
+            AssertionError,
+            IndexError,
+            ValueError,
+        ) as error:
+            raise ValueError(
+                f"The checkpoint {path} is damaged or of another version: "
+                f"{str(error).splitlines()[0]}. Delete "
+                f"{self._folder.checkpoints} to start the run anew."
+            ) from error
+
+    def _bar(self, **kwargs) -> tqdm.tqdm:
+        """Returns a progress bar, unless none are wanted."""
+        return tqdm.tqdm(
+            **kwargs, leave=False, disable=not self._options.progress
+        )
+
+    @contextlib.contextmanager
+    def _clock(self) -> Iterator[Any]:
+        """Yields a function that keeps time and, now and then, the state."""
+        last_tick = last_save = time.monotonic()
+
+        def tick():
+            nonlocal last_tick, last_save
+            now = time.monotonic()
+            # In a variable, so that time before a kill counts too.
+            self._seconds.assign_add(now - last_tick)
+            last_tick = now
+            if now - last_save > self._options.checkpoint_seconds:
+                self._manager.save()
+                last_save = time.monotonic()
+
+        yield tick
+        tick()
