@@ -46,7 +46,7 @@ def main() -> None:
             run.data,
             _SPLIT.value,
             run.model.max_history,
-            run.settings["profile"],
+            run.settings.profile,
         ),
         num_results=_NUM_RESULTS.value,
         beam_width=_BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,

@@ -109,7 +109,7 @@ class Recommender:
             else ", not finished"
         )
         return (
-            f"Recommender({self.run.settings['method']!r}, {self.data!r}, "
+            f"Recommender({self.run.settings.method!r}, {self.data!r}, "
             f"{self.tree!r}{found})"
         )
 
@@ -132,7 +132,7 @@ class Recommender:
         """Returns the initial tree and that of each tree step, in order."""
         if self.run.folder is None:
             return [self.tree]
-        steps = range(1 + self.run.settings["joint_iterations"])
+        steps = range(1 + self.run.settings.joint_iterations)
         paths = map(self.run.folder.tree, steps)
         return [tree_lib.Tree.load(path) for path in paths if path.exists()]
 
@@ -177,7 +177,7 @@ class Recommender:
         first = self.run.model.max_history - len(items)
         user[0, first : self.run.model.max_history] = items
         user[0, self.run.model.max_history :] = self._profile(profile or {})
-        beam = beam_width or max(self.run.settings["beam_width"], num_results)
+        beam = beam_width or max(self.run.settings.beam_width, num_results)
         if num_results > 2 * beam:
             raise ValueError(
                 f"A beam of {beam} ranks {2 * beam} items; got num_results="
@@ -227,7 +227,7 @@ class Recommender:
             self.data,
             split,
             self.run.model.max_history,
-            self.run.settings["profile"],
+            self.run.settings.profile,
         )
         return judging.judge_model(
             self.run.model,
@@ -267,7 +267,7 @@ class Recommender:
 
     def _profile(self, values):
         """Returns the codes of profile values, 0 where unknown."""
-        columns = self.run.settings["profile"]
+        columns = self.run.settings.profile
         unknown = set(values) - set(columns)
         if unknown:
             raise ValueError(

@@ -139,10 +139,10 @@ def test_trees_in_order(model):
 def test_flat_settings_are_the_same_settings(model):
     want = runs.TINY
     got = model.run.settings
-    assert got["training"]["negatives"] == want.training.negatives
-    assert got["tree_learning"]["gap"] == want.tree_learning.gap
-    assert got["tree_learning"]["kin_strength"] == 5.0
-    assert got["hidden"] == list(want.hidden)
+    assert got.training.negatives == want.training.negatives
+    assert got.tree_learning.gap == want.tree_learning.gap
+    assert got.tree_learning.kin_strength == 5.0
+    assert got.hidden == want.hidden
 
 
 def test_integers_without_categories(tmp_path):
@@ -156,12 +156,12 @@ def test_integers_without_categories(tmp_path):
     )
     data = jtm_tf.prepare(rows, tmp_path / "data")
     model = jtm_tf.fit(data, tmp_path / "run", **{**TINY, "rounds": 1})
-    assert model.run.settings["initial_tree"] == "random"
+    assert model.run.settings.initial_tree == "random"
     few = jtm_tf.fit(
         data, tmp_path / "few", rounds=1, samples_per_epoch=64, windows=(3, 1)
     )
     settings = few.run.settings
-    assert (settings["num_results"], settings["beam_width"]) == (5, 10)
+    assert (settings.num_results, settings.beam_width) == (5, 10)
     want = ids(model.recommend([103, 107]))
     assert all(isinstance(raw_id, int) for raw_id in want)
     history = ["103", 7.5, np.int64(107), float("nan")]

@@ -47,14 +47,14 @@ def describe(
         "format_version": FORMAT_VERSION,
         "name": name,
         "version": version,
-        "method": run.settings["method"],
+        "method": run.settings.method,
         "data": {
             "dataset": manifest["dataset"],
             "fingerprint": manifest["fingerprint"],
             "items": run.data.num_items,
             "users": manifest["counts"]["users"],
         },
-        "settings": run.settings,
+        "settings": run.config["config"],
         "updates": list(updates),
         "code": {
             "trained": run.config["code"],

@@ -83,7 +83,7 @@ def write(folder: pathlib.Path, origin: Origin) -> None:
     """Writes an origin into a version's folder, beside the SavedModel."""
     run, folder = origin.run, folder / _PATH
     folder.mkdir(parents=True)
-    data = catalogue(run.data, run.settings["profile"])
+    data = catalogue(run.data, run.settings.profile)
     pq.write_table(data.items, folder / "items.parquet")
     pq.write_table(data.users, folder / "profile.parquet")
     files.write_json(

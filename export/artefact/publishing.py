@@ -30,7 +30,7 @@ def publish(
     served = saved_model.ServedModel(
         run.model,
         run.data,
-        profile=run.settings["profile"],
+        profile=run.settings.profile,
         config=origin.config,
     )
     with versions.publishing(base, version) as folder:

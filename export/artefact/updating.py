@@ -93,7 +93,7 @@ def updated(
         "items": tree.num_items,
         "code": run_folder.code_version(),
     }
-    profile = run.settings["profile"]
+    profile = run.settings.profile
     data = origin_lib.catalogue(run.data, profile)
     data = dataclasses.replace(data, items=_numbered(rest, rules))
     grown = growing.regrown(model, kept, tree)

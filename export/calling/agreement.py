@@ -45,7 +45,7 @@ def compare(
         of the first difference, `evaluated` and `served` there; `versions`
         that answered.
     """
-    profile = run.settings["profile"]
+    profile = run.settings.profile
     width = run.model.max_history
     users = splits.held_out_users(run.data, "test", width, profile)
     items = model_search.recommend_users(

@@ -7,6 +7,7 @@ them apart are the few facts of `Method`.
 import dataclasses
 import difflib
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from jtm_tf.models import choices
@@ -263,11 +264,37 @@ def from_flat(**values: Any) -> JointConfig:
                 )
             )
     default = JointConfig()
+    parts = {name: _replaced(getattr(default, name), values) for name in _PARTS}
+    return _replaced(default, values | parts)
 
-    def chosen(part):
-        fields = {field.name for field in dataclasses.fields(part)}
-        picked = {n: v for n, v in values.items() if n in fields}
-        return dataclasses.replace(part, **picked)
 
-    parts = {name: chosen(getattr(default, name)) for name in _PARTS}
-    return chosen(dataclasses.replace(default, **parts))
+def from_json(values: Mapping[str, Any]) -> JointConfig:
+    """Returns the settings that a run's config.json holds.
+
+    The run may be of another version: a setting that it does not know has its
+    default here, one that is no more is passed over.
+
+    Args:
+        values: `JointConfig` as JSON has it, its parts apart.
+
+    Raises:
+        ValueError: a value is not allowed any more.
+    """
+    default = JointConfig()
+    parts = {
+        name: _replaced(getattr(default, name), values.get(name, {}))
+        for name in _PARTS
+    }
+    return _replaced(default, {**values, **parts})
+
+
+def _replaced(settings, values):
+    """Returns settings with those of the values that they know of."""
+    known = {field.name for field in dataclasses.fields(settings)}
+    picked = {n: _tuples(v) for n, v in values.items() if n in known}
+    return dataclasses.replace(settings, **picked)
+
+
+def _tuples(value):
+    """Returns a value with its lists as tuples, as settings have them."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

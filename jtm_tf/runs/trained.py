@@ -1,12 +1,13 @@
 """A finished run as other programs need it: model, data and how it was made."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
 from jtm_tf import files
-from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
+from jtm_tf.learning import settings as settings_lib
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
@@ -30,10 +31,10 @@ class TrainedRun:
     metrics: dict[str, Any]
     folder: run_folder.RunFolder | None = None
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The `settings.JointConfig` of the run, as JSON values."""
-        return self.config["config"]
+    @functools.cached_property
+    def settings(self) -> settings_lib.JointConfig:
+        """The settings of the run; a run of another version may lack some."""
+        return settings_lib.from_json(self.config["config"])
 
 
 def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
@@ -50,7 +51,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
     folder = run_folder.RunFolder(pathlib.Path(run_dir))
     config = folder.read_config()
     method = config["config"]["method"]
-    if method in baselines_run.METHODS:
+    if method not in settings_lib.METHODS:
         raise ValueError(
             f"{folder.path} has no model: {method} only counts, and its "
             "metrics.json is all there is."

@@ -76,7 +76,7 @@ def _servers(runs, tmp_path_factory):
         served = saved_model.ServedModel(
             run.model,
             run.data,
-            profile=run.settings["profile"],
+            profile=run.settings.profile,
             config=saved_model.SearchConfig(BEAM, M),
         )
         with versions.publishing(base / name, 4) as folder:
@@ -312,7 +312,7 @@ def test_evaluated_is_served(servers, runs, name):
             runs[name].data,
             "test",
             served_models.HISTORY,
-            runs[name].settings["profile"],
+            runs[name].settings.profile,
         )
         assert result["users"] == len(users) > 4
         assert (result["different"], result["first"]) == (0, [])
