@@ -28,6 +28,7 @@ from jtm_tf.learning import settings as settings_lib
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
 from jtm_tf.search import model_search
+from jtm_tf.search import retrieval
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -158,8 +159,8 @@ class Recommender:
             beam_width: k, nodes kept on each level; by default that of the
                 run's metrics, and at least M.
             exclude: raw ids never to return, such as the history itself. Of
-                2 k ranked items, so that M are left unless more than that
-                are excluded.
+                b k ranked items (2 k on a flat tree), so that M are left
+                unless more than the rest are excluded.
             profile: values of the profile columns that the model learned
                 from; what is missing is unknown.
 
@@ -167,21 +168,19 @@ class Recommender:
             At most M items, best first.
 
         Raises:
-            ValueError: no history of ids, or an unknown profile column.
+            ValueError: no history of ids, an unknown profile column, or a
+                beam that ranks fewer than M items.
         """
         if num_results < 1:
             raise ValueError(f"num_results must be >= 1; got {num_results}.")
         numbers = self._numbers(history, "history")
-        items = numbers[numbers != PAD][-self.run.model.max_history :]
-        user = np.zeros([1, self.run.model.user_width], np.int32)
-        first = self.run.model.max_history - len(items)
-        user[0, first : self.run.model.max_history] = items
-        user[0, self.run.model.max_history :] = self._profile(profile or {})
+        user = self._user(numbers[numbers != PAD], profile or {})
         beam = beam_width or max(self.run.settings.beam_width, num_results)
-        if num_results > 2 * beam:
-            raise ValueError(
-                f"A beam of {beam} ranks {2 * beam} items; got num_results="
-                f"{num_results}. Widen the beam."
+        if self.run.model.flat:  # all items are scored, whatever the beam
+            beam = max(beam, num_results)
+        else:
+            retrieval.check_beam(
+                beam, num_results, branching=self.run.model.branching
             )
         ranked, scores = (x.numpy()[0] for x in self._search(beam)(user))
         kept = (ranked != PAD) & ~np.isin(
@@ -237,12 +236,24 @@ class Recommender:
             filter_history=filter_history,
         )
 
+    def _user(self, items, profile):
+        """Returns known items and profile values as the model's row."""
+        width = self.run.model.max_history
+        items = items[-width:]
+        user = np.zeros([1, self.run.model.user_width], np.int32)
+        user[0, width - len(items) : width] = items
+        user[0, width:] = self._profile(profile)
+        return user
+
     def _search(self, beam_width):
-        """Returns a traced search that ranks 2 k items; one for each k."""
+        """Returns a traced search that ranks b k items; one for each k."""
+        model = self.run.model
         if beam_width not in self._searches:
+            # All that the beam scores; a scan would sort a million for it.
+            ranked = beam_width * (2 if model.flat else model.branching)
             search = model_search.retriever(
-                self.run.model,
-                num_results=min(2 * beam_width, self.data.num_items),
+                model,
+                num_results=min(ranked, self.data.num_items),
                 beam_width=beam_width,
             )
             traced = search.recommend.get_concrete_function()

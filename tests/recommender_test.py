@@ -120,6 +120,22 @@ def test_the_excluded_never_come_back(model):
     close.rankings([ids(answer)], [scores(answer)], [ids(want)], [scores(want)])
 
 
+def test_a_beam_ranks_all_that_it_scores(model, tmp_path):
+    """A beam of k scores b k leaves, and so many may be asked for."""
+    with pytest.raises(ValueError, match="num_results=17; widen the beam"):
+        model.recommend(["sku-3"], num_results=17, beam_width=8)
+    for method, beam in (("tdm", 3), ("dnn", 1)):
+        wide = jtm_tf.fit(
+            model.data,
+            tmp_path / method,
+            method=method,
+            branching=8,
+            **{**TINY, "rounds": 1},
+        )
+        items = ids(wide.recommend([], num_results=17, beam_width=beam))
+        assert len(set(items)) == 17
+
+
 def test_evaluates_as_the_run_did(model):
     want = model.metrics["test"]
     assert model.evaluate(num_results=5, beam_width=8) == want

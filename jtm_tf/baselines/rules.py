@@ -14,7 +14,7 @@ from jtm_tf.data import splits
 from jtm_tf.types import PAD
 
 
-class Recommender(Protocol):
+class Baseline(Protocol):
     """Whatever answers held-out users."""
 
     def recommend_users(

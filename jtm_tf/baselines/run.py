@@ -18,7 +18,7 @@ from jtm_tf.data import splits
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 
-METHODS: dict[str, Callable[..., rules.Recommender]] = {
+METHODS: dict[str, Callable[..., rules.Baseline]] = {
     "item_cf": item_cf.ItemCF.fit,
     "popular": rules.Popular.fit,
     "repeat": rules.Repeat.fit,
