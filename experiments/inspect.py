@@ -81,12 +81,12 @@ def _pictures() -> types.ModuleType:
 
 @program.entry
 def main() -> None:
-    run_dir = pathlib.Path(_RUN_DIR.value)
-    out = pathlib.Path(_OUT.value or run_dir / "report.html")
+    folder = run_folder.RunFolder(pathlib.Path(_RUN_DIR.value))
+    out = pathlib.Path(_OUT.value or folder.report)
     if out.suffix != ".html":
         raise ValueError(f"--out must end in .html; got {out.name!r}.")
     draw = _pictures().write if _PICTURES.value else None
-    source = source_lib.open_run(run_dir, _DATA_DIR.value)
+    source = source_lib.open_run(folder.path, _DATA_DIR.value)
     report = contents.gather(
         source,
         contents.Request(
@@ -103,9 +103,8 @@ def main() -> None:
             path.unlink(missing_ok=True)
     projected = 0
     if _PROJECTOR.value and source.searched:
-        folder = run_folder.RunFolder(run_dir).tensorboard
         try:
-            projected = projector.write(source, folder)
+            projected = projector.write(source, folder.tensorboard)
         except OSError as error:
             report["notes"].append(f"No projector of nodes: {error}")
     print(

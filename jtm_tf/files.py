@@ -78,3 +78,24 @@ def read_json(path: Path) -> Any:
 def as_json(value: Any) -> Any:
     """Returns `value` as it will be read back: tuples become lists."""
     return json.loads(json.dumps(value))
+
+
+def differences(
+    have: Any, want: Any, name: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields (dotted name, have, want) wherever two JSON values differ.
+
+    Args:
+        have: a value; None where it is missing.
+        want: another.
+        name: of the values, where they stand in another.
+    """
+    if have == want:
+        return
+    left, right = ({} if x is None else x for x in (have, want))
+    if not (isinstance(left, dict) and isinstance(right, dict)):
+        yield name, have, want
+        return
+    for key in sorted(left.keys() | right.keys()):
+        inner = f"{name}.{key}" if name else key
+        yield from differences(left.get(key), right.get(key), inner)

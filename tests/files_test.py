@@ -75,3 +75,22 @@ def test_broken_json_is_named(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match="broken.json is not valid JSON"):
         files.read_json(path)
+
+
+@pytest.mark.parametrize(
+    "have, want, found",
+    [
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, [("a.c", 2, 3)]),
+        ({"a": {"b": 1}}, {}, [("a.b", 1, None)]),
+        ({"b": 1, "a": [1]}, {"a": [2]}, [("a", [1], [2]), ("b", 1, None)]),
+        ({"a": {"b": 1}}, {"a": 0}, [("a", {"b": 1}, 0)]),
+        ({"a": 0}, {"a": None}, [("a", 0, None)]),
+        ({"a": None}, {}, []),
+        ("1.0", "2.0", [("", "1.0", "2.0")]),
+    ],
+)
+def test_differences_are_named(have, want, found):
+    assert list(files.differences(have, want)) == found
+    turned = [(name, theirs, ours) for name, ours, theirs in found]
+    assert list(files.differences(want, have)) == turned
+    assert not list(files.differences(have, have))

@@ -12,6 +12,7 @@ from experiments.report import person
 from experiments.report import source as source_lib
 from experiments.runs import paper
 from jtm_tf.data import splits
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import tree as tree_lib
 
 # A run's own tree, and the one it began with. The best iteration may have been
@@ -124,11 +125,13 @@ def trees_beside(
                 "give the other one another name."
             )
         other = source_lib.open_run(run_dir, data_dir)
-        if other.fingerprint != source.fingerprint:
-            raise ValueError(
-                f"--beside: {run_dir} was trained on other data: fingerprint "
-                f"{other.fingerprint} against {source.fingerprint}."
-            )
+        run_folder.refuse_other_data(
+            f"--beside: {run_dir}",
+            other.fingerprint,
+            source.fingerprint,
+            data="the data of the run",
+            instead="Leave it out.",
+        )
         found[name] = _comparable(other.tree, own, run_dir)
     return found
 

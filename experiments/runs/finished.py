@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -96,7 +95,7 @@ class Run:
             FileNotFoundError: the run has no such table.
             ValueError: a cut is missing, or the table is not of this run.
         """
-        path = pathlib.Path(self.where) / "test_users.parquet"
+        path = run_folder.RunFolder(pathlib.Path(self.where)).test_users
         if not path.exists():
             raise FileNotFoundError(
                 f"{self.where} is finished but has no {path.name}. Delete the "
@@ -236,12 +235,14 @@ def refuse_unlike(
     for run in runs:
         found = run.metrics["data_fingerprint"]
         want = (fingerprints or {}).get(run.data, found)
-        if found != want:
-            raise ValueError(
-                f"{run.where} was not trained on this {run.data}: its data "
-                f"fingerprint is {found}, expected {want}. Give the data of "
-                "the run as --data, or another --runs_dir."
-            )
+        run_folder.refuse_other_data(
+            run.where,
+            found,
+            want,
+            data=f"this {run.data}",
+            instead="Give the data of the run as --data, or another "
+            "--runs_dir.",
+        )
         like = first.setdefault(("data", run.data), run)
         _compare(like, run, "data_fingerprint")
         if not allow_code_versions:
@@ -253,12 +254,12 @@ def refuse_unlike(
 
 def _compare(a, b, name):
     """Raises a `ValueError` if two runs differ in a part of their metrics."""
-    left = dict(_settings(a.metrics[name], name))
-    right = dict(_settings(b.metrics[name], name))
     differences = [
-        f"{key} is {left.get(key)!r} and {right.get(key)!r}"
-        for key in sorted(left.keys() | right.keys())
-        if left.get(key) != right.get(key)
+        f"{key} is {left!r} and {right!r}"
+        for key, left, right in files.differences(
+            a.metrics[name], b.metrics[name], name
+        )
+        if key.rpartition(".")[2] != "seed"  # of these there are to be many
     ]
     if differences:
         allow = ", or pass --allow_code_versions" * (name == "code")
@@ -266,16 +267,6 @@ def _compare(a, b, name):
             f"Unlike runs, {a.where} and {b.where}: {'; '.join(differences)}. "
             f"Train one of them again, or leave it out{allow}."
         )
-
-
-def _settings(value, name) -> Iterator[tuple[str, Any]]:
-    """Yields (dotted name, value) of all settings but the seeds."""
-    if not isinstance(value, Mapping):
-        yield name, value
-        return
-    for key, inner in value.items():
-        if key != "seed":
-            yield from _settings(inner, f"{name}.{key}")
 
 
 def validation_curve(run: Run) -> dict[str, np.ndarray]:

@@ -77,12 +77,13 @@ def lines(
         ValueError: the run was trained on other data, or is damaged.
     """
     read = folder.read_config()
-    config, want = read["config"], data.manifest["fingerprint"]
-    if read["data"] != want:
-        raise ValueError(
-            f"{folder.path} was trained on other data: fingerprint "
-            f"{read['data']} against {want}. Give its data as --data_dir."
-        )
+    config = read["config"]
+    run_folder.refuse_other_data(
+        folder.path,
+        read["data"],
+        data.manifest["fingerprint"],
+        instead="Give its data as --data_dir.",
+    )
     method = config["method"]
     if method in baselines_run.METHODS:
         return [_counted(config, data, num_results)], {}

@@ -167,7 +167,7 @@ def find(
     there = versions.existing(folder)
     if there:
         return read(folder / str(there[-1])), folder, there[-1]
-    if (run_folder.RunFolder(folder).path / "config.json").exists():
+    if run_folder.RunFolder(folder).config.exists():
         return Origin(trained.load(folder)), None, None
     raise FileNotFoundError(
         f"{model_dir} is no model: neither the --export_dir of "

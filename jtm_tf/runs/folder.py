@@ -7,6 +7,7 @@ best.keras      the best iteration by validation recall: model and tree
 trees/          pi of each iteration; iteration_000.npz is the initial tree
 checkpoints/    the state from which a killed run goes on
 tensorboard/    the learning curves
+report.html     what experiments.inspect writes
 """
 
 import dataclasses
@@ -132,7 +133,7 @@ class RunFolder:
         found = files.read_json(self.config)
         differences = [
             f"{name}: {have!r} there, {want!r} asked"
-            for name, have, want in _differences(
+            for name, have, want in files.differences(
                 {key: found.get(key) for key in asked}, asked
             )
         ]
@@ -170,6 +171,30 @@ class RunFolder:
             pq.write_table(table, temporary)
 
 
+def refuse_other_data(
+    run: files.Path,
+    trained_on: str | None,
+    fingerprint: str,
+    *,
+    data: str = "these data",
+    instead: str,
+) -> None:
+    """Raises a `ValueError` where a run was trained on other data.
+
+    Args:
+        run: the run's folder, or what people know it by.
+        trained_on: the fingerprint of its data.
+        fingerprint: of the data at hand.
+        data: what people know those by.
+        instead: what to do.
+    """
+    if trained_on != fingerprint:
+        raise ValueError(
+            f"{run} was not trained on {data}: its data fingerprint is "
+            f"{trained_on}, expected {fingerprint}. {instead}"
+        )
+
+
 def code_version() -> str:
     """Returns the package's version and, in a checkout, its git commit."""
     try:
@@ -185,14 +210,3 @@ def code_version() -> str:
     )
     commit = described.stdout.strip()
     return f"{version}+{commit}" if commit else version
-
-
-def _differences(have, want, name=""):
-    """Yields (dotted name, have, want) wherever two JSON values differ."""
-    if isinstance(have, dict) and isinstance(want, dict):
-        for key in sorted(have.keys() | want.keys()):
-            yield from _differences(
-                have.get(key), want.get(key), f"{name}.{key}".lstrip(".")
-            )
-    elif have != want:
-        yield name, have, want

@@ -94,10 +94,10 @@ def load_data(
             "prepared folder as --data_dir."
         )
     data = interactions.load(data_dir)
-    if data.manifest["fingerprint"] != config.get("data"):
-        raise ValueError(
-            "The prepared data differ from those of the run: fingerprint "
-            f"{data.manifest['fingerprint']} against {config.get('data')}. "
-            "Give the right folder as --data_dir, or train again."
-        )
+    run_folder.refuse_other_data(
+        folder.path,
+        config.get("data"),
+        data.manifest["fingerprint"],
+        instead="Give the right folder as --data_dir, or train again.",
+    )
     return data

@@ -96,7 +96,7 @@ def test_columns_are_pairs():
     "settings, match",
     [
         ({"seed": 1}, "seed was 0, now 1"),
-        ({"columns": {"user": "item"}}, "columns was {}, now"),
+        ({"columns": {"user": "item"}}, "columns.user was None, now 'item'"),
         ({"profile": ("category",)}, "profile"),
         ({"test_share": 0.3}, "test_share was 0.1, now 0.3"),
     ],

@@ -252,7 +252,7 @@ def test_refusals(data, exported, run_dir, data_dir, tmp_path):
     assert "has a version 1 already; leave --version out" in error
 
     other = worlds.prepare(tmp_path / "other", seed=1)
-    with pytest.raises(ValueError, match="prepared data differ"):
+    with pytest.raises(ValueError, match="not trained on these data"):
         trained.load(run_dir, other)
 
     folder = run_folder.RunFolder(tmp_path / "run")

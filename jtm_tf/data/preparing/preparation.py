@@ -336,11 +336,9 @@ def _refuse_difference(
     source: list[dict[str, Any]],
 ) -> None:
     """Raises where a finished folder is not what this run would write."""
-    old, new = standing["settings"], settings
     differences = [
-        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
+        f"{name} was {was!r}, now {now!r}"
+        for name, was, now in files.differences(standing["settings"], settings)
     ]
     was = [part["sha256"] for part in standing["source"]]
     if was != [part["sha256"] for part in source]:
