@@ -27,27 +27,18 @@ from jtm_tf.learning import settings
 @program.entry
 def main() -> None:
     logging.set_verbosity(logging.INFO)
+    config, out_dir = train_flags.config(), train_flags.OUT_DIR.value
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
-    if train_flags.METHOD.value in baselines_run.METHODS:
-        metrics = baselines_run.run(
-            baselines_run.CountingConfig(
-                method=train_flags.METHOD.value,
-                seed=train_flags.SEED.value,
-                num_results=train_flags.NUM_RESULTS.value,
-                cuts=train_flags.cuts(),
-            ),
-            data,
-            train_flags.OUT_DIR.value,
-            data_dir=data_dir,
-        )
+    if isinstance(config, baselines_run.CountingConfig):
+        metrics = baselines_run.run(config, data, out_dir, data_dir=data_dir)
     else:
         # The same sums in the same order, so that a resumed run ends equal.
         tf.config.experimental.enable_op_determinism()
         metrics = joint.run(
-            train_flags.config(),
+            config,
             data,
-            train_flags.OUT_DIR.value,
+            out_dir,
             settings.RunOptions(
                 data_dir=data_dir,
                 checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,

@@ -1,12 +1,15 @@
 """Tests of the documentation: links lead somewhere, commands exist."""
 
 import ast
+import dataclasses
 import re
 import shlex
 
 import pytest
 
 import jtm_tf
+from jtm_tf.learning import settings
+from jtm_tf.tree import learning as tree_learning
 from tests.support import shell
 
 PAGES = sorted(
@@ -20,6 +23,17 @@ PAGES = sorted(
     ]
 )
 OURS = ("experiments", "export", "benchmarks", "jtm_tf")
+# Whether each is a yes or no.
+SETTINGS = {
+    field.name: field.type is bool
+    for part in (
+        settings.JointConfig,
+        settings.TrainingConfig,
+        tree_learning.TreeLearningConfig,
+        settings.RunOptions,
+    )
+    for field in dataclasses.fields(part)
+}
 # absl's own, and pytest's, which are not ours to check.
 COMMON = {"help", "helpfull"}
 
@@ -64,12 +78,15 @@ def flags_of(module):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module in OURS:
                 waiting += [f"{node.module}.{x.name}" for x in node.names]
-            elif isinstance(node, ast.Call):
+            elif isinstance(node, ast.Call) and node.args:
                 called = getattr(node.func, "attr", "")
-                if called.startswith("DEFINE_"):
-                    flags.add(node.args[0].value)
+                first = getattr(node.args[0], "value", None)
+                if called.startswith("DEFINE_") and isinstance(first, str):
+                    flags.add(first)
                     if called == "DEFINE_bool":
-                        flags.add(f"no{node.args[0].value}")
+                        flags.add(f"no{first}")
+    if "experiments.train_flags" in seen:  # which makes flags of fields
+        flags |= {*SETTINGS, *(f"no{x}" for x in SETTINGS if SETTINGS[x])}
     return flags
 
 

@@ -48,6 +48,10 @@ class CountingConfig:
             raise ValueError(
                 f"method must be one of {sorted(METHODS)}; got {self.method!r}."
             )
+        if self.num_results < 1:
+            raise ValueError(
+                f"num_results must be >= 1; got {self.num_results}."
+            )
 
 
 def run(

@@ -7,13 +7,14 @@ them apart are the few facts of `Method`.
 import dataclasses
 import difflib
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
 from jtm_tf.models import choices
+from jtm_tf.tree import assignment
 from jtm_tf.tree import learning as tree_learning_lib
 
-INITIAL_TREES = ("category", "random")
 WHETHER = ("auto", "yes", "no")
 
 # Share of the samples whose item the user had before, from which on `visits`
@@ -57,19 +58,43 @@ METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
     "tdm_cluster": Method("Clustering", hierarchical=True, learner="cluster"),
 }
 
+# The values of those settings that have few.
+CHOICES: Mapping[str, Collection[str]] = {
+    "method": METHODS,
+    "initial_tree": ("category", "random"),
+    "loss": choices.LOSSES,
+    "scorer": choices.SCORERS,
+    "visits": WHETHER,
+    "renew_inner": WHETHER,
+    "solver": tree_learning_lib.SOLVERS,
+    "order": assignment.ORDERS,
+}
+
+_LEAST = {
+    "joint_iterations": 1,
+    "epochs_per_iteration": 1,
+    "tree_steps": 0,
+    "branching": 2,
+    "category_parts": 1,
+    "embedding_dim": 1,
+    "num_results": 1,
+    "beam_width": 1,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """How theta is trained.
 
     Attributes:
-        batch_size: B, samples a step.
+        batch_size: samples of a training step, B.
         learning_rate: of Adam.
-        row_rate: learning rate of the node table's rows, as a multiple of
+        row_rate: learning rate of embeddings, as a multiple of
             `learning_rate`.
-        negatives: n_l, a total over all levels or one number a level.
-        samples_per_epoch: an epoch is that many samples, drawn anew for
-            each; None for all of them.
+        negatives: negatives of a sample: one total, spread in proportion to
+            the level, or a number n_l for each level from the top.
+        samples_per_epoch: an epoch is that many samples, drawn at random for
+            each; all of them by default.
     """
 
     batch_size: int = 256
@@ -97,35 +122,45 @@ class JointConfig:
     Attributes:
         method: row of Table 1, a key of `METHODS`.
         seed: of initial tree, initial weights and samples.
-        joint_iterations: rounds of Algorithm 1. A method that leaves the
-            tree alone trains as many epochs and is judged as often.
+        joint_iterations: rounds of Algorithm 1: a model step, then a tree
+            step (none after the last). A method that leaves the tree alone
+            trains as many epochs and is judged as often.
         epochs_per_iteration: epochs of a model step.
         tree_steps: tree steps at most; later rounds only train. A tree is
-            best learned early, by a model that has not memorised its samples.
-        branching: b.
-        initial_tree: how pi_0 seats the items, one of `INITIAL_TREES`.
-        category_parts: how many parts of a category path, from the coarsest,
-            the initial tree and the tree learner know of; None for all.
-        embedding_dim: E.
-        windows: lengths of the history's time windows; T is their sum.
+            best learned early, by a model that has not memorised its samples:
+            more steps follow those more closely, and generalise less.
+        branching: children of a node, b.
+        initial_tree: how the first tree seats the items. category: sorted by
+            category path; random: for data without categories.
+        category_parts: parts of a category path, from the coarsest, that the
+            first tree and the tree learner make use of; all by default.
+        embedding_dim: embedding size, E.
+        windows: lengths of the history's time windows, oldest first; the
+            model sees their sum of behaviours, T.
         hidden: widths of the scorer's hidden layers.
-        loss: one of `choices.LOSSES`.
-        scorer: one of `choices.SCORERS`, unless the method has its own.
-        visits: whether the scorer sees how often the history went through a
-            node: "yes", "no", or "auto": where users do repeat items, in more
-            than `REPEATS` of the training samples.
+        loss: how Eq. 2 is read. softmax: a positive against the negatives of
+            its level; bce: each node on its own.
+        scorer: what scores nodes, unless the method has its own. mlp: as in
+            the paper's experiments; attention: behaviours weighed by the
+            scored node (DIN), slow; product: inner product.
+        visits: whether the scorer sees how often the history went through the
+            node. auto: where users do repeat items.
         profile: profile columns that describe a user beside the history.
-        path_weight: how much a node's rank leans on its ancestors'.
-        carry_embeddings: whether a leaf's vector moves with its item.
+        path_weight: how much a node's rank in the search leans on its
+            ancestors' scores; 0 is the paper's search.
+        carry_embeddings: whether a leaf's vector moves with its item when the
+            tree changes.
         renew_inner: whether inner nodes start anew, from the mean of their
-            items' vectors, when the tree changes: "yes", "no", or "auto":
-            after clustering only, where a code no longer means what it did.
-        cold_start: whether theta is drawn anew after a tree step.
+            items' vectors, when the tree changes. auto: after clustering
+            only, where a code no longer means what it did.
+        cold_start: whether the model is drawn anew after each tree step.
         cross_fit: whether the tree step weighs samples of users that the
-            round's model step left out: one half of them, the halves in turn.
-        num_results: M of the metrics.
-        beam_width: k of the metrics.
-        cuts: further (M, k) that the test users are judged at.
+            model step of the round left out: one half of them, the halves in
+            turn.
+        num_results: items returned, M of the metrics.
+        beam_width: nodes that the search keeps on each level, k of the
+            metrics.
+        cuts: further cuts of the test metrics, num_results:beam_width.
         training: how theta is trained.
         tree_learning: how pi is learned.
     """
@@ -161,30 +196,16 @@ class JointConfig:
     )
 
     def __post_init__(self):
-        for name, allowed in (
-            ("method", METHODS),
-            ("initial_tree", INITIAL_TREES),
-            ("loss", choices.LOSSES),
-            ("scorer", choices.SCORERS),
-            ("visits", WHETHER),
-            ("renew_inner", WHETHER),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
+        for name in (field.name for field in dataclasses.fields(self)):
+            value, allowed = getattr(self, name), CHOICES.get(name)
+            if allowed is not None and value not in allowed:
                 raise ValueError(
                     f"{name} must be one of {sorted(allowed)}; got {value!r}."
                 )
-        if min(self.joint_iterations, self.epochs_per_iteration) < 1:
-            raise ValueError(
-                "joint_iterations and epochs_per_iteration must be >= 1; got "
-                f"{self.joint_iterations} and {self.epochs_per_iteration}."
-            )
-        if self.tree_steps < 0:
-            raise ValueError(f"tree_steps must be >= 0; got {self.tree_steps}.")
-        if self.category_parts is not None and self.category_parts < 1:
-            raise ValueError(
-                f"category_parts must be >= 1; got {self.category_parts}."
-            )
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be >= {least}; got {value}.")
         if not 0 <= self.path_weight <= 1:
             raise ValueError(
                 f"path_weight must be in [0, 1]; got {self.path_weight}."
@@ -211,7 +232,7 @@ class RunOptions:
         progress: whether to draw progress bars.
         measure_loss: whether each record says, as `half_steps`, what Eq. 2
             is after the model step and after the tree step, on the same
-            training samples and the same samples of validation users.
+            samples of training users and of validation users.
         on_record: called with the record of each iteration as it ends, and
             first with those that a continued run has already.
     """

@@ -34,23 +34,28 @@ class TreeLearningConfig:
     """How Algorithm 2 is run.
 
     Attributes:
-        gap: d, levels decided at once; each sample is scored on
+        gap: levels decided at once, d; each sample is scored on
             b + b**2 + .. + b**d nodes a step.
-        slack: 1 lets the items change places on the leaves in use; more lets
-            a node of level l seat ceil(slack N / b**l) items but never more
-            than it has leaves; math.inf leaves only that bound, the paper's.
-        kin_strength: pseudo-samples with the mean weight of the item's kin
-            that are added to its own.
-        margin: nats a sample must gain before an item leaves its old node.
+        slack: seats of a node over its fair share of the items. 1 lets the
+            items change places on the leaves in use, and the tree stays
+            balanced; more lets a node of level l seat ceil(slack N / b**l)
+            items but never more than it has leaves; inf leaves only that
+            bound, the paper's.
+        kin_strength: pseudo-samples, with the mean weight of the items of its
+            category, that steady an item's own.
+        margin: nats a sample must gain before its item leaves its old node.
         score_leaves: whether the leaf level counts. A leaf's score speaks of
             the item that sits there now; where embeddings move with their
             items it says little of the one that would come.
-        solver: one of `SOLVERS`: "greedy" as in the paper; "priced", the same
-            after `assignment.prices`; "exact" for small trees.
-        order: who keeps a seat, see `assignment.greedy_rebalanced`.
+        solver: how items are assigned to nodes. greedy: the paper's
+            rebalancing; priced: the same after the nodes are priced by
+            demand, near the optimum; exact: for small trees.
+        order: which items keep their seats in a node that is too full.
+            regret: those that would lose most by leaving; weight: those of
+            largest weight.
         lazy: whether items of the old tree keep their seats first.
-        max_samples_per_item: more are thinned at random and the rest weighted
-            up; None for all.
+        max_samples_per_item: of an item's samples so many are weighed, drawn
+            at random and weighted up; all by default.
         seed: of the thinning.
         batch_samples: most samples, rows, of one call of the model.
         batch_nodes: most (sample, node) pairs of one call of the model.
@@ -73,10 +78,15 @@ class TreeLearningConfig:
     group_weights: int = 2**25
 
     def __post_init__(self):
-        if self.solver not in SOLVERS:
-            raise ValueError(
-                f"solver must be one of {SOLVERS}; got {self.solver!r}."
-            )
+        for name, allowed in (
+            ("solver", SOLVERS),
+            ("order", assignment.ORDERS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {allowed}; got {value!r}."
+                )
         # `not x >= 1` refuses NaN too.
         if not self.slack >= 1:
             raise ValueError(

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -60,6 +62,46 @@ def test_help():
         shown = re.findall(rf"^  --(?:\[no\])?{flag}\b", stdout, re.M)
         assert len(shown) == (not inner), flag
     assert "  --slack=FLOAT\n" in stdout and "(default: 1.0)" in stdout
+
+
+def test_flags_are_settings():
+    """Left alone they are the defaults; given, they are what was given."""
+    program = (
+        "import sys\n"
+        "from absl import flags\n"
+        "from experiments import train_flags\n"
+        "from jtm_tf.learning import settings\n"
+        "always = ['train', '--method=jtm', '--data_dir=d', '--out_dir=o']\n"
+        "flags.FLAGS(always)\n"
+        "assert train_flags.config() == settings.JointConfig()\n"
+        "flags.FLAGS([*always, '--negatives=3,4', '--cuts=7:9', '--slack=inf',"
+        "'--nolazy', '--profile=age', '--windows=2,1', '--visits=no',"
+        "'--samples_per_epoch=5', '--seed=2'])\n"
+        "assert train_flags.config() == settings.from_flat(negatives=(3, 4), "
+        "cuts=((7, 9),), slack=float('inf'), lazy=False, profile=('age',), "
+        "windows=(2, 1), visits='no', samples_per_epoch=5, seed=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=shell.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "flag, error",
+    [
+        ("--gap=0", "Error: gap must be >= 1; got 0."),
+        ("--branching=1", "Error: branching must be >= 2; got 1."),
+        ("--num_results=0", "Error: num_results must be >= 1; got 0."),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(flag, error):
+    given = ("--method=jtm", "--data_dir=none", "--out_dir=none")
+    assert shell.the_error(run("train", *given, flag)) == error
 
 
 def test_help_of_few_flags():

@@ -144,8 +144,11 @@ def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
         ({"method": "svd"}, "method must be one of .* got 'svd'"),
         ({"initial_tree": "best"}, "initial_tree must be one of"),
         ({"loss": "hinge"}, "loss must be one of"),
-        ({"joint_iterations": 0}, "must be >= 1; got 0"),
-        ({"epochs_per_iteration": 0}, "must be >= 1; got 2 and 0"),
+        ({"joint_iterations": 0}, "joint_iterations must be >= 1; got 0"),
+        ({"epochs_per_iteration": 0}, "epochs_per_iteration must be >= 1"),
+        ({"tree_steps": -1}, "tree_steps must be >= 0; got -1"),
+        ({"branching": 1}, "branching must be >= 2; got 1"),
+        ({"beam_width": 0}, "beam_width must be >= 1; got 0"),
     ],
 )
 def test_bad_settings(change, message):
