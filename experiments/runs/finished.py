@@ -36,17 +36,29 @@ _NO_BEAM = -1
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """The figures of a finished run.
 
     Attributes:
         data: short name of the data set.
         metrics: what metrics.json holds, or its entry in runs.json.
-        where: the run folder, or for people the entry of runs.json.
+        folder: of the run; None of an entry in runs.json.
     """
 
     data: str
     metrics: Mapping[str, Any]
-    where: str
+    folder: run_folder.RunFolder | None = None
+
+    @property
+    def id(self) -> str:
+        """Tells the run from others in runs.json."""
+        return f"{self.data}/{self.method}/{self.seed}"
+
+    @property
+    def where(self) -> str:
+        """Names the run to people."""
+        if self.folder is None:
+            return f"{self.id} of runs.json"
+        return str(self.folder.path)
 
     @property
     def method(self) -> str:
@@ -95,38 +107,38 @@ class Run:
             FileNotFoundError: the run has no such table.
             ValueError: a cut is missing, or the table is not of this run.
         """
-        path = run_folder.RunFolder(pathlib.Path(self.where)).test_users
-        if not path.exists():
+        if self.folder is None or not self.folder.test_users.exists():
             raise FileNotFoundError(
-                f"{self.where} is finished but has no {path.name}. Delete the "
-                "folder and train again."
+                f"{self.where} is finished but has no test_users.parquet. "
+                "Delete the folder and train again."
             )
-        table = pq.read_table(path)
+        table = pq.read_table(self.folder.test_users)
+        users = np.unique(table["user"].to_numpy())
+        columns = [self._recall_of(users, table, cut) for cut in cuts]
+        return users, np.stack(columns, axis=1)
+
+    def _recall_of(self, users, table, cut):
+        """Returns the users' recall at a cut, if it is that of the metrics."""
         user, num_results, recall = (
             table[name].to_numpy() for name in ("user", "num_results", "recall")
         )
         beam = table["beam_width"].fill_null(_NO_BEAM).to_numpy()
-        users, columns = np.unique(user), []
-        for cut in cuts:
-            rows = np.flatnonzero(
-                (num_results == cut[0])
-                & ((beam == cut[1]) | (beam == _NO_BEAM))
+        rows = np.flatnonzero(
+            (num_results == cut[0]) & ((beam == cut[1]) | (beam == _NO_BEAM))
+        )
+        rows = rows[np.argsort(user[rows], kind="stable")]
+        mean = recall[rows].mean() if len(rows) else np.nan
+        want = self.cut(cut)["recall"]
+        # metrics.json is rounded.
+        is_of_the_run = np.isclose(mean, want, atol=1e-5)
+        if not np.array_equal(users, user[rows]) or not is_of_the_run:
+            raise ValueError(
+                f"{self.where}/test_users.parquet must have each test user "
+                f"once at M = {cut[0]}, beam {cut[1]}, of mean recall {want}; "
+                f"got {len(rows)} rows of mean {mean:.6f}. Delete the folder "
+                "and train again."
             )
-            rows = rows[np.argsort(user[rows], kind="stable")]
-            mean = recall[rows].mean() if len(rows) else np.nan
-            if (
-                not np.array_equal(users, user[rows])
-                # metrics.json is rounded.
-                or not np.isclose(mean, self.cut(cut)["recall"], atol=1e-5)
-            ):
-                raise ValueError(
-                    f"{path} must have each test user once at M = {cut[0]}, "
-                    f"beam {cut[1]}, of mean recall "
-                    f"{self.cut(cut)['recall']}; got {len(rows)} rows of mean "
-                    f"{mean:.6f}. Delete the folder and train again."
-                )
-            columns.append(recall[rows])
-        return users, np.stack(columns, axis=1)
+        return recall[rows]
 
     def summary(self) -> dict[str, Any]:
         """Returns what runs.json keeps: no path, nothing by level or user."""
@@ -139,7 +151,7 @@ class Run:
             "cuts",
         )
         return {
-            "id": f"{self.data}/{self.method}/{self.seed}",
+            "id": self.id,
             "data": self.data,
             "method": self.method,
             "seed": self.seed,
@@ -169,7 +181,8 @@ def read(path: files.Path, *, data: str, method: str, seed: int) -> Run | None:
     Raises:
         ValueError: the folder holds a run of another method or seed.
     """
-    metrics = run_folder.RunFolder(pathlib.Path(path)).read_metrics()
+    folder = run_folder.RunFolder(pathlib.Path(path))
+    metrics = folder.read_metrics()
     if "test" not in metrics:
         return None
     for name, want in (("method", method), ("seed", seed)):
@@ -178,7 +191,7 @@ def read(path: files.Path, *, data: str, method: str, seed: int) -> Run | None:
                 f"{path} must hold {name} {want!r}; got {metrics[name]!r}. "
                 "Move the folder to its own name, METHOD-SEED, or delete it."
             )
-    return Run(data, metrics, str(path))
+    return Run(data, metrics, folder)
 
 
 def read_all(
@@ -202,10 +215,7 @@ def write_summaries(path: files.Path, runs: Iterable[Run]) -> None:
 
 def read_summaries(path: files.Path) -> list[Run]:
     """Reads runs.json."""
-    return [
-        Run(entry["data"], entry, f"{path}: {entry['id']}")
-        for entry in files.read_json(path)
-    ]
+    return [Run(entry["data"], entry) for entry in files.read_json(path)]
 
 
 def code_versions(runs: Iterable[Run]) -> list[str]:
