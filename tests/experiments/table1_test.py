@@ -239,6 +239,17 @@ def test_users_must_be_the_same(tmp_path):
         run.user_recall(paper.CUTS)
 
 
+def test_an_entry_of_runs_json_has_figures_and_no_users(tmp_path):
+    fake_runs.write(tmp_path, "toys", "jtm", 0)
+    (run,) = read(tmp_path, ["jtm"])
+    assert run.where == str(tmp_path / "toys" / "jtm-0")
+    finished_runs.write_summaries(tmp_path / "runs.json", [run])
+    (kept,) = finished_runs.read_summaries(tmp_path / "runs.json")
+    assert kept.cut((20, 20)) == run.cut((20, 20))
+    with pytest.raises(FileNotFoundError, match="toys/jtm/0 of runs.json"):
+        kept.user_recall(paper.CUTS)
+
+
 def test_a_cut_that_was_not_tested(tmp_path):
     fake_runs.write(tmp_path, "toys", "jtm", 0, cuts=[])
     (run,) = read(tmp_path, ["jtm"])
