@@ -15,6 +15,7 @@ from jtm_tf.baselines import item_cf
 from jtm_tf.baselines import rules
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 
@@ -23,6 +24,9 @@ METHODS: dict[str, Callable[..., rules.Baseline]] = {
     "popular": rules.Popular.fit,
     "repeat": rules.Repeat.fit,
 }
+
+# Whom they are judged beside.
+_TRAINED = settings.JointConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,8 @@ class CountingConfig:
 
     method: str
     seed: int = 0
-    num_results: int = 200
-    cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
+    num_results: int = _TRAINED.num_results
+    cuts: tuple[tuple[int, int], ...] = _TRAINED.cuts
     neighbours: item_cf.ItemCFConfig = item_cf.ItemCFConfig()
 
     def __post_init__(self):
@@ -79,39 +83,45 @@ def run(
         return metrics
     folder.claim(header, data_dir=data_dir)
     started = time.monotonic()
-    examples = splits.examples(data)
-    settings = [config.neighbours] if config.method == "item_cf" else []
-    fit = METHODS[config.method]
-    model = fit(examples, data.num_items, *settings)
+    model = _fitted(config, data)
     seconds = time.monotonic() - started
-
-    def judged(split, cuts):
-        users = splits.held_out_users(data, split, max_history=1)
-        return judging.judge_cuts(
-            lambda num_results, _: model.recommend_users(users, num_results),
-            users,
-            cuts,
-            scans=True,
-        )
-
     first = (config.num_results, config.num_results)
-    validation, _ = judged("validation", [first])
-    cuts, table = judged("test", [first, *config.cuts])
+    validation, _ = _judged(model, data, "validation", [first])
+    cuts, table = _judged(model, data, "test", [first, *config.cuts])
     folder.write_test_users(table)
+    record = {
+        "iteration": 1,
+        "validation": validation[0],
+        "seconds_model": round(seconds, 2),
+        "seconds_tree": 0.0,
+        "moved_items": 0,
+    }
     metrics = {
         **header,
-        "iterations": [
-            {
-                "iteration": 1,
-                "validation": validation[0],
-                "seconds_model": round(seconds, 2),
-                "seconds_tree": 0.0,
-                "moved_items": 0,
-            }
-        ],
+        "iterations": [record],
         "best_iteration": 1,
         "test": cuts[0],
         "cuts": cuts,
     }
     folder.write_metrics(metrics)
     return metrics
+
+
+def _fitted(config, data):
+    """Returns the method after it has counted."""
+    examples, items = splits.examples(data), data.num_items
+    if config.method == "item_cf":
+        return item_cf.ItemCF.fit(examples, items, config.neighbours)
+    return METHODS[config.method](examples, items)
+
+
+def _judged(model, data, split, cuts):
+    """Returns the metrics at each cut, and a table of the users'."""
+    # The shortest there is: what counts looks at whole histories.
+    users = splits.held_out_users(data, split, max_history=1)
+    return judging.judge_cuts(
+        lambda num_results, _: model.recommend_users(users, num_results),
+        users,
+        cuts,
+        scans=True,
+    )

@@ -48,6 +48,7 @@ class Trainer(tf.Module):
         self.optimizer = optimizer.RowSparseAdam(
             config.learning_rate, row_rate=config.row_rate
         )
+        # Now, so that a checkpoint finds the slots it is to fill.
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer
         self.epoch = tf.Variable(0, dtype=tf.int64)
@@ -55,6 +56,7 @@ class Trainer(tf.Module):
         self.loss_sum = tf.Variable(tf.zeros([model.max_level], tf.float64))
         self.loss_count = tf.Variable(0, dtype=tf.int64)
         self.examples, self._seed = examples, seed
+        # An epoch's last batch is smaller, which is no other graph.
         self._step = tf.function(self._counted_step, reduce_retracing=True)
         self._losses = tf.function(model.level_losses, reduce_retracing=True)
 
@@ -88,6 +90,7 @@ class Trainer(tf.Module):
             losses = self._step(inputs)
             if on_batch is not None:
                 on_batch(losses)
+        # Not at every step: a look at the loss would wait for it.
         if not np.isfinite(self.mean_loss).all():
             raise FloatingPointError(
                 f"The loss diverged in epoch {int(self.epoch.numpy())} "
@@ -130,6 +133,7 @@ class Trainer(tf.Module):
         )
 
     def _counted_step(self, inputs):
+        # With the step itself, so that no checkpoint comes between the two.
         losses = self.model.step(inputs)
         self.loss_sum.assign_add(tf.cast(losses, tf.float64))
         self.loss_count.assign_add(1)
@@ -167,6 +171,7 @@ class Trainer(tf.Module):
         moved = np.flatnonzero(old.pi != tree.pi)
         if carry and len(moved):
             for variable in self._table_and_slots():
+                # All are read before one is written: items change places.
                 rows = tf.gather(variable, old.pi[moved])
                 variable.scatter_update(tf.IndexedSlices(rows, tree.pi[moved]))
         if renew_inner:
@@ -174,6 +179,7 @@ class Trainer(tf.Module):
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""
+        # Values, not variables: graphs and checkpoints hold on to those.
         for mine, other in zip(
             self.model.variables, model.variables, strict=True
         ):
@@ -188,6 +194,7 @@ class Trainer(tf.Module):
     def _renew_inner(self, tree):
         """Sets inner nodes to the mean of their items' vectors."""
         table, *slots = self._table_and_slots()
+        # By leaf, so that the items below a node are a range on any level.
         order = np.argsort(tree.pi[1:]) + 1
         vectors = tf.gather(table, tree.pi[order]).numpy()
         for level in range(1, tree.max_level):
@@ -198,7 +205,7 @@ class Trainer(tf.Module):
             )
             means = np.add.reduceat(vectors, begins) / counts[:, None]
             table.scatter_update(tf.IndexedSlices(means, nodes))
-            for slot in slots:
+            for slot in slots:  # moments of a vector that is gone
                 slot.scatter_update(
                     tf.IndexedSlices(np.zeros_like(means), nodes)
                 )

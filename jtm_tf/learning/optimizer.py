@@ -42,6 +42,7 @@ class RowSparseAdam(keras.optimizers.Adam):
             return
         rows, gradient = _sum_rows(gradient)
         momentum, velocity = self.slots(variable)
+        # Adam's rule on these rows alone: the others keep their moments too.
         step = tf.cast(self.iterations.value + 1, tf.float32)
         m = tf.gather(momentum, rows)
         m += (1.0 - self.beta_1) * (gradient - m)
@@ -84,6 +85,7 @@ def _scatter_update(variable, rows, values):
 
 def _sum_rows(gradient):
     """Returns the distinct rows, [R], and their summed gradients, [R, E]."""
+    # A node that is met often in a batch takes one step, not several.
     rows, position = tf.unique(gradient.indices)
     summed = tf.math.unsorted_segment_sum(
         gradient.values, position, tf.size(rows)

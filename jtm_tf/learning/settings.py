@@ -27,7 +27,6 @@ class Method:
     """What makes a row of Table 1.
 
     Attributes:
-        title: the paper's name.
         hierarchical: describe users in nodes of the scored level (Sec. 2.3),
             rather than in leaves on every level.
         learner: how pi is learned between model steps: "joint" by Algorithm
@@ -39,7 +38,6 @@ class Method:
         scorer: the only scorer that makes sense, None for any.
     """
 
-    title: str
     hierarchical: bool = False
     learner: str = "none"
     flat: bool = False
@@ -48,14 +46,14 @@ class Method:
 
 
 METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
-    "youtube_dnn": Method("YouTube product-DNN", flat=True, scorer="product"),
-    "hsm": Method("HSM", siblings=True),
-    "tdm": Method("TDM"),
-    "dnn": Method("DNN", flat=True),
-    "jtm_j": Method("JTM-J", learner="joint"),
-    "jtm_h": Method("JTM-H", hierarchical=True),
-    "jtm": Method("JTM", hierarchical=True, learner="joint"),
-    "tdm_cluster": Method("Clustering", hierarchical=True, learner="cluster"),
+    "youtube_dnn": Method(flat=True, scorer="product"),
+    "hsm": Method(siblings=True),
+    "tdm": Method(),
+    "dnn": Method(flat=True),
+    "jtm_j": Method(learner="joint"),
+    "jtm_h": Method(hierarchical=True),
+    "jtm": Method(hierarchical=True, learner="joint"),
+    "tdm_cluster": Method(hierarchical=True, learner="cluster"),
 }
 
 # The values of those settings that have few.

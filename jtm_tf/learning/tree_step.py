@@ -32,11 +32,13 @@ def next_tree(
         progress: see `tree.learning.learn`.
     """
     if config.traits.learner == "cluster":
+        # What training made of the items says who is alike.
         vectors = model.embedding.table.numpy()[model.tree.pi]
         return clustering.cluster(model.tree, vectors, seed=config.seed)
     result = tree_learning.learn(
         model.tree,
         examples.target_items(),
+        # Histories keep the old pi while weights are computed: `model` has it.
         lambda chosen: examples.histories(chosen, model.max_history),
         tree_model.log_prob_fn(model),
         config.tree_learning,

@@ -1,7 +1,7 @@
 """The preference model p(n | u; theta, pi) over the nodes of a tree (Eq. 2).
 
 Theta and pi live in one Keras model, so a saved file can never pair a network
-with another tree. Training reads batches of `data.samples`.
+with another tree. Training reads batches of `learning.samples`.
 """
 
 from collections.abc import Sequence
@@ -175,7 +175,8 @@ class TreeModel(preference.Preference, keras.Model):
 
         Args:
             inputs: {"history": [B, user_width], "nodes": one [B, 1 + n_l]
-                tensor for each level 1..l_max}, as `data.samples` makes them.
+                tensor for each level 1..l_max}, as `learning.samples` makes
+                them.
             training: ignored; the network behaves the same.
 
         Returns:
