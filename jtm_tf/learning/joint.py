@@ -76,23 +76,12 @@ def run(
     for record in records:
         options.on_record(record)
     while state.iterations_done < config.joint_iterations:  # Algorithm 1
-        record = {"iteration": state.iterations_done + 1}
+        record = _round(config, state, inputs, folder, records, options)
         records.append(record)
-        record |= state.model_step()  # line 3: min L(theta, pi) over theta
-        # Judged before pi moves: theta has not yet learned with the new one.
-        record |= _judged(config, state.model, inputs.validation)
-        best = np.argmax([r["validation"]["recall"] for r in records])
-        if records[best] is record:
-            saving.save(state.model, folder.model)
-        half_steps = {"model_step": state.losses()}
-        record |= state.tree_step()  # line 4: max -L(theta, pi) over pi
-        half_steps["tree_step"] = state.losses()
-        if options.measure_loss:
-            record["half_steps"] = half_steps
         metrics = {
             **header,
             "iterations": records,
-            "best_iteration": int(best) + 1,
+            "best_iteration": _best_of(records),
         }
         folder.write_metrics(metrics)
         _write_curves(folder, record)
@@ -102,8 +91,7 @@ def run(
     saving.restore(state.model, folder.model)
     tested, table = _tested(config, state.model, inputs.test)
     folder.write_test_users(table)
-    # Last: what has a test is finished.
-    metrics |= tested
+    metrics |= tested  # last, since what has a test is finished
     folder.write_metrics(metrics)
     return metrics
 
@@ -127,6 +115,25 @@ def _check_cuts(config):
         return
     for results, beam in config.all_cuts:
         retrieval.check_beam(beam, results, branching=config.branching)
+
+
+def _round(config, state, inputs, folder, earlier, options):
+    """Goes through one iteration after the earlier ones; returns its record."""
+    record = {"iteration": state.iterations_done + 1}
+    record |= state.model_step()  # line 3: min L(theta, pi) over theta
+    # Judged before pi moves: theta has not yet learned with the new one.
+    record |= _judged(config, state.model, inputs.validation)
+    if _best_of([*earlier, record]) == record["iteration"]:
+        saving.save(state.model, folder.model)
+    half_steps = {"model_step": state.losses()}
+    record |= state.tree_step()  # line 4: max -L(theta, pi) over pi
+    half_steps["tree_step"] = state.losses()
+    return record | ({"half_steps": half_steps} if options.measure_loss else {})
+
+
+def _best_of(records):
+    """Returns the iteration of the best recall, the first of equals."""
+    return 1 + int(np.argmax([r["validation"]["recall"] for r in records]))
 
 
 def _judged(config, model, users):
