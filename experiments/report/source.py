@@ -11,11 +11,14 @@ import tensorflow as tf
 from jtm_tf import files
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
+from jtm_tf.learning import settings as settings_lib
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
 from jtm_tf.tree import tree as tree_lib
+
+_DEFAULT = settings_lib.JointConfig()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,12 +73,12 @@ class Source:
     @property
     def beam_width(self) -> int:
         """k of the run."""
-        return self.settings.get("beam_width") or 400
+        return self.settings.get("beam_width") or _DEFAULT.beam_width
 
     @property
     def num_results(self) -> int:
         """M of the run."""
-        return self.settings.get("num_results") or 200
+        return self.settings.get("num_results") or _DEFAULT.num_results
 
 
 def open_run(run_dir: files.Path, data_dir: files.Path | None = None) -> Source:
