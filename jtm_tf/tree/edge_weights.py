@@ -27,12 +27,11 @@ class EdgeWeights:
         batch_samples: most samples, rows, of one call of the model.
         batch_nodes: most (sample, node) pairs of one call of the model.
         score_leaves: whether the leaf level counts.
-        max_samples_per_item: more are thinned at random and the rest weighted
-            up; None for all.
+        max_samples_per_item: more are thinned at random; None for all.
         seed: of the thinning.
 
     Attributes:
-        counts: [N] int, |A_c| of items 1..N.
+        counts: [N] int, the samples of items 1..N that are weighed.
         pairs: (sample, node) pairs scored so far.
         seconds: wall time inside `log_prob` so far.
 
@@ -66,16 +65,17 @@ class EdgeWeights:
         self._deepest = tree.max_level - (not score_leaves)
         self._histories, self._log_prob = histories, log_prob
         self._batch_samples, self._batch_nodes = batch_samples, batch_nodes
-        # A_c is samples[starts[c]:][:kept[c]].
-        self._kept = self.counts
+        # A_c is samples[starts[c]:][:counts[c]].
         self._samples = np.argsort(targets, kind="stable")
         if max_samples_per_item is not None:
             draw = np.random.default_rng(seed).random(len(targets))
             by_item = np.lexsort((draw, targets))
             drawn = ragged.ranges(self.counts) < max_samples_per_item
             self._samples = by_item[drawn]
-            self._kept = np.minimum(self.counts, max_samples_per_item)
-        self._starts = ragged.offsets(self._kept)[:-1]
+            # Sums over what is kept stay sums over that many samples: scaled
+            # up to all of A_c, a few samples would drown their item's kin.
+            self.counts = np.minimum(self.counts, max_samples_per_item)
+        self._starts = ragged.offsets(self.counts)[:-1]
 
     def pairs_of(self, level: int, gap: int) -> int:
         """Returns the pairs to score, S (b + b**2 + .. + b**d), of a step."""
@@ -104,9 +104,9 @@ class EdgeWeights:
             [n, b**d] float32, descendants from left to right; 0 for items
             without samples.
         """
-        kept = self._kept[items]
-        row = np.repeat(np.arange(len(items)), kept)
-        samples = self._samples[ragged.ranges(kept, self._starts[items])]
+        counts = self.counts[items]
+        row = np.repeat(np.arange(len(items)), counts)
+        samples = self._samples[ragged.ranges(counts, self._starts[items])]
         weights = np.zeros((len(items), self._branching**gap), np.float32)
         for start in range(0, len(row), self._batch_samples):
             part = slice(start, start + self._batch_samples)
@@ -124,9 +124,6 @@ class EdgeWeights:
             weights[rows[begins]] += sums
             if progress is not None:
                 progress()
-        if self._kept is not self.counts:
-            scale = self.counts[items] / np.maximum(kept, 1)
-            weights *= scale[:, None].astype(np.float32)
         return weights
 
     def _add(self, sums, item, history, nodes, level, depth):

@@ -55,7 +55,7 @@ class TreeLearningConfig:
             largest weight.
         lazy: whether items of the old tree keep their seats first.
         max_samples_per_item: of an item's samples so many are weighed, drawn
-            at random and weighted up; all by default.
+            at random; all by default.
         seed: of the thinning.
         batch_samples: most samples, rows, of one call of the model.
         batch_nodes: most (sample, node) pairs of one call of the model.

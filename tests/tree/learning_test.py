@@ -13,6 +13,7 @@ from jtm_tf.tree import assignment
 from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
+from tests.support import tastes
 
 Config = tree_learning.TreeLearningConfig
 
@@ -321,9 +322,59 @@ def test_thinning_is_seeded_and_changes_nothing_when_not_needed():
     np.testing.assert_array_equal(one.tree.pi, two.tree.pi)
     most = np.minimum(np.bincount(targets), 3).sum()
     assert one.scored_pairs * len(targets) == every.scored_pairs * most
-    # The samples kept stand for all.
+    # A sum over the samples that are kept, not scaled up to all of them.
     ratio = one.blocks[0].bound / every.blocks[0].bound
-    assert 0.7 < ratio < 1.3
+    assert 0.7 < ratio * len(targets) / most < 1.3
+
+
+def learned(p, tree, *, cap, rounds=4, samples=15_000):
+    """Returns the tree after some steps with a perfect model, [U, N] `p`."""
+    rng = np.random.default_rng(0)
+    users = rng.integers(0, len(p), samples)
+    draws = rng.random(samples)
+    targets = 1 + np.minimum(
+        (p.cumsum(axis=1)[users] < draws[:, None]).sum(axis=1), p.shape[1] - 1
+    )
+    # Kin are what the first tree knows of: its nodes of level 3.
+    kin = tree.ancestors(3).astype(np.int64)
+    for number in range(rounds):
+        leaves = tree.pi[1:] - tree.first_leaf
+        by_leaf = np.zeros_like(p)
+        by_leaf[:, leaves] = p
+
+        def log_prob(history, nodes, level, by_leaf=by_leaf):
+            width = by_leaf.shape[1] // 2**level
+            below = by_leaf.reshape(len(by_leaf), -1, width).sum(axis=2)
+            found = below[history[:, :1], nodes - 2**level]
+            return np.log(found).astype(np.float32)
+
+        tree = tree_learning.learn(
+            tree,
+            targets,
+            lambda chosen: users[chosen][:, None],
+            log_prob,
+            Config(
+                gap=5,
+                score_leaves=False,
+                kin_strength=5.0,
+                max_samples_per_item=cap,
+                seed=number,
+            ),
+            kin=kin,
+        ).tree
+    return tree
+
+
+@pytest.mark.parametrize("zipf, seed", [(0.7, 0), (0.7, 1), (1.0, 1)])
+def test_thinned_steps_tell_no_less_of_users(zipf, seed):
+    """A perfect model and few samples an item never make a tree worse."""
+    p, tree = tastes.preferences(np.random.default_rng(seed), 1500, 10, zipf)
+    before = tastes.told(tree, p)
+    told = {
+        cap: tastes.told(learned(p, tree, cap=cap), p) for cap in (2, 5, None)
+    }
+    assert min(told.values()) > before
+    assert told[2] > 0.95 * told[None] and told[5] > 0.95 * told[None]
 
 
 @pytest.mark.parametrize("num_items", [300, 512])

@@ -8,6 +8,7 @@ import pytest
 from jtm_tf.tree import initial
 from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
+from tests.support import tastes
 
 SHAPES = [(1, 2), (2, 2), (13, 2), (37, 3), (64, 4)]
 
@@ -86,3 +87,42 @@ def test_moved(items, branching):
 def test_trees_of_another_shape():
     with pytest.raises(ValueError, match=r"\(9, 4, 2\) and \(9, 2, 3\)"):
         tree_statistics.moved(initial.random(9), initial.random(9, branching=3))
+
+
+def test_entropy_and_information_against_loops():
+    rng = np.random.default_rng(0)
+    tree = initial.random(11, seed=3)
+    users, items = rng.integers(0, 5, 60), rng.integers(1, 12, 60)
+    weights = rng.random(60)
+    counts = np.bincount(items, weights, minlength=12)
+    entropy = tree_statistics.entropy(tree, counts)
+    told_by = tree_statistics.information(tree, users, items, weights)
+    most = tree_statistics.busiest(tree, counts, nodes=3)
+    for level in range(tree.max_level + 1):
+        joint = np.zeros((5, 2**level))
+        for user, item, weight in zip(users, items, weights):
+            place = tree.ancestors(level)[item] - 2**level
+            joint[user, place] += weight / weights.sum()
+        nodes, of_users = joint.sum(axis=0), joint.sum(axis=1)
+        want = -sum(x * np.log(x) for x in nodes if x)
+        assert entropy[level] == pytest.approx(want)
+        want = sum(
+            joint[u, n] * np.log(joint[u, n] / of_users[u] / nodes[n])
+            for u, n in np.argwhere(joint)
+        )
+        assert told_by[level] == pytest.approx(want, abs=1e-12)
+        assert most[level] == pytest.approx(sum(sorted(nodes)[-3:]))
+    assert np.all(np.diff(told_by) > -1e-12), "a finer level tells no less"
+
+
+def test_gathering_what_is_popular_tells_nothing_of_users():
+    """Eq. 2 alone prefers such a tree to the true one; the two terms differ."""
+    rng = np.random.default_rng(0)
+    p, _ = tastes.preferences(rng, 300, 8, zipf=1.0)
+    true = tree_lib.Tree.from_order(np.arange(1, 257))
+    popular = tree_lib.Tree.from_order(np.argsort(-p.sum(axis=0)) + 1)
+    counts = np.concatenate([[0], p.sum(axis=0)])
+    spread = [tree_statistics.entropy(t, counts).sum() for t in (true, popular)]
+    information = [tastes.told(t, p) for t in (true, popular)]
+    assert spread[1] < spread[0] - 1
+    assert information[1] < 0.8 * information[0]
