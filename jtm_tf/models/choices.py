@@ -7,4 +7,4 @@ WINDOWS = (20, 20, 10, 10, 2, 2, 2, 1, 1, 1)
 SCORERS = ("mlp", "attention", "product")
 
 # Readings of Eq. 2, see `tree_model.TreeModel`.
-LOSSES = ("softmax", "bce")
+LOSSES = ("softmax", "bce", "beam")

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from jtm_tf.models import layers
 from jtm_tf.models import preference
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
@@ -143,7 +142,7 @@ class FrozenModel(preference.Preference, tf.Module):
     def described(self, history, levels):
         """Returns the leaves of users and their kernels on each level."""
         if self.scorer_name != "mlp":
-            return history
+            return super().described(history, levels)
         spoken = levels if self.hierarchical else [self.max_level]
         leaves, profile = self._leaves_and_profile(history)
         pooled = self._pooled(leaves, spoken)  # [L * B, windows * E]
@@ -154,32 +153,31 @@ class FrozenModel(preference.Preference, tf.Module):
             kernels *= len(levels)
         return leaves, dict(zip(levels, kernels))
 
-    def score_described(self, users, nodes, level):
-        """Scores as `score` does; see `Preference`."""
+    def _logits(self, users, nodes, level):
+        """Returns the logits of [B, W] nodes in whole families."""
         if self.scorer_name != "mlp":
-            return self.score(users, nodes, level)
+            return super()._logits(users, nodes, level)
         leaves, kernels = users
-        logits = self.scorer.scores(
+        return self.scorer.scores(
             self.embedding.families(nodes, level),
             kernels[level],
             self._pairs(leaves, nodes, level),
         )
-        return self._branches(logits, nodes) if self.siblings else logits
 
     def _pooled(self, leaves, levels):
         """Does what `UserRepresentation` does, for all levels at once."""
-        batch, windows = tf.shape(leaves)[0], len(self.windows)
-        distinct, position, segment = layers.behaviours(leaves, self.windows)
+        describe = self.user_representation
+        distinct, position, segment = describe.behaviours(leaves)
+        windows = tf.shape(leaves)[0] * describe.count
         rows = self.embedding.lifted(distinct, levels)
         level = tf.range(len(levels))[:, None]
         means = tf.sparse.segment_mean(
             tf.reshape(rows, [-1, self.embedding.dim]),
             tf.reshape(level * tf.size(distinct) + position, [-1]),
-            tf.reshape(level * batch * windows + segment, [-1]),
-            num_segments=len(levels) * batch * windows,
+            tf.reshape(level * windows + segment, [-1]),
+            num_segments=len(levels) * windows,
         )
-        size = windows * self.embedding.dim
-        return tf.reshape(means, [len(levels) * batch, size])
+        return describe.described(means, tf.tile(leaves, [len(levels), 1]))
 
 
 def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:

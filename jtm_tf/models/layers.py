@@ -87,12 +87,22 @@ class UserRepresentation(keras.layers.Layer):
     none. Only behaviours that exist are looked up: padding costs nothing.
 
     Args:
-        windows: lengths of the time windows, oldest first; they sum to T.
+        windows: lengths of the time windows, oldest first, of the newest
+            behaviours.
+        whole: whether one more window, the last, holds the whole history: the
+            sum of its n behaviours over n ** 0.5, so that a user of whom more
+            is known is described more firmly.
     """
 
-    def __init__(self, windows: Sequence[int] = choices.WINDOWS, **kwargs):
+    def __init__(
+        self,
+        windows: Sequence[int] = choices.WINDOWS,
+        whole: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.windows = tuple(windows)
+        self.windows, self.whole = tuple(windows), whole
+        self.count = len(self.windows) + whole
 
     def build(self, input_shape=None):
         self.built = True
@@ -107,10 +117,9 @@ class UserRepresentation(keras.layers.Layer):
             levels: the levels wanted, Python integers.
 
         Returns:
-            One [B, windows * E] tensor for each of `levels`.
+            One [B, count * E] tensor for each of `levels`.
         """
-        batch, windows = tf.shape(leaves)[0], len(self.windows)
-        distinct, position, segment = behaviours(leaves, self.windows)
+        distinct, position, segment = self.behaviours(leaves)
         pooled = []
         for level in levels:
             nodes = tree_ops.lift(distinct, level, tree)
@@ -118,13 +127,49 @@ class UserRepresentation(keras.layers.Layer):
                 embedding(nodes, level=level),
                 position,
                 segment,
-                num_segments=batch * windows,
+                num_segments=tf.shape(leaves)[0] * self.count,
             )
-            pooled.append(tf.reshape(means, [batch, windows * embedding.dim]))
+            pooled.append(self.described(means, leaves))
         return pooled
 
+    def behaviours(self, leaves):
+        """Lists the behaviours of histories, padding left out.
+
+        Args:
+            leaves: [B, T], left-padded with PAD.
+
+        Returns:
+            The D distinct leaves, [D], which of them each of the R behaviours
+            is, [R], and user * count + window of each, [R] ascending.
+        """
+        windows = self.windows
+        newest = leaves[:, -sum(windows) :]
+        if self.whole:  # once in its window, and once in the last
+            windows = (*windows, leaves.shape[1])
+            newest = tf.concat([newest, leaves], 1)
+        window_of = [w for w, n in enumerate(windows) for _ in range(n)]
+        places = tf.where(newest != PAD)  # [R, 2]
+        window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
+        segment = tf.cast(places[:, 0] * self.count + window, tf.int32)
+        distinct, position = tf.unique(tf.gather_nd(newest, places))
+        return distinct, position, segment
+
+    def described(self, means, leaves):
+        """Maps the means of windows, [B * count, E], to [B, count * E]."""
+        batch, width = tf.shape(leaves)[0], means.shape[1]
+        if self.whole:
+            known = tf.reduce_sum(tf.cast(leaves != PAD, tf.float32), 1)
+            scale = tf.ones([batch, self.count - 1])
+            scale = tf.concat([scale, tf.sqrt(known)[:, None]], 1)
+            means *= tf.reshape(scale, [-1, 1])
+        return tf.reshape(means, [batch, self.count * width])
+
     def get_config(self):
-        return {**super().get_config(), "windows": self.windows}
+        return {
+            **super().get_config(),
+            "windows": self.windows,
+            "whole": self.whole,
+        }
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -182,12 +227,15 @@ class Visits(keras.layers.Layer):
     def call(self, behaviours, nodes):
         """Maps [B, T] and [B, W] nodes of one level to [B, W, features]."""
         window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
+        # What is older than all windows counts in the whole history only.
+        older = behaviours.shape[1] - len(window_of)
+        window_of = [-1] * older + window_of
         member = tf.one_hot(window_of, len(self.windows))  # [T, windows]
         shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], len(self.windows)]
         same = tf.cast(behaviours[:, None] == nodes[..., None], tf.float32)
         counts = tf.matmul(tf.reshape(same, [-1, len(window_of)]), member)
         counts = tf.reshape(counts, shape)
-        total = tf.reduce_sum(counts, -1, keepdims=True)
+        total = tf.reduce_sum(same, -1, keepdims=True)
         known = tf.cast(behaviours != PAD, tf.float32)
         length = tf.reduce_sum(known, -1)[:, None, None]
         return tf.concat(
@@ -244,22 +292,3 @@ class Profile(keras.layers.Layer):
             "sizes": self.sizes,
             "width": self.width,
         }
-
-
-def behaviours(leaves, windows: Sequence[int]):
-    """Lists the behaviours of histories, padding left out.
-
-    Args:
-        leaves: [B, T], left-padded with PAD.
-        windows: lengths of the time windows, oldest first; they sum to T.
-
-    Returns:
-        The D distinct leaves, [D], which of them each of the R behaviours is,
-        [R], and user * len(windows) + window of each, [R] ascending.
-    """
-    window_of = [w for w, n in enumerate(windows) for _ in range(n)]
-    places = tf.where(leaves != PAD)  # [R, 2]
-    window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
-    segment = tf.cast(places[:, 0] * len(windows) + window, tf.int32)
-    distinct, position = tf.unique(tf.gather_nd(leaves, places))
-    return distinct, position, segment

@@ -18,6 +18,7 @@ NEVER = -1e9
 # The attributes that hang on no tree: what two layouts of a model share.
 NETWORK = (
     "windows",
+    "whole_history",
     "user_representation",
     "profile",
     "visits",
@@ -39,6 +40,7 @@ class Preference:
         occupied: a variable, [num_codes] bool; only where `siblings`.
         embedding: maps nodes of a level to vectors.
         windows: lengths of the time windows, oldest first.
+        whole_history: behaviours in a window beside them; 0 for none.
         user_representation: describes histories.
         profile: embeds profile codes.
         visits: counts visits of histories to nodes, or None.
@@ -60,6 +62,7 @@ class Preference:
     occupied: keras.Variable
     embedding: Any
     windows: tuple[int, ...]
+    whole_history: int
     user_representation: keras.layers.Layer
     profile: keras.layers.Layer
     visits: keras.layers.Layer | None
@@ -75,7 +78,7 @@ class Preference:
     @property
     def max_history(self) -> int:
         """T, the behaviours a user is described by."""
-        return sum(self.windows)
+        return max(sum(self.windows), self.whole_history)
 
     @property
     def user_width(self) -> int:
@@ -99,35 +102,35 @@ class Preference:
         Returns:
             [B, W] float32 logits; where `siblings`, log p(node|parent, user).
         """
-        logits = self._logits(history, [nodes], [level])[0]
+        # Not what a subclass makes of them: that may want whole families.
+        users = Preference.described(self, history, [level])
+        logits = Preference._logits(self, users, nodes, level)
         return self._branches(logits, nodes) if self.siblings else logits
 
     def described(self, history, levels: Sequence[int]) -> Any:
         """Returns what `score_described` takes for users on `levels`."""
-        del levels
-        return history
+        spoken = levels if self.hierarchical else [self.max_level]
+        leaves, described, profile = self._describe(history, spoken)
+        users = [self._user(one, profile) for one in described]
+        if not self.hierarchical:
+            users *= len(levels)
+        return leaves, dict(zip(levels, users))
 
     def score_described(self, users, nodes, level: int):
         """Scores as `score` does users of `described`; inner nodes of
         `nodes` come in whole families.
         """
-        return self.score(users, nodes, level)
+        logits = self._logits(users, nodes, level)
+        return self._branches(logits, nodes) if self.siblings else logits
 
-    def _logits(self, users, nodes, levels):
-        """Returns one [B, W_l] tensor for each level of `levels`."""
-        spoken = levels if self.hierarchical else [self.max_level]
-        leaves, described, profile = self._describe(users, spoken)
-        logits = []
-        for level, candidates in zip(levels, nodes):
-            at = spoken.index(level) if self.hierarchical else 0
-            logits.append(
-                self.scorer(
-                    self._user(described[at], profile),
-                    self.embedding(candidates, level=level),
-                    self._pairs(leaves, candidates, level),
-                )
-            )
-        return logits
+    def _logits(self, users, nodes, level):
+        """Returns the logits of [B, W] nodes for users of `described`."""
+        leaves, described = users
+        return self.scorer(
+            described[level],
+            self.embedding(nodes, level=level),
+            self._pairs(leaves, nodes, level),
+        )
 
     def _pairs(self, leaves, nodes, level):
         """Returns features of users and nodes together, or None."""

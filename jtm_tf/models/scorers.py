@@ -23,6 +23,10 @@ SLOPE = 0.25
 # kernel of the candidates.
 WIDE = 64
 
+# Of vectors whose entries are about 0.1, so that a weight of 1 stands for a
+# product of the size of a logit: Adam moves all weights by steps of one size.
+GAIN = 100.0
+
 
 @tf.custom_gradient
 def rectified(x):
@@ -56,6 +60,9 @@ class NodeScorer(keras.layers.Layer):
         pair_dim: width of the features of a (user, node) pair, 0 for none.
         products: windows, E wide each, that a user's description begins with
             and whose products with the node the MLP sees; 0 for none.
+        direct: whether those products also add to the score as they are,
+            weighted: what a factorisation knows is then there from the first
+            step, and the MLP corrects it.
     """
 
     def __init__(
@@ -65,12 +72,13 @@ class NodeScorer(keras.layers.Layer):
         hidden: Sequence[int] = (128, 64, 32),
         pair_dim: int = 0,
         products: int = 0,
+        direct: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.user_dim, self.node_dim = user_dim, node_dim
         self.hidden, self.pair_dim = tuple(hidden), pair_dim
-        self.products = products
+        self.products, self.direct = products, direct
 
     def build(self, input_shape=None):
         # Glorot's bounds for the whole first layer, not for its two parts.
@@ -93,6 +101,10 @@ class NodeScorer(keras.layers.Layer):
                 shape=(self.products, self.hidden[0]),
                 initializer="glorot_uniform",
                 name="product_kernel",
+            )
+        if self.direct:
+            self.gains = self.add_weight(
+                shape=(self.products,), initializer="zeros", name="gains"
             )
         if self.pair_dim:
             # Counts are larger than fresh embeddings and would drown them.
@@ -132,6 +144,13 @@ class NodeScorer(keras.layers.Layer):
         """
         if (nodes.shape[1] or 0) >= WIDE:
             return self.scores(nodes, self.folded(users), pairs)
+        logits = self._pairwise(users, nodes, pairs)
+        if self.direct:
+            logits += tf.linalg.matvec(nodes, self._directly(users))
+        return logits
+
+    def _pairwise(self, users, nodes, pairs):
+        """Returns what the MLP makes of few candidates, [B, W]."""
         # W [user; node] = W_u user + W_n node. The user's part, by far the
         # wider one, is the same for all candidates: once a user, not W times.
         user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
@@ -154,7 +173,8 @@ class NodeScorer(keras.layers.Layer):
 
         As one product with it the first layer saves a pass over the widest
         activations, 15 % of a beam search; it pays where each user has many
-        candidates.
+        candidates. Where products are `direct`, one more column, the last,
+        is the node's share of them: [B, E + 1, hidden + 1].
         """
         user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
         shape = [tf.shape(users)[0], self.node_dim, self.hidden[0]]
@@ -168,19 +188,27 @@ class NodeScorer(keras.layers.Layer):
             kernel = self.node_kernel + tf.reshape(own, shape)
         else:
             kernel = tf.broadcast_to(self.node_kernel, shape)
-        return tf.concat([kernel, user_part[:, None]], 1)
+        kernel = tf.concat([kernel, user_part[:, None]], 1)
+        if self.direct:
+            directly = tf.pad(self._directly(users), [[0, 0], [0, 1]])
+            kernel = tf.concat([kernel, directly[..., None]], 2)
+        return kernel
 
     def scores(self, nodes, kernels, pairs=None):
         """Scores candidates by kernels from `folded`.
 
         Args:
             nodes: [B, W, E] embedded candidates.
-            kernels: [B, E + 1, hidden].
+            kernels: what `folded` returns.
             pairs: as `call` takes them.
 
         Returns:
             [B, W] logits.
         """
+        directly = None
+        if self.direct:
+            directly = tf.linalg.matvec(nodes, kernels[:, :-1, -1])
+            kernels = kernels[..., :-1]
         # The user's part and the bias are the kernel's last row: what a node
         # has there is 1.
         nodes = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
@@ -189,7 +217,13 @@ class NodeScorer(keras.layers.Layer):
             shape = [tf.shape(kernels)[0], *self.pair_kernel.shape]
             pair_kernel = tf.broadcast_to(self.pair_kernel, shape)
             kernels = tf.concat([kernels, pair_kernel], 1)
-        return self._output(tf.matmul(nodes, kernels), nodes)
+        logits = self._output(tf.matmul(nodes, kernels), nodes)
+        return logits if directly is None else logits + directly
+
+    def _directly(self, users):
+        """Returns the vector whose product with a node adds to its score."""
+        weighted = self._windows(users) * (GAIN * self.gains)[:, None]
+        return tf.reduce_sum(weighted, 1)
 
     def _windows(self, users):
         """Returns the windows that users begin with, [B, products, E]."""
@@ -213,6 +247,7 @@ class NodeScorer(keras.layers.Layer):
             "hidden": self.hidden,
             "pair_dim": self.pair_dim,
             "products": self.products,
+            "direct": self.direct,
         }
 
 

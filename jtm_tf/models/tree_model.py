@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from jtm_tf.models import attention
+from jtm_tf.models import beam_loss
 from jtm_tf.models import choices
 from jtm_tf.models import layers
 from jtm_tf.models import preference
@@ -30,14 +31,20 @@ class TreeModel(preference.Preference, keras.Model):
         max_level: l_max of the tree.
         branching: b of the tree.
         embedding_dim: E.
-        windows: lengths of the time windows, oldest first; T is their sum.
+        windows: lengths of the time windows, oldest first.
+        whole_history: behaviours of one more window, that of all; 0 for none.
+            T is the sum of the windows or, if larger, this.
         hidden: widths of the scorer's hidden layers.
         hierarchical: describe users in nodes of the scored level (JTM,
             JTM-H), rather than in leaves on every level (TDM, JTM-J).
         loss: "softmax": the positive against its level's negatives, the
             normalised reading of Eq. 2; "bce": each node on its own, as in
-            the authors' released code.
+            the authors' released code; "beam": the softmax under the search's
+            own beam, see `beam_loss`.
+        train_beam: k of `beam_loss`; of no effect on the others.
         scorer: one of `choices.SCORERS`.
+        direct: whether the MLP's score begins with the weighted products of
+            node and windows, see `scorers.NodeScorer`.
         visits: whether the scorer sees how often the history went through
             the node.
         profile_sizes: codes of each profile feature, 0 (unknown) included.
@@ -53,10 +60,13 @@ class TreeModel(preference.Preference, keras.Model):
         *,
         embedding_dim: int = 24,
         windows: Sequence[int] = choices.WINDOWS,
+        whole_history: int = 0,
         hidden: Sequence[int] = (128, 64, 32),
         hierarchical: bool = True,
         loss: str = "softmax",
+        train_beam: int = 40,
         scorer: str = "mlp",
+        direct: bool = False,
         visits: bool = False,
         profile_sizes: Sequence[int] = (),
         path_weight: float = 0.0,
@@ -71,11 +81,18 @@ class TreeModel(preference.Preference, keras.Model):
             raise ValueError(
                 f"scorer must be one of {choices.SCORERS}; got {scorer!r}."
             )
+        if scorer == "attention" and whole_history:
+            raise ValueError(
+                "Attention weighs each behaviour of the windows; whole_history "
+                f"must be 0 with it; got {whole_history}."
+            )
         self.num_items, self.max_level = num_items, max_level
         self.branching, self.embedding_dim = branching, embedding_dim
         self.windows, self.hidden = tuple(windows), tuple(hidden)
+        self.whole_history, self.train_beam = whole_history, train_beam
         self.hierarchical, self.loss_name = hierarchical, loss
         self.scorer_name, self.path_weight = scorer, path_weight
+        self.direct = direct and scorer == "mlp"
         self.profile_sizes = tuple(profile_sizes)
         self.embedding = layers.NodeEmbedding(
             tree_lib.num_codes(max_level, branching), embedding_dim
@@ -97,6 +114,7 @@ class TreeModel(preference.Preference, keras.Model):
         self.profile.build()
         self.user_representation.build()
         self.scorer.build()
+        self._beam_loss: beam_loss.BeamLoss | None = None
         self.built = True
 
     def _make_scorer(self):
@@ -107,12 +125,14 @@ class TreeModel(preference.Preference, keras.Model):
             return layers.UserSequence(), attention.AttentionScorer(
                 self.windows, dim, self.hidden, pair, profile
             )
-        pooled = len(self.windows) * dim + profile
-        represent = layers.UserRepresentation(self.windows)
+        represent = layers.UserRepresentation(
+            self.windows, bool(self.whole_history)
+        )
+        pooled = represent.count * dim + profile
         if self.scorer_name == "product":
             return represent, scorers.ProductScorer(pooled, dim, self.hidden)
         return represent, scorers.NodeScorer(
-            pooled, dim, self.hidden, pair, len(self.windows)
+            pooled, dim, self.hidden, pair, represent.count, self.direct
         )
 
     @property
@@ -131,6 +151,20 @@ class TreeModel(preference.Preference, keras.Model):
                 f"{have}; the tree has {came}."
             )
         self.pi.assign(tree.pi)
+        self._beam_loss = None  # of the old one
+        # Keras traces `fit` anew: the graph holds the nodes in use.
+        self.train_function = self.test_function = None
+
+    @property
+    def beam_loss(self) -> beam_loss.BeamLoss:
+        """Eq. 2 under the beam, of the present tree.
+
+        Raises:
+            ValueError: the tree is flat.
+        """
+        if self._beam_loss is None:
+            self._beam_loss = beam_loss.BeamLoss(self.tree, self.train_beam)
+        return self._beam_loss
 
     def log_prob(self, history, nodes, level: int):
         """Returns log p(node | user), [B, W]; a `LogProbFn` on tensors.
@@ -182,11 +216,20 @@ class TreeModel(preference.Preference, keras.Model):
         Returns:
             One [B, 1 + n_l] tensor for each level 1..l_max.
         """
-        levels = list(range(1, self.max_level + 1))
-        return self._logits(inputs["history"], inputs["nodes"], levels)
+        levels = range(1, self.max_level + 1)
+        users = self.described(inputs["history"], levels)
+        return [
+            self._logits(users, nodes, level)
+            for level, nodes in zip(levels, inputs["nodes"])
+        ]
 
     def level_losses(self, inputs):
-        """Returns the sampled Eq. 2 by level, [l_max], averaged over users."""
+        """Returns Eq. 2 by level, [l_max], averaged over users.
+
+        Sampled, or, of `inputs` with several targets, under the beam.
+        """
+        if "targets" in inputs:
+            return self.beam_loss(self, inputs)
         losses = []
         for logits, nodes in zip(self(inputs), inputs["nodes"]):
             if self.siblings:  # an empty one stands as PAD
@@ -239,10 +282,13 @@ class TreeModel(preference.Preference, keras.Model):
             "branching": self.branching,
             "embedding_dim": self.embedding_dim,
             "windows": self.windows,
+            "whole_history": self.whole_history,
             "hidden": self.hidden,
             "hierarchical": self.hierarchical,
             "loss": self.loss_name,
+            "train_beam": self.train_beam,
             "scorer": self.scorer_name,
+            "direct": self.direct,
             "visits": self.visits is not None,
             "profile_sizes": self.profile_sizes,
             "path_weight": self.path_weight,

@@ -130,6 +130,6 @@ def test_a_max_heap_violates_nothing():
     worth[~tree.occupied_codes()] = -1
     for node in range(tree.first_leaf - 1, 0, -1):
         worth[node] = max(worth[2 * node], worth[2 * node + 1])
-    model.score = lambda users, nodes, level: tf.gather(worth, nodes)
+    model.score_described = lambda users, nodes, level: tf.gather(worth, nodes)
     found = diagnosis.violations(model, judged.held_out(3), beam_width=8)
     assert set(found.values()) == {(0.0, 0.0)}

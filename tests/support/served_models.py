@@ -21,6 +21,7 @@ ITEMS, HISTORY = 50, 4
 KINDS = {
     "tdm": {"hierarchical": False, "branching": 3},
     "jtm": {"path_weight": 0.5, "visits": True},
+    "direct": {"direct": True, "whole_history": HISTORY, "path_weight": 0.5},
     "attention": {"scorer": "attention"},
     "hsm": {"model_type": hsm.HSM, "branching": 3},
     "flat": {"branching": ITEMS, "scorer": "product"},

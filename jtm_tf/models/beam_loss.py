@@ -1,0 +1,130 @@
+"""Eq. 2 under the search's own beam: trained where a search decides.
+
+Negatives that are drawn evenly over a level hardly ever meet the nodes that a
+search compares: the children of what it keeps. So those are all scored (after
+Zhuo et al., "Learning Optimal Tree Models under Beam Search", ICML 2020), and
+some of the others stand for the rest of the level. For a user and a level l
+
+    C_l    = children of the k best nodes of C_{l-1}, as the search ranks them
+    Z_l    = sum over C_l and the positives of e^s + N_l / r sum over those of
+             r nodes, drawn evenly from all N_l, that are not yet in it, of e^s
+    loss_l = mean over targets of log Z_l - s(ancestor)
+
+E[Z_l] is the level's whole normaliser: log p is real, comparable between
+levels and trees, and the tree learner may sum it. Where all nodes of a level
+are children of kept ones, nothing is drawn and Z_l is exact. Gradients go
+through the scores, not through the choice of C_l.
+
+Several targets share one history, which is described and searched once.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf.models import preference
+from jtm_tf.tree import ops as tree_ops
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import PAD
+
+
+class BeamLoss:
+    """Eq. 2 by level, for the nodes that one tree has in use.
+
+    Args:
+        tree: tells which nodes have items.
+        beam_width: k.
+
+    Raises:
+        ValueError: the tree is flat: there is no beam to train under.
+    """
+
+    def __init__(self, tree: tree_lib.Tree, beam_width: int):
+        if tree.max_level < 2:
+            raise ValueError(
+                f"A tree of {tree.max_level} level has no beam to train "
+                "under; use loss=softmax."
+            )
+        self.beam_width, self._branching = beam_width, tree.branching
+        self._levels = list(range(1, tree.max_level + 1))
+        # A tensor of the outside is handed to a graph, not written into it.
+        self._occupied = tf.constant(tree.occupied_codes())
+        self._sizes = [
+            len(tree.occupied(level)) for level in range(tree.max_level + 1)
+        ]
+
+    def prunes(self, level: int) -> bool:
+        """Tells whether some nodes of a level are below no kept one."""
+        return self._sizes[level - 1] > self.beam_width
+
+    def __call__(self, model: preference.Preference, inputs) -> tf.Tensor:
+        """Returns the loss of each level 1..l_max, averaged over users.
+
+        Args:
+            model: scores the nodes; its pi seats the targets.
+            inputs: {"history": [B, user_width] int32 users, "targets": [B, m]
+                int32 items that each of them takes, PAD for none, "far": one
+                [B, r_l] int32 tensor for each level 1..l_max, drawn evenly
+                with replacement from its occupied nodes; r_l is 0 where
+                nothing is pruned}.
+        """
+        users = model.described(inputs["history"], self._levels)
+        leaves = tf.gather(model.pi.value, inputs["targets"])
+        real = leaves != PAD
+        share = tf.cast(real, tf.float32)
+        share /= tf.maximum(tf.reduce_sum(share, 1, keepdims=True), 1.0)
+        kept = tf.ones_like(leaves[:, :1])  # the root
+        above = None  # ranks of the kept
+        losses = []
+        for level, far in zip(self._levels, inputs["far"]):
+            candidates = tree_ops.children(kept, self._branching)
+            positive = tree_ops.lift(leaves, level, model)
+            nodes = tf.concat([candidates, positive, far], 1)
+            parts = [candidates.shape[1], positive.shape[1], far.shape[1]]
+            scores, hits, others = tf.split(
+                model.score_described(users, nodes, level), parts, 1
+            )
+            live = tf.gather(self._occupied, candidates)
+            scores = tf.where(live, scores, preference.NEVER)
+            new = real & ~_among(positive, candidates) & ~_repeated(positive)
+            known = tf.concat([candidates, positive], 1)
+            scale = np.log(self._sizes[level] / max(1, parts[2]))
+            others = tf.where(
+                _among(far, known),
+                preference.NEVER,
+                others + tf.constant(scale, tf.float32),
+            )
+            log_z = tf.reduce_logsumexp(
+                tf.concat(
+                    [scores, tf.where(new, hits, preference.NEVER), others], 1
+                ),
+                axis=1,
+            )
+            loss = tf.reduce_sum(share * (log_z[:, None] - hits), 1)
+            losses.append(tf.reduce_mean(loss))
+            # What the search does next; no gradient goes through a choice.
+            above = self._ranks(model, tf.stop_gradient(scores), above)
+            kept = candidates
+            if kept.shape[1] > self.beam_width:
+                above, best = tf.math.top_k(above, self.beam_width)
+                kept = tf.gather(candidates, best, batch_dims=1)
+        return tf.stack(losses)
+
+    def _ranks(self, model, scores, above):
+        """Returns the ranks of candidates, which lean on their parents'."""
+        if above is None or not model.path_weight:
+            return scores
+        leaned = tf.repeat(above, self._branching, axis=1)
+        return scores + model.path_weight * leaned
+
+
+def _among(nodes, others):
+    """Tells which of [B, W] nodes are among the [B, V] others of their row."""
+    return tf.reduce_any(nodes[:, :, None] == others[:, None], axis=2)
+
+
+def _repeated(nodes):
+    """Tells which of [B, W] nodes came before in their row."""
+    width = nodes.shape[1]
+    before = tf.constant(np.tril(np.ones((width, width), bool), -1))
+    same = nodes[:, :, None] == nodes[:, None]
+    return tf.reduce_any(same & before, axis=2)

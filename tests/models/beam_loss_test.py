@@ -1,0 +1,160 @@
+"""Tests of `models.beam_loss`: against all nodes of a level, and the search."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf.models import beam_loss
+from jtm_tf.search import model_search
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import PAD
+from tests.support import judged
+
+USERS = 6
+
+
+def a_model(**settings):
+    """Returns a model whose scores lie apart."""
+    model = judged.make_model(loss="beam", path_weight=0.5, **settings)
+    rng = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        variable.assign(variable + rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def targets_of(rng, most=4):
+    """Returns [USERS, most] items, padded; one twice, and a row of none."""
+    targets = rng.integers(1, judged.ITEMS + 1, (USERS, most))
+    targets[0, 1] = targets[0, 0]
+    targets[1, 1:] = PAD
+    targets[2] = PAD
+    return targets.astype(np.int32)
+
+
+def far_of(rng, model, loss, stratum):
+    """Draws `stratum` nodes of each level that the beam prunes."""
+    far = []
+    for level in range(1, model.max_level + 1):
+        nodes = model.tree.occupied(level)
+        drawn = stratum if loss.prunes(level) else 0
+        far.append(rng.choice(nodes, (USERS, drawn)).astype(np.int32))
+    return tuple(far)
+
+
+def whole_losses(model, history, targets):
+    """Returns Eq. 2 by level with all nodes of each level, by plain loops."""
+    losses = np.zeros(model.max_level)
+    for level in range(1, model.max_level + 1):
+        nodes = model.tree.occupied(level)
+        scores = model.score(history, np.tile(nodes, (USERS, 1)), level).numpy()
+        ancestors = model.tree.ancestors(level)
+        for row, items in zip(scores.astype(np.float64), targets):
+            of = dict(zip(nodes, row))
+            log_z = np.log(np.exp(row).sum())
+            wanted = [item for item in items if item != PAD]
+            found = [log_z - of[ancestors[item]] for item in wanted]
+            losses[level - 1] += np.sum(found) / max(1, len(found)) / USERS
+    return losses
+
+
+@pytest.mark.parametrize("settings", [{}, {"direct": True, "whole_history": 4}])
+def test_a_wide_beam_is_the_whole_softmax(settings):
+    model = a_model(train_beam=judged.ITEMS, **settings)
+    rng = np.random.default_rng(0)
+    history, targets = judged.held_out(3, USERS).history, targets_of(rng)
+    loss = model.beam_loss
+    assert not any(loss.prunes(x) for x in range(1, model.max_level + 1))
+    found = model.level_losses(
+        {
+            "history": history,
+            "targets": targets,
+            "far": far_of(rng, model, loss, 3),
+        }
+    )
+    want = whole_losses(model, history, targets)
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+def test_the_normaliser_is_unbiased():
+    """Over the draws, the mean of Z is that of all nodes of the level."""
+    model = a_model(train_beam=3)
+    rng = np.random.default_rng(0)
+    history, targets = judged.held_out(3, USERS).history, targets_of(rng)
+    # One target each, so that a level's loss gives away its log Z.
+    targets = np.where(targets[:, :1] == PAD, 7, targets[:, :1])
+    levels = range(1, model.max_level + 1)
+    for user in range(3):
+        one = np.repeat(history[user : user + 1], USERS, 0)
+        same = np.repeat(targets[user : user + 1], USERS, 0)
+        whole = whole_losses(model, one, same)
+        draws = 400
+        z = np.zeros([draws, len(levels)])
+        run = tf.function(model.level_losses)
+        for draw in range(draws):
+            far = far_of(rng, model, model.beam_loss, 2)
+            far = [np.repeat(nodes[:1], USERS, 0) for nodes in far]
+            inputs = {"history": one, "targets": same, "far": tuple(far)}
+            z[draw] = np.exp(run(inputs))  # Z / e^s(positive)
+        for place, level in enumerate(levels):
+            want = np.exp(whole[place])
+            if not model.beam_loss.prunes(level):
+                np.testing.assert_allclose(z[:, place], want, rtol=1e-4)
+                continue
+            error = z[:, place].std() / draws**0.5
+            assert abs(z[:, place].mean() - want) < 4 * error + 1e-3 * want
+
+
+@pytest.mark.parametrize("path_weight", [0.0, 0.5])
+def test_it_scores_what_the_search_scores(path_weight):
+    model = a_model(train_beam=3)
+    model.path_weight = path_weight
+    history = judged.held_out(3, USERS).history
+    scored = {}
+
+    class Spy:
+        """The model, which notes what it is asked."""
+
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+        def score_described(self, users, nodes, level):
+            scored[level] = nodes.numpy()
+            return model.score_described(users, nodes, level)
+
+    rng = np.random.default_rng(0)
+    inputs = {
+        "history": history,
+        "targets": targets_of(rng),
+        "far": far_of(rng, model, model.beam_loss, 2),
+    }
+    model.beam_loss(Spy(), inputs)
+    search = model_search.tree_search(model, 3)
+    for level, (nodes, ranks) in zip(search.levels, search.walk(history)):
+        for row, found, rank in zip(scored[level], nodes, ranks):
+            live = set(found.numpy()[rank.numpy() > tf.float32.min])
+            assert live <= set(row)
+
+
+def test_gradients_reach_every_weight_and_no_choice():
+    model = a_model(train_beam=3, direct=True, whole_history=4)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "history": judged.held_out(3, USERS).history,
+        "targets": targets_of(rng),
+        "far": far_of(rng, model, model.beam_loss, 2),
+    }
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model.level_losses(inputs))
+    gradients = tape.gradient(
+        loss, [v.value for v in model.trainable_variables]
+    )
+    assert all(gradient is not None for gradient in gradients)
+    for gradient in gradients:
+        values = getattr(gradient, "values", gradient).numpy()
+        assert np.isfinite(values).all() and np.any(values)
+
+
+def test_a_flat_tree_has_no_beam():
+    tree = tree_lib.Tree.from_order(np.arange(1, 9), branching=8)
+    with pytest.raises(ValueError, match="no beam to train under"):
+        beam_loss.BeamLoss(tree, 4)
