@@ -76,6 +76,9 @@ class Examples:
             history is `items[start:target]`.
         profile: [I, P] int32, the profile codes of the user of each of
             `items`; by default P = 0.
+        ends: [S] int64, one past the last index in `items` of the sample's
+            user: what comes after a target, `items[target + 1:end]`. By
+            default users follow each other without a gap.
     """
 
     items: np.ndarray
@@ -84,8 +87,16 @@ class Examples:
     profile: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros((0, 0), np.int32)
     )
+    ends: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
 
     def __post_init__(self):
+        if len(self.ends) != len(self.starts):
+            firsts = np.unique(self.starts)
+            after = np.append(firsts[1:], len(self.items)).astype(np.int64)
+            ends = after[np.searchsorted(firsts, self.starts)]
+            object.__setattr__(self, "ends", ends)
         if not self.profile.size:
             nothing = np.zeros((len(self.items), 0), np.int32)
             object.__setattr__(self, "profile", nothing)
@@ -120,7 +131,10 @@ class Examples:
     def take(self, samples: np.ndarray) -> "Examples":
         """Returns the samples at these indices, [B], over the same items."""
         return dataclasses.replace(
-            self, starts=self.starts[samples], targets=self.targets[samples]
+            self,
+            starts=self.starts[samples],
+            targets=self.targets[samples],
+            ends=self.ends[samples],
         )
 
 

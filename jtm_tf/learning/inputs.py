@@ -12,6 +12,8 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
+from jtm_tf.tree import clustering
+from jtm_tf.tree import factors
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
 
@@ -26,6 +28,8 @@ class Inputs:
         validation: the users who pick the best iteration.
         test: the users whom that iteration is judged by.
         first_tree: pi_0.
+        first_vectors: [N + 1, E] float32, the vectors of items that theta
+            starts from; None for a random start.
         kin: [N + 1] int, see `categories.kin_groups`.
         visits: whether the scorer sees how often a history went through a
             node.
@@ -37,6 +41,7 @@ class Inputs:
     validation: splits.HeldOutUsers
     test: splits.HeldOutUsers
     first_tree: tree_lib.Tree
+    first_vectors: np.ndarray | None
     kin: np.ndarray
     visits: bool
     profile_sizes: tuple[int, ...]
@@ -56,17 +61,19 @@ def take(
     examples = splits.examples(data, config.profile)
     held_out = {
         split: splits.held_out_users(
-            data, split, sum(config.windows), config.profile
+            data, split, config.max_history, config.profile
         )
         for split in ("validation", "test")
     }
-    tree = _first_tree(config, data.num_items, paths)
+    vectors = _factors(config, examples, data.num_items)
+    tree = _first_tree(config, data.num_items, paths, vectors)
     samples.check(examples, tree, config.training.negatives)
     return Inputs(
         examples=examples,
         unseen=splits.examples(data, config.profile, split="validation"),
         **held_out,
         first_tree=tree,
+        first_vectors=vectors if config.initial_vectors == "factors" else None,
         kin=categories_lib.kin_groups(paths, data.num_items),
         visits=config.visits == "yes"
         or config.visits == "auto"
@@ -92,11 +99,29 @@ def categories(
     return np.array(coarse, object)
 
 
-def _first_tree(config, num_items, paths):
+def _factors(config, examples, num_items):
+    """Returns the items' factors, [N + 1, E], if anything starts from them."""
+    if "factors" not in (config.initial_tree, config.initial_vectors):
+        return None
+    taken = factors.taken(examples.starts, examples.target_items(), num_items)
+    return factors.item_vectors(taken, config.embedding_dim, seed=config.seed)
+
+
+def _first_tree(config, num_items, paths, vectors):
     """Returns pi_0."""
     if config.traits.flat:
         return initial.flat(num_items)
     shape = {"branching": config.branching, "seed": config.seed}
+    if config.initial_tree == "factors":
+        # Items that nobody took have no direction; they stay with their kind.
+        start = (
+            initial.random(num_items, **shape)
+            if paths is None
+            else initial.by_category(paths, **shape)
+        )
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / np.maximum(length, np.finfo(np.float32).tiny)
+        return clustering.cluster(start, unit, seed=config.seed)
     if config.initial_tree == "random":
         return initial.random(num_items, **shape)
     if paths is None:

@@ -21,6 +21,9 @@ from jtm_tf.tree import tree as tree_lib
 # The epoch whose draws `Trainer.measure` uses; no run gets there.
 _MEASURING = 2**30
 
+# Of the products with the whole history, where it starts from factors.
+_FIRST_GAIN = 0.1
+
 
 class Trainer(tf.Module):
     """Trains one model on one sample stream, epoch after epoch.
@@ -56,9 +59,9 @@ class Trainer(tf.Module):
         self.loss_sum = tf.Variable(tf.zeros([model.max_level], tf.float64))
         self.loss_count = tf.Variable(0, dtype=tf.int64)
         self.examples, self._seed = examples, seed
-        # An epoch's last batch is smaller, which is no other graph.
-        self._step = tf.function(self._counted_step, reduce_retracing=True)
-        self._losses = tf.function(model.level_losses, reduce_retracing=True)
+        # Targets of one history.
+        self._targets = config.targets if model.loss_name == "beam" else 1
+        self._trace()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -66,7 +69,8 @@ class Trainer(tf.Module):
         samples = len(self.examples)
         if self.config.samples_per_epoch is not None:
             samples = min(samples, self.config.samples_per_epoch)
-        return math.ceil(samples / self.config.batch_size)
+        histories = math.ceil(samples / self._targets)
+        return math.ceil(histories / self._batch_size)
 
     def train_epoch(
         self, on_batch: Callable[[tf.Tensor], object] | None = None
@@ -120,16 +124,45 @@ class Trainer(tf.Module):
         return total / count
 
     def _stream(self, examples, **position):
-        """Returns a `samples.dataset` for the model as it is now."""
-        return samples.dataset(
-            examples,
-            self.model.tree,
-            max_history=self.model.max_history,
-            negatives=self.config.negatives,
-            batch_size=self.config.batch_size,
-            seed=self._seed,
-            siblings=self.model.siblings,
+        """Returns the stream of samples for the model as it is now."""
+        model, config = self.model, self.config
+        shared = {
+            "max_history": model.max_history,
+            "batch_size": self._batch_size,
+            "seed": self._seed,
             **position,
+        }
+        if model.loss_name != "beam":
+            return samples.dataset(
+                examples,
+                model.tree,
+                negatives=config.negatives,
+                siblings=model.siblings,
+                **shared,
+            )
+        # As many targets as there would be samples, on fewer histories.
+        most = shared["max_samples"] or len(examples)
+        shared["max_samples"] = math.ceil(most / self._targets)
+        return samples.beam_dataset(
+            examples,
+            model.tree,
+            strata=model.beam_loss.strata(config.stratum),
+            targets=self._targets,
+            horizon=config.horizon,
+            **shared,
+        )
+
+    @property
+    def _batch_size(self):
+        """Histories of a batch, whose targets are `batch_size` in all."""
+        return max(1, self.config.batch_size // self._targets)
+
+    def _trace(self):
+        """Has the graphs of a step made anew, for the nodes now in use."""
+        # An epoch's last batch is smaller, which is no other graph.
+        self._step = tf.function(self._counted_step, reduce_retracing=True)
+        self._losses = tf.function(
+            self.model.level_losses, reduce_retracing=True
         )
 
     def _counted_step(self, inputs):
@@ -176,6 +209,30 @@ class Trainer(tf.Module):
                 variable.scatter_update(tf.IndexedSlices(rows, tree.pi[moved]))
         if renew_inner:
             self._renew_inner(tree)
+        if self.model.loss_name == "beam":
+            self._trace()
+
+    def start_from(self, vectors: np.ndarray) -> None:
+        """Sets leaves to the vectors of their items, inner nodes to means.
+
+        The weight of the direct products, if the scorer has them, starts on
+        the whole history: what is scored is then what the vectors are for.
+
+        Args:
+            vectors: [N + 1, E] float, as `tree.factors` makes them; rows of
+                zeros stay at their random start.
+        """
+        tree, model = self.model.tree, self.model
+        known = np.flatnonzero(np.any(vectors != 0, axis=1))
+        # The spread of other tables: Adam's steps are made for that.
+        spread = model.embedding.stddev / vectors[known].std()
+        rows = tf.IndexedSlices(vectors[known] * spread, tree.pi[known])
+        model.embedding.table.value.scatter_update(rows)
+        self._renew_inner(tree)
+        if model.direct and model.whole_history:
+            gains = np.zeros(model.scorer.products, np.float32)
+            gains[-1] = _FIRST_GAIN
+            model.scorer.gains.assign(gains)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""

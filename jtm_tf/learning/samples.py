@@ -1,9 +1,10 @@
-"""The stream of training samples for one tree (Eq. 2, sampled).
+"""The stream of training samples for one tree (Eq. 2).
 
 Every sample is a user's history with the ancestors of its target on levels
-1..l_max, each beside negatives of its level. All randomness is a function of
-(seed, epoch, position): a stream opened at any batch goes on as if it had
-never stopped.
+1..l_max, each beside negatives of its level; or, to train under the search's
+own beam, a history with several of the items that follow it. All randomness
+is a function of (seed, epoch, position): a stream opened at any batch goes on
+as if it had never stopped.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 # The streams of random numbers; folded into the seed so that they differ.
-_ORDER, _NEGATIVES = 0, 1
+_ORDER, _NEGATIVES, _PLACES = 0, 1, 2
 
 
 def negatives_per_level(
@@ -132,25 +133,78 @@ def dataset(
         ValueError: there are no samples, or a level has a single node.
     """
     check(examples, tree, negatives)
-    length = len(examples)
-    if max_samples is not None:
-        length = min(length, max_samples)
     counts = negatives_per_level(negatives, tree.max_level)
-    batches = _Batches(
+    batches = _SampledBatches(
         examples,
         tree,
         max_history=max_history,
-        counts=None if siblings else counts,
-        length=length,
+        length=_length(examples, max_samples),
         batch_size=batch_size,
         seed=seed,
         epoch=epoch,
+        counts=None if siblings else counts,
     )
-    return (
-        tf.data.Dataset.range(start_batch, -(-length // batch_size))
-        .map(batches.batch, num_parallel_calls=2, deterministic=True)
-        .prefetch(2)
+    return batches.dataset(start_batch)
+
+
+def beam_dataset(
+    examples: splits.Examples,
+    tree: tree_lib.Tree,
+    *,
+    max_history: int,
+    strata: Sequence[int],
+    targets: int,
+    horizon: int | None,
+    batch_size: int,
+    seed: int = 0,
+    epoch: int = 0,
+    start_batch: int = 0,
+    max_samples: int | None = None,
+) -> tf.data.Dataset:
+    """Streams one epoch of histories, each with some of what follows it.
+
+    The history of sample `index_shuffle(p)` stands at position p. Its targets
+    are drawn from the sample's own target and what the user took after it:
+    the stretch is cut in `targets` equal parts and one place is drawn in
+    each, so that items repeat only where there are fewer.
+
+    Args:
+        examples: the training samples.
+        tree: the current pi.
+        max_history: T.
+        strata: r_l, nodes drawn of each level 1..l_max, see
+            `models.beam_loss`.
+        targets: m, of one history.
+        horizon: how many of the following items may be targets, the sample's
+            own counted; None for all of them, 1 for the next alone.
+        batch_size: B, histories of a batch.
+        seed: of the run.
+        epoch: counts on through the whole run; each has its own order.
+        start_batch: the first batch to produce.
+        max_samples: the epoch ends after that many histories; None for all.
+
+    Returns:
+        A dataset of {"history": [B, T + P] int32, "targets": [B, m] int32
+        items, "far": one [B, r_l] int32 tensor for each level 1..l_max}, as
+        `models.beam_loss` takes them.
+
+    Raises:
+        ValueError: there are no samples, or a tree of one item.
+    """
+    check(examples, tree, 1)
+    batches = _BeamBatches(
+        examples,
+        tree,
+        max_history=max_history,
+        length=_length(examples, max_samples),
+        batch_size=batch_size,
+        seed=seed,
+        epoch=epoch,
+        targets=targets,
+        horizon=horizon,
+        strata=strata,
     )
+    return batches.dataset(start_batch)
 
 
 def check(
@@ -172,47 +226,39 @@ def check(
             )
 
 
+def _length(examples, max_samples):
+    """Returns the samples of an epoch."""
+    return min(len(examples), max_samples or len(examples))
+
+
 class _Batches:
     """The batches of one epoch, each a function of its index alone."""
 
     def __init__(
-        self,
-        examples,
-        tree,
-        *,
-        max_history,
-        counts,  # n_l by level; None where negatives are the siblings
-        length,
-        batch_size,
-        seed,
-        epoch,
+        self, examples, tree, *, max_history, length, batch_size, seed, epoch
     ):
-        self._tree, self._counts = tree, counts
-        self._max_history, self._batch_size = max_history, batch_size
-        self._size, self._length = len(examples), length
+        self._tree, self._max_history = tree, max_history
+        self._length, self._batch_size = length, batch_size
+        self._size = len(examples)
         self._items = tf.constant(examples.items)
         self._starts = tf.constant(examples.starts)
         self._targets = tf.constant(examples.targets)
         self._profile = tf.constant(examples.profile)
-        self._pi = tf.constant(tree.pi)
         self._levels = range(1, tree.max_level + 1)
         self._occupied = [tf.constant(tree.occupied(j)) for j in self._levels]
-        if counts is None:
-            self._taken = tf.constant(tree.occupied_codes())
-        self._order = _fold_in(tf.constant([seed, _ORDER]), epoch)
-        self._draws = _fold_in(tf.constant([seed, _NEGATIVES]), epoch)
+        self._order, self._draws, self._places = (
+            _fold_in(tf.constant([seed, stream]), epoch)
+            for stream in (_ORDER, _NEGATIVES, _PLACES)
+        )
 
-    def batch(self, index):
-        """Returns batch `index`, as `dataset` promises it."""
-        sample = self._samples(index)
-        target = tf.gather(self._targets, sample)
-        history = self._histories(sample, target)
-        profile = tf.gather(self._profile, target)
-        leaf = tf.gather(self._pi, tf.gather(self._items, target))  # [B]
-        return {
-            "history": tf.concat([history, profile], 1),
-            "nodes": tuple(self._nodes(j, leaf, index) for j in self._levels),
-        }
+    def dataset(self, start_batch):
+        """Streams the batches from `start_batch` on."""
+        batches = -(-self._length // self._batch_size)
+        return (
+            tf.data.Dataset.range(start_batch, batches)
+            .map(self.batch, num_parallel_calls=2, deterministic=True)
+            .prefetch(2)
+        )
 
     def _samples(self, index):
         """Returns which samples stand at the batch's positions, [B] int64."""
@@ -227,14 +273,42 @@ class _Batches:
         )
         return tf.cast(sample, tf.int64)
 
-    def _histories(self, sample, target):
-        """Returns the T items before each target, [B, T], left-padded."""
+    def _users(self, sample, target):
+        """Returns the users of samples as the model sees them, [B, T + P]."""
         before = tf.range(-self._max_history, 0, dtype=tf.int64)
         reach = target[:, None] + before
         known = reach >= tf.gather(self._starts, sample)[:, None]
-        return tf.where(
+        history = tf.where(
             known, tf.gather(self._items, tf.maximum(reach, 0)), PAD
         )
+        return tf.concat([history, tf.gather(self._profile, target)], 1)
+
+    def _seed(self, index, level):
+        """Returns the seed of a (batch, level): no draw depends on another."""
+        return _fold_in(self._draws, index * len(self._levels) + level)
+
+
+class _SampledBatches(_Batches):
+    """One target a history, its ancestors beside negatives.
+
+    counts: n_l by level; None where negatives are the siblings.
+    """
+
+    def __init__(self, examples, tree, *, counts, **position):
+        super().__init__(examples, tree, **position)
+        self._counts = counts
+        self._pi = tf.constant(tree.pi)
+        self._taken = tf.constant(tree.occupied_codes())
+
+    def batch(self, index):
+        """Returns batch `index`, as `dataset` promises it."""
+        sample = self._samples(index)
+        target = tf.gather(self._targets, sample)
+        leaf = tf.gather(self._pi, tf.gather(self._items, target))  # [B]
+        return {
+            "history": self._users(sample, target),
+            "nodes": tuple(self._nodes(j, leaf, index) for j in self._levels),
+        }
 
     def _nodes(self, level, leaf, index):
         """Returns each target's ancestor and its negatives, [B, 1 + n_l]."""
@@ -244,15 +318,62 @@ class _Batches:
                 self._taken, positive, self._tree.branching
             )
         else:
-            # One seed a (batch, level): no draw depends on another.
-            seed = _fold_in(self._draws, index * len(self._levels) + level)
             negative = draw_negatives(
                 self._occupied[level - 1],
                 positive,
                 self._counts[level - 1],
-                seed,
+                self._seed(index, level),
             )
         return tf.concat([positive[:, None], negative], axis=1)
+
+
+class _BeamBatches(_Batches):
+    """Several targets a history, and what stands for the rest of a level."""
+
+    def __init__(self, examples, tree, *, targets, horizon, strata, **position):
+        super().__init__(examples, tree, **position)
+        self._ends = tf.constant(examples.ends)
+        self._count, self._horizon = targets, horizon
+        self._strata = strata  # r_l by level
+
+    def batch(self, index):
+        """Returns batch `index`, as `beam_dataset` promises it."""
+        sample = self._samples(index)
+        target = tf.gather(self._targets, sample)
+        return {
+            "history": self._users(sample, target),
+            "targets": self._following(sample, target, index),
+            "far": tuple(
+                self._far(j, tf.shape(sample)[0], index) for j in self._levels
+            ),
+        }
+
+    def _following(self, sample, target, index):
+        """Draws what follows each history, [B, m] items."""
+        ahead = tf.gather(self._ends, sample) - target
+        if self._horizon is not None:
+            ahead = tf.minimum(ahead, self._horizon)
+        shape = [tf.shape(sample)[0], self._count]
+        seed = _fold_in(self._places, index)
+        # Place i of m falls into the i-th of m equal parts of what is ahead.
+        part = tf.range(self._count, dtype=tf.float32)
+        part += tf.random.stateless_uniform(shape, seed)
+        span = tf.cast(ahead, tf.float32)[:, None]
+        place = tf.cast(part * (span / self._count), tf.int64)
+        place = tf.minimum(place, ahead[:, None] - 1)  # of a rounded 1.0
+        return tf.gather(self._items, target[:, None] + place)
+
+    def _far(self, level, batch, index):
+        """Draws nodes of a level evenly, with replacement, [B, r_l]."""
+        nodes = self._occupied[level - 1]
+        rank = tf.random.stateless_uniform(
+            [batch, self._strata[level - 1]],
+            self._seed(index, level),
+            minval=0,
+            maxval=len(nodes),
+            dtype=tf.int32,
+        )
+        return tf.gather(nodes, rank)
 
 
 def _fold_in(seed, data):

@@ -59,7 +59,8 @@ METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
 # The values of those settings that have few.
 CHOICES: Mapping[str, Collection[str]] = {
     "method": METHODS,
-    "initial_tree": ("category", "random"),
+    "initial_tree": ("category", "random", "factors"),
+    "initial_vectors": ("random", "factors"),
     "loss": choices.LOSSES,
     "scorer": choices.SCORERS,
     "visits": WHETHER,
@@ -75,6 +76,7 @@ _LEAST = {
     "branching": 2,
     "category_parts": 1,
     "embedding_dim": 1,
+    "whole_history": 0,
     "num_results": 1,
     "beam_width": 1,
 }
@@ -85,14 +87,23 @@ class TrainingConfig:
     """How theta is trained.
 
     Attributes:
-        batch_size: samples of a training step, B.
+        batch_size: samples of a training step, B; with loss=beam, targets.
         learning_rate: of Adam.
         row_rate: learning rate of embeddings, as a multiple of
             `learning_rate`.
         negatives: negatives of a sample: one total, spread in proportion to
-            the level, or a number n_l for each level from the top.
+            the level, or a number n_l for each level from the top. None are
+            drawn with loss=beam.
         samples_per_epoch: an epoch is that many samples, drawn at random for
-            each; all of them by default.
+            each; all of them by default. With loss=beam, targets.
+        train_beam: nodes kept on each level in training with loss=beam, k of
+            its search.
+        targets: items that follow one history, m, with loss=beam: it is
+            described and searched once for all of them.
+        horizon: among how many of the following items the targets are, 1 for
+            the next alone; all that the user took later by default.
+        stratum: nodes drawn on each level, r, with loss=beam, for all that
+            the beam does not meet there.
     """
 
     batch_size: int = 256
@@ -100,14 +111,15 @@ class TrainingConfig:
     row_rate: float = 5.0
     negatives: int | tuple[int, ...] = 100
     samples_per_epoch: int | None = None
+    train_beam: int = 40
+    targets: int = 5
+    horizon: int | None = None
+    stratum: int = 16
 
     def __post_init__(self):
-        for name in (
-            "batch_size",
-            "learning_rate",
-            "row_rate",
-            "samples_per_epoch",
-        ):
+        for name in (field.name for field in dataclasses.fields(self)):
+            if name == "negatives":
+                continue
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive; got {value}.")
@@ -129,18 +141,28 @@ class JointConfig:
             more steps follow those more closely, and generalise less.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
-            category path; random: for data without categories.
+            category path; random: for data without categories; factors: by
+            clusters of what a factorisation makes of who took what, with
+            categories or without.
+        initial_vectors: how the vectors of nodes start. random; factors: from
+            the same factorisation, inner nodes from the mean of their items.
         category_parts: parts of a category path, from the coarsest, that the
             first tree and the tree learner make use of; all by default.
         embedding_dim: embedding size, E.
         windows: lengths of the history's time windows, oldest first; the
-            model sees their sum of behaviours, T.
+            model sees their sum of behaviours, T, or whole_history if larger.
+        whole_history: behaviours of one more window, that of the whole
+            history; 0 for none.
         hidden: widths of the scorer's hidden layers.
         loss: how Eq. 2 is read. softmax: a positive against the negatives of
-            its level; bce: each node on its own.
+            its level; bce: each node on its own; beam: a positive against
+            what the search itself scores there, and some that stand for the
+            rest; of HSM and methods without a tree it is the softmax.
         scorer: what scores nodes, unless the method has its own. mlp: as in
             the paper's experiments; attention: behaviours weighed by the
             scored node (DIN), slow; product: inner product.
+        direct: whether the products of node and windows, which the mlp sees,
+            also add to the score as they are.
         visits: whether the scorer sees how often the history went through the
             node. auto: where users do repeat items.
         profile: profile columns that describe a user beside the history.
@@ -170,12 +192,15 @@ class JointConfig:
     tree_steps: int = 3
     branching: int = 2
     initial_tree: str = "category"
+    initial_vectors: str = "random"
     category_parts: int | None = None
     embedding_dim: int = 24
     windows: tuple[int, ...] = choices.WINDOWS
+    whole_history: int = 0
     hidden: tuple[int, ...] = (128, 64, 32)
     loss: str = "softmax"
     scorer: str = "mlp"
+    direct: bool = False
     visits: str = "auto"
     profile: tuple[str, ...] = ()
     path_weight: float = 0.5
@@ -213,6 +238,17 @@ class JointConfig:
     def traits(self) -> Method:
         """What the method's name stands for."""
         return METHODS[self.method]
+
+    @property
+    def method_loss(self) -> str:
+        """The loss that the method is trained with."""
+        beamless = self.traits.flat or self.traits.siblings
+        return "softmax" if beamless and self.loss == "beam" else self.loss
+
+    @property
+    def max_history(self) -> int:
+        """T, the behaviours that a user is described by."""
+        return max(sum(self.windows), self.whole_history)
 
     @property
     def all_cuts(self) -> tuple[tuple[int, int], ...]:

@@ -68,6 +68,8 @@ class State:
         """
         if not self._manager.latest_checkpoint:
             self._inputs.first_tree.save(self._folder.tree(0))
+            if self._inputs.first_vectors is not None:
+                self._trainer.start_from(self._inputs.first_vectors)
             return
         self._restore(self._manager.latest_checkpoint)
         logging.info(
@@ -175,6 +177,8 @@ class State:
         config = self._config
         if config.cold_start:
             self._trainer.restart(self._new_model(tree))
+            if self._inputs.first_vectors is not None:
+                self._trainer.start_from(self._inputs.first_vectors)
             return
         # After clustering a code no longer means what it did: an inner node
         # is worth what its new items are. Algorithm 2 moves few of them.
@@ -198,10 +202,13 @@ class State:
             tree.branching,
             embedding_dim=config.embedding_dim,
             windows=config.windows,
+            whole_history=config.whole_history,
             hidden=config.hidden,
             hierarchical=traits.hierarchical,
-            loss=config.loss,
+            loss=config.method_loss,
+            train_beam=config.training.train_beam,
             scorer=traits.scorer or config.scorer,
+            direct=config.direct,
             visits=self._inputs.visits,
             profile_sizes=self._inputs.profile_sizes,
             path_weight=config.path_weight,

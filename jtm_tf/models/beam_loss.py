@@ -56,6 +56,10 @@ class BeamLoss:
         """Tells whether some nodes of a level are below no kept one."""
         return self._sizes[level - 1] > self.beam_width
 
+    def strata(self, stratum: int) -> list[int]:
+        """Returns r_l of the levels 1..l_max: r where the beam prunes."""
+        return [stratum * self.prunes(level) for level in self._levels]
+
     def __call__(self, model: preference.Preference, inputs) -> tf.Tensor:
         """Returns the loss of each level 1..l_max, averaged over users.
 

@@ -110,3 +110,87 @@ def test_a_diverged_loss_is_named():
     trainer.model.embedding.table.assign(trainer.model.embedding.table * np.nan)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         trainer.train_epoch()
+
+
+def beam_trainer(**options):
+    """Returns a trainer under the beam, of a model that begins with factors."""
+    keras.utils.set_random_seed(0)
+    tree = initial.random(ITEMS, seed=0)
+    model = tree_model.TreeModel(
+        ITEMS,
+        tree.max_level,
+        embedding_dim=4,
+        windows=(2, 1),
+        whole_history=5,
+        hidden=(6,),
+        loss="beam",
+        train_beam=3,
+        direct=True,
+    )
+    model.set_tree(tree)
+    rng = np.random.default_rng(0)
+    examples = splits.Examples(
+        rng.integers(1, ITEMS + 1, 60).astype(np.int32),
+        np.arange(60) // 6 * 6,
+        np.arange(60),
+    )
+    config = settings.TrainingConfig(batch_size=20, **options)
+    return model_step.Trainer(model, examples, config, seed=0)
+
+
+def test_an_epoch_under_the_beam_has_as_many_targets():
+    trainer = beam_trainer(targets=4, stratum=2)
+    steps = []
+    trainer.train_epoch(steps.append)
+    # 60 targets, 4 a history, 5 histories a batch.
+    assert len(steps) == trainer.batches_per_epoch == 3
+    assert np.shape(steps[0]) == (trainer.model.max_level,)
+    before = trainer.mean_loss.sum()
+    trainer.reset_loss()
+    for _ in range(20):
+        trainer.train_epoch()
+    trainer.reset_loss()
+    trainer.train_epoch()
+    assert trainer.mean_loss.sum() < before
+
+
+def test_another_tree_may_use_other_nodes():
+    """The graph of a step holds the nodes in use; it is made anew."""
+    trainer = beam_trainer()
+    trainer.train_epoch()
+    tree = trainer.model.tree
+    pi = tree.pi.copy()
+    free = np.setdiff1d(
+        np.arange(tree.first_leaf, tree.num_codes),
+        tree.occupied(tree.max_level),
+    )
+    pi[1 : 1 + len(free)] = free
+    trainer.set_tree(tree.replace_pi(pi))
+    trainer.train_epoch()
+    assert np.isfinite(trainer.mean_loss).all()
+
+
+def test_a_start_from_vectors():
+    trainer = beam_trainer()
+    model, tree = trainer.model, trainer.model.tree
+    vectors = np.random.default_rng(3).normal(0, 2, (ITEMS + 1, 4))
+    vectors = vectors.astype(np.float32)
+    vectors[[0, 5]] = 0
+    before = model.embedding.numpy()
+    trainer.start_from(vectors)
+    table = model.embedding.numpy()
+    known = np.setdiff1d(np.arange(ITEMS + 1), [0, 5])
+    scale = table[tree.pi[1], 0] / vectors[1, 0]
+    np.testing.assert_allclose(
+        table[tree.pi[known]], vectors[known] * scale, rtol=1e-5
+    )
+    assert table[tree.pi[known]].std() == pytest.approx(0.1, rel=1e-3)
+    np.testing.assert_array_equal(table[tree.pi[5]], before[tree.pi[5]])
+    for level in range(1, tree.max_level):
+        for node in tree.occupied(level):
+            below = np.flatnonzero(tree.ancestors(level) == node)
+            np.testing.assert_allclose(
+                table[node], table[tree.pi[below]].mean(axis=0), atol=1e-6
+            )
+    gains = model.scorer.gains.numpy()
+    assert gains[-1] > 0 and not np.any(gains[:-1])

@@ -207,3 +207,93 @@ def test_worlds_without_negatives_or_samples_are_refused():
     crowded = tree_lib.Tree(np.array([PAD, 8, 9]), max_level=3)
     with pytest.raises(ValueError, match="Level 1 has a single node"):
         stream(crowded, make_examples(2))
+
+
+def beam_stream(tree, examples, **settings):
+    """Returns all batches of histories with several targets."""
+    settings = {
+        "max_history": T,
+        "strata": [3] * tree.max_level,
+        "targets": 3,
+        "horizon": None,
+        "batch_size": 8,
+    } | settings
+    batches = samples.beam_dataset(examples, tree, **settings)
+    return list(batches.as_numpy_iterator())
+
+
+def distinct_examples(users=9, seed=0):
+    """Returns samples of users whose items all differ, and how many follow."""
+    lengths = np.random.default_rng(seed).integers(1, 9, users)
+    ends = np.cumsum(lengths)
+    return splits.Examples(
+        np.arange(1, ends[-1] + 1).astype(np.int32),
+        np.repeat(ends - lengths, lengths),
+        np.arange(ends[-1]),
+    )
+
+
+@pytest.mark.parametrize("horizon", [1, 2, None])
+def test_targets_follow_their_history(horizon):
+    examples = distinct_examples()
+    tree = initial.random(len(examples), seed=0)
+    of_item = dict(zip(examples.target_items(), range(len(examples))))
+    drawn = {sample: [] for sample in range(len(examples))}
+    for epoch in range(200):
+        for batch in beam_stream(tree, examples, horizon=horizon, epoch=epoch):
+            for history, targets in zip(batch["history"], batch["targets"]):
+                before = [item for item in history if item != PAD]
+                first = of_item[before[-1]] + 1 if before else None
+                samples_here = [of_item[target] for target in targets]
+                if first is None:
+                    first = examples.starts[min(samples_here)]
+                ahead = examples.ends[first] - first
+                if horizon is not None:
+                    ahead = min(ahead, horizon)
+                places = np.array(samples_here) - first
+                assert np.all((places >= 0) & (places < ahead))
+                assert np.all(np.diff(places) >= 0)
+                # One in each third: all different where there are enough.
+                if ahead >= 3 and ahead % 3 == 0:
+                    assert len(set(places)) == 3
+                drawn[first].extend(places)
+    for sample, places in drawn.items():
+        ahead = examples.ends[sample] - sample
+        ahead = min(ahead, horizon or ahead)
+        found = np.bincount(places, minlength=ahead)
+        # An epoch meets each history once; places are drawn alike.
+        assert found.sum() == 3 * 200
+        assert stats.chisquare(found).pvalue > 1e-5
+
+
+def test_far_nodes_are_uniform_and_where_they_are_wanted():
+    examples = distinct_examples()
+    tree = initial.random(len(examples), seed=0)
+    strata = [0, 0] + [4] * (tree.max_level - 2)
+    counts = [np.zeros(tree.num_codes, int) for _ in strata]
+    for epoch in range(100):
+        for batch in beam_stream(tree, examples, strata=strata, epoch=epoch):
+            for drawn, nodes in zip(strata, batch["far"]):
+                assert nodes.shape == (len(batch["history"]), drawn)
+            for count, nodes in zip(counts, batch["far"]):
+                np.add.at(count, nodes.ravel(), 1)
+    for level, count in enumerate(counts, 1):
+        if strata[level - 1]:
+            occupied = tree.occupied(level)
+            assert count.sum() == count[occupied].sum()
+            assert stats.chisquare(count[occupied]).pvalue > 1e-4
+
+
+def test_a_beam_stream_opened_anywhere_goes_on():
+    examples = distinct_examples(users=30)
+    tree = initial.random(len(examples), seed=0)
+    whole = beam_stream(tree, examples, epoch=2)
+    rest = beam_stream(tree, examples, epoch=2, start_batch=3)
+    assert len(rest) == len(whole) - 3
+    for one, other in zip(whole[3:], rest):
+        for name in ("history", "targets"):
+            np.testing.assert_array_equal(one[name], other[name])
+        for nodes, others in zip(one["far"], other["far"], strict=True):
+            np.testing.assert_array_equal(nodes, others)
+    short = beam_stream(tree, examples, max_samples=10)
+    assert [len(batch["history"]) for batch in short] == [8, 2]
