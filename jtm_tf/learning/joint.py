@@ -59,6 +59,7 @@ def run(
     header = folder.check(
         dataclasses.asdict(config),
         data_fingerprint=data.manifest["fingerprint"],
+        before=settings.BEFORE,
     )
     metrics = folder.read_metrics()
     if "test" in metrics:

@@ -69,6 +69,18 @@ CHOICES: Mapping[str, Collection[str]] = {
     "order": assignment.ORDERS,
 }
 
+# What runs did before there were these settings: an older run is continued
+# and read as one that asks for it.
+BEFORE: Mapping[str, Any] = {
+    "initial_vectors": "random",
+    "whole_history": 0,
+    "direct": False,
+    "train_beam": 40,
+    "targets": 5,
+    "horizon": None,
+    "stratum": 16,
+}
+
 _LEAST = {
     "joint_iterations": 1,
     "epochs_per_iteration": 1,
@@ -326,8 +338,8 @@ def from_flat(**values: Any) -> JointConfig:
 def from_json(values: Mapping[str, Any]) -> JointConfig:
     """Returns the settings that a run's config.json holds.
 
-    The run may be of another version: a setting that it does not know has its
-    default here, one that is no more is passed over.
+    The run may be of another version: a setting that it does not know is what
+    it was `BEFORE` or has its default, one that is no more is passed over.
 
     Args:
         values: `JointConfig` as JSON has it, its parts apart.
@@ -340,7 +352,7 @@ def from_json(values: Mapping[str, Any]) -> JointConfig:
         name: _replaced(getattr(default, name), values.get(name, {}))
         for name in _PARTS
     }
-    return _replaced(default, {**values, **parts})
+    return _replaced(default, {**BEFORE, **values, **parts})
 
 
 def _replaced(settings, values):

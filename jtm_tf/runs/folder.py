@@ -14,6 +14,8 @@ import dataclasses
 import importlib.metadata
 import pathlib
 import subprocess
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -75,7 +77,11 @@ class RunFolder:
         return self.path / "trees" / f"iteration_{iteration:03d}.npz"
 
     def check(
-        self, config: dict[str, Any], *, data_fingerprint: str
+        self,
+        config: dict[str, Any],
+        *,
+        data_fingerprint: str,
+        before: Mapping[str, Any] = types.MappingProxyType({}),
     ) -> dict[str, Any]:
         """Checks that the folder is this run's, or free for it.
 
@@ -83,6 +89,8 @@ class RunFolder:
             config: the settings that decide the outcome; `method` and `seed`
                 among them.
             data_fingerprint: of the prepared data.
+            before: by name, what stands for a setting that the folder's run
+                did not know yet.
 
         Returns:
             What `metrics.json` begins with: how its figures are made.
@@ -94,7 +102,7 @@ class RunFolder:
         # Through JSON, so that tuples compare equal to what was read back.
         asked = files.as_json({"config": config, "data": data_fingerprint})
         if self.config.exists():
-            self._refuse_another(asked)
+            self._refuse_another(asked, before)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise ValueError(
                 f"{self.path} is neither empty nor a run folder; choose "
@@ -128,9 +136,13 @@ class RunFolder:
                 },
             )
 
-    def _refuse_another(self, asked):
+    def _refuse_another(self, asked, before):
         """Raises if config.json asks for anything else."""
         found = files.read_json(self.config)
+        known = found.get("config")
+        if isinstance(known, dict):
+            # Written before there were these settings.
+            found["config"] = _completed(known, asked["config"], before)
         differences = [
             f"{name}: {have!r} there, {want!r} asked"
             for name, have, want in files.differences(
@@ -193,6 +205,17 @@ def refuse_other_data(
             f"{run} was not trained on {data}: its data fingerprint is "
             f"{trained_on}, expected {fingerprint}. {instead}"
         )
+
+
+def _completed(known, asked, before):
+    """Returns settings with those that they lack, parts among them too."""
+    completed = dict(known)
+    for name, value in asked.items():
+        if name not in known and name in before:
+            completed[name] = before[name]
+        elif isinstance(value, dict) and isinstance(known.get(name), dict):
+            completed[name] = _completed(known[name], value, before)
+    return completed
 
 
 def code_version() -> str:

@@ -235,11 +235,11 @@ def distinct_examples(users=9, seed=0):
 
 @pytest.mark.parametrize("horizon", [1, 2, None])
 def test_targets_follow_their_history(horizon):
-    examples = distinct_examples()
+    examples = distinct_examples(users=5)
     tree = initial.random(len(examples), seed=0)
     of_item = dict(zip(examples.target_items(), range(len(examples))))
     drawn = {sample: [] for sample in range(len(examples))}
-    for epoch in range(200):
+    for epoch in range(40):
         for batch in beam_stream(tree, examples, horizon=horizon, epoch=epoch):
             for history, targets in zip(batch["history"], batch["targets"]):
                 before = [item for item in history if item != PAD]
@@ -262,16 +262,17 @@ def test_targets_follow_their_history(horizon):
         ahead = min(ahead, horizon or ahead)
         found = np.bincount(places, minlength=ahead)
         # An epoch meets each history once; places are drawn alike.
-        assert found.sum() == 3 * 200
-        assert stats.chisquare(found).pvalue > 1e-5
+        assert found.sum() == 3 * 40
+        if ahead > 1:
+            assert stats.chisquare(found).pvalue > 1e-5
 
 
 def test_far_nodes_are_uniform_and_where_they_are_wanted():
-    examples = distinct_examples()
+    examples = distinct_examples(users=5)
     tree = initial.random(len(examples), seed=0)
     strata = [0, 0] + [4] * (tree.max_level - 2)
     counts = [np.zeros(tree.num_codes, int) for _ in strata]
-    for epoch in range(100):
+    for epoch in range(30):
         for batch in beam_stream(tree, examples, strata=strata, epoch=epoch):
             for drawn, nodes in zip(strata, batch["far"]):
                 assert nodes.shape == (len(batch["history"]), drawn)

@@ -100,3 +100,19 @@ def test_metrics(folder):
 def test_trees_sort_by_iteration(folder):
     names = [folder.tree(i).name for i in (0, 9, 10, 100)]
     assert names == sorted(names)
+
+
+def test_a_setting_that_came_later_changes_no_run(folder):
+    """What a folder does not name is as it was before there was the name."""
+    before = {"whole": 0, "targets": 5}
+    later = {**CONFIG, "training": {"rate": 0.1, "targets": 5}, "whole": 0}
+    folder.check(later, data_fingerprint="abc", before=before)
+    for other, told in (
+        ({"whole": 69}, "whole: 0 there, 69 asked"),
+        ({"training": {"rate": 0.1, "targets": 1}}, "targets: 5 there, 1"),
+        ({"gap": 7}, "gap: None there, 7 asked"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            folder.check(
+                {**later, **other}, data_fingerprint="abc", before=before
+            )
