@@ -30,7 +30,7 @@ def main() -> None:
     config, out_dir = train_flags.config(), train_flags.OUT_DIR.value
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
-    if isinstance(config, baselines_run.CountingConfig):
+    if not isinstance(config, settings.JointConfig):
         metrics = baselines_run.run(config, data, out_dir, data_dir=data_dir)
     else:
         # The same sums in the same order, so that a resumed run ends equal.

@@ -1,8 +1,9 @@
 """The flags of `experiments.train`, by what they are for.
 
 A flag that decides the outcome is a setting: name, default, type and meaning
-are those of its field in `settings.JointConfig` or a part of it. The others
-are named here in capitals.
+are those of its field in `settings.JointConfig` or a part of it; one of a
+rival's settings is named METHOD_SETTING and takes all values to try. The
+others are named here in capitals.
 """
 
 import inspect
@@ -11,6 +12,7 @@ import typing
 
 from absl import flags
 
+from jtm_tf.baselines import rivals
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import flag_groups
 from jtm_tf.command_line import program
@@ -131,7 +133,8 @@ with flag_groups.group("The run"):
         "dnn: all items scored, no tree; hsm: branch probabilities; "
         "youtube_dnn: inner product; tdm_cluster: hierarchical, trees by "
         "clustering. Without training: item_cf; popular, the best-sellers; "
-        "repeat, a user's own items, then best-sellers.",
+        "repeat, a user's own items, then best-sellers. Not in the paper, the "
+        "rivals of today: als, ease, sasrec.",
         required=True,
     )
     DATA_DIR = flags.DEFINE_string(
@@ -153,8 +156,22 @@ for _title, _names in _GROUPS.items():
         for _name in _names:
             _define(_name)
 
+with flag_groups.group("The rivals of today: of several values, the best"):
+    for _method, _rival in rivals.METHODS.items():
+        for _name, _values in _rival.tries().items():
+            flags.DEFINE_list(
+                f"{_method}_{_name}",
+                _words(_values),
+                _meanings(_rival.settings)[_name],
+            )
 
-def config() -> settings.JointConfig | baselines_run.CountingConfig:
+
+Config = (
+    settings.JointConfig | baselines_run.CountingConfig | rivals.RivalConfig
+)
+
+
+def config() -> Config:
     """Builds the frozen configuration from the flags.
 
     Raises:
@@ -171,7 +188,16 @@ def config() -> settings.JointConfig | baselines_run.CountingConfig:
         program.integers("cuts", cut.split(":"), count=2)
         for cut in values["cuts"]
     )
-    if METHOD.value in baselines_run.METHODS:
-        counted = ("method", "seed", "num_results", "cuts")
-        return baselines_run.CountingConfig(**{x: values[x] for x in counted})
-    return settings.from_flat(**values)
+    method = METHOD.value
+    if method in settings.METHODS:
+        return settings.from_flat(**values)
+    names = ["method", "seed", "num_results", "cuts"]
+    common = {name: values[name] for name in names}
+    if method in baselines_run.COUNTING:
+        return baselines_run.CountingConfig(**common)
+    tries = {}
+    for name, default in rivals.METHODS[method].tries().items():
+        flag = f"{method}_{name}"
+        kind = type(default[0])
+        tries[name] = program.numbers(flag, flags.FLAGS[flag].value, kind)
+    return rivals.RivalConfig(**common, tries=tries)

@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 import jtm_tf
+from jtm_tf.baselines import rivals
 from jtm_tf.learning import settings
 from jtm_tf.tree import learning as tree_learning
 from tests.support import shell
@@ -87,6 +88,11 @@ def flags_of(module):
                         flags.add(f"no{first}")
     if "experiments.train_flags" in seen:  # which makes flags of fields
         flags |= {*SETTINGS, *(f"no{x}" for x in SETTINGS if SETTINGS[x])}
+        flags |= {
+            f"{method}_{name}"
+            for method, rival in rivals.METHODS.items()
+            for name in rival.names()
+        }
     return flags
 
 

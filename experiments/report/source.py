@@ -174,7 +174,7 @@ def _model(folder, settings, data, notes):
     """Returns the best model, or None and a note why not."""
     method = settings.get("method")
     if method in baselines_run.METHODS:
-        notes.append(f"{method} only counts: it has no model and no tree.")
+        notes.append(f"{method} leaves no model, and it has no tree.")
         return None
     if not folder.model.exists():
         notes.append(

@@ -149,6 +149,9 @@ class Run:
             "best_iteration",
             "test",
             "cuts",
+            "filtered",
+            "chosen",
+            "tuned",
         )
         return {
             "id": self.id,

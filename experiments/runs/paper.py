@@ -19,7 +19,14 @@ BESIDE = {
     "popular": "Best-sellers",
 }
 
-NAMES = ROWS | BESIDE
+# What people would take instead today; nothing published stands beside.
+TODAY = {
+    "als": "ALS",
+    "ease": "EASE",
+    "sasrec": "SASRec",
+}
+
+NAMES = ROWS | BESIDE | TODAY
 
 # The row that all others are compared with.
 OURS = "jtm"

@@ -1,29 +1,34 @@
-"""Runs the methods that count instead of training, in a run folder's form.
+"""Runs the methods that have no tree, in a run folder's form.
 
 Item-CF is the paper's first rival; best-sellers and own purchases are what
-any model has to beat before it is worth its training.
+any model has to beat before it is worth its training; and `rivals` are what
+people would take today.
 """
 
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
+from absl import logging
+
 from jtm_tf import files
 from jtm_tf.baselines import item_cf
+from jtm_tf.baselines import rivals
 from jtm_tf.baselines import rules
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
+from jtm_tf.search import model_search
 
-METHODS: dict[str, Callable[..., rules.Baseline]] = {
+COUNTING: dict[str, Callable[..., rules.Baseline]] = {
     "item_cf": item_cf.ItemCF.fit,
     "popular": rules.Popular.fit,
     "repeat": rules.Repeat.fit,
 }
+METHODS = (*COUNTING, *rivals.METHODS)
 
 # Whom they are judged beside.
 _TRAINED = settings.JointConfig()
@@ -34,7 +39,7 @@ class CountingConfig:
     """Everything that decides the outcome, beside the data.
 
     Attributes:
-        method: a key of `METHODS`.
+        method: a key of `COUNTING`.
         seed: of no effect; every run has one.
         num_results: M of the metrics.
         cuts: further (M, k) to judge at; k is of no effect.
@@ -48,30 +53,44 @@ class CountingConfig:
     neighbours: item_cf.ItemCFConfig = item_cf.ItemCFConfig()
 
     def __post_init__(self):
-        if self.method not in METHODS:
+        if self.method not in COUNTING:
             raise ValueError(
-                f"method must be one of {sorted(METHODS)}; got {self.method!r}."
+                f"method must be one of {sorted(COUNTING)}; got "
+                f"{self.method!r}."
             )
         if self.num_results < 1:
             raise ValueError(
                 f"num_results must be >= 1; got {self.num_results}."
             )
 
+    def fit(
+        self, examples: splits.Examples, num_items: int, judge: rivals.Judge
+    ) -> rivals.Fitted:
+        """Counts; nothing is chosen, so nothing was tried."""
+        settings = [self.neighbours] if self.method == "item_cf" else []
+        model, rounds = rivals.at_once(COUNTING[self.method])(
+            examples, num_items, *settings, judge=judge
+        )
+        return rivals.Fitted(model, rounds)
+
 
 def run(
-    config: CountingConfig,
+    config: CountingConfig | rivals.RivalConfig,
     data: interactions.Interactions,
     out_dir: files.Path,
     *,
     data_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Counts, judges and writes the run folder; see `joint.run`.
+    """Fits, judges and writes the run folder; see `joint.run`.
+
+    Killed before its end, a run begins anew.
 
     Returns:
         The contents of `metrics.json`.
 
     Raises:
-        ValueError: `out_dir` holds a run of other settings or other data.
+        ValueError: `out_dir` holds a run of other settings or other data, or
+            see the method's `fit`.
     """
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
     header = folder.check(
@@ -81,47 +100,43 @@ def run(
     metrics = folder.read_metrics()
     if "test" in metrics:
         return metrics
-    folder.claim(header, data_dir=data_dir)
-    started = time.monotonic()
-    model = _fitted(config, data)
-    seconds = time.monotonic() - started
     first = (config.num_results, config.num_results)
-    validation, _ = _judged(model, data, "validation", [first])
-    cuts, table = _judged(model, data, "test", [first, *config.cuts])
+
+    def judge(model):
+        (found,), _ = _judged(model, data, "validation", [first])
+        logging.info("validation recall %.4f", found["recall"])
+        return found
+
+    fitted = config.fit(splits.examples(data), data.num_items, judge)
+    folder.claim(header, data_dir=data_dir)
+    asked = [first, *config.cuts]
+    cuts, table = _judged(fitted.model, data, "test", asked)
+    filtered, _ = _judged(
+        fitted.model, data, "test", asked, filter_history=True
+    )
     folder.write_test_users(table)
-    record = {
-        "iteration": 1,
-        "validation": validation[0],
-        "seconds_model": round(seconds, 2),
-        "seconds_tree": 0.0,
-        "moved_items": 0,
-    }
     metrics = {
         **header,
-        "iterations": [record],
-        "best_iteration": 1,
+        **fitted.records(),
         "test": cuts[0],
         "cuts": cuts,
+        "filtered": filtered,
     }
     folder.write_metrics(metrics)
     return metrics
 
 
-def _fitted(config, data):
-    """Returns the method after it has counted."""
-    examples, items = splits.examples(data), data.num_items
-    if config.method == "item_cf":
-        return item_cf.ItemCF.fit(examples, items, config.neighbours)
-    return METHODS[config.method](examples, items)
-
-
-def _judged(model, data, split, cuts):
+def _judged(model, data, split, cuts, *, filter_history=False):
     """Returns the metrics at each cut, and a table of the users'."""
-    # The shortest there is: what counts looks at whole histories.
+    # The shortest there is: these methods look at whole histories.
     users = splits.held_out_users(data, split, max_history=1)
-    return judging.judge_cuts(
-        lambda num_results, _: model.recommend_users(users, num_results),
-        users,
-        cuts,
-        scans=True,
-    )
+    known = users.full_history
+    most = int(known.counts.max()) if filter_history else 0
+
+    def recommend(num_results, _):
+        items = model.recommend_users(users, num_results + most)
+        if filter_history:
+            items = model_search.without_known(items, known)
+        return items[:, :num_results]
+
+    return judging.judge_cuts(recommend, users, cuts, scans=True)

@@ -79,6 +79,22 @@ def integers(
     return numbers
 
 
+def numbers(
+    name: str, values: Sequence[str], kind: type[int] | type[float]
+) -> tuple[int | float, ...]:
+    """Parses a list flag of numbers, one at least."""
+    try:
+        found = tuple(kind(value) for value in values)
+    except ValueError:
+        found = ()
+    if not found:
+        words = {int: "integers", float: "numbers"}
+        raise ValueError(
+            f"--{name} takes {words[kind]}; got {', '.join(values) or 'none'}."
+        )
+    return found
+
+
 def pairs(name: str, values: Sequence[str]) -> dict[str, str]:
     """Parses a list flag of KEY=VALUE; a key may name a folder."""
     found: dict[str, str] = {}

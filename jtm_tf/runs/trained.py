@@ -53,7 +53,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
     method = config["config"]["method"]
     if method not in settings_lib.METHODS:
         raise ValueError(
-            f"{folder.path} has no model: {method} only counts, and its "
+            f"{folder.path} has no model: {method} has no tree, and its "
             "metrics.json is all there is."
         )
     if not folder.model.exists():

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from jtm_tf import ragged
 from jtm_tf.data import splits
 from jtm_tf.models import preference
 from jtm_tf.models import tree_model
@@ -90,7 +91,7 @@ def recommend_users(
     recommend = search.recommend.get_concrete_function()
     items = recommend_all(recommend, users.history)
     if filter_history:
-        items = _without_known(items, users.full_history)[:, :num_results]
+        items = without_known(items, users.full_history)[:, :num_results]
     return items
 
 
@@ -115,7 +116,7 @@ def recommend_all(
     )
 
 
-def _without_known(items, known):
+def without_known(items: np.ndarray, known: ragged.Ragged) -> np.ndarray:
     """Moves known items behind the others, as PAD; [U, R] -> [U, R]."""
     base = int(max(items.max(), known.values.max(initial=0))) + 1
     pairs = np.arange(len(items), dtype=np.int64)[:, None] * base + items

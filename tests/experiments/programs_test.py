@@ -1,6 +1,7 @@
 """The programs as people meet them: help, mistakes, refusals."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_help():
         "The model",
         "The model step",
         "The tree step (Algorithm 2)",
+        "The rivals of today: of several values, the best",
     ]
     for flag in settings.names():
         inner = flag in ("batch_samples", "batch_nodes", "group_weights")
@@ -139,6 +141,14 @@ def test_lists_of_positive_integers(values):
         program.integers("hidden", values)
 
 
+@pytest.mark.parametrize("values", [[], ["8", "x"], ["1.5"]])
+def test_lists_of_numbers(values):
+    assert program.numbers("factors", ["8", "-1"], int) == (8, -1)
+    assert program.numbers("rate", ["8", "0.5"], float) == (8, 0.5)
+    with pytest.raises(ValueError, match="--factors takes integers; got"):
+        program.numbers("factors", values, int)
+
+
 def test_an_error_is_one_line(tmp_path):
     error = shell.the_error(run("evaluate", f"--run_dir={tmp_path}"))
     assert "is not a run folder" in error
@@ -170,6 +180,35 @@ def test_a_life_in_the_shell(data_dir, tmp_path):
     (tmp_path / "run" / "best.keras").write_bytes(b"PK")
     error = shell.the_error(run("evaluate", f"--run_dir={tmp_path / 'run'}"))
     assert "best.keras is missing or damaged" in error
+
+
+def test_a_rival_in_the_shell(data_dir, tmp_path, monkeypatch):
+    """Tunes, leaves what every method leaves, and is refused in one line."""
+    out_dir = tmp_path / "run"
+    asked = ["--method=ease", f"--data_dir={data_dir}", f"--out_dir={out_dir}"]
+    asked += ["--num_results=5", "--ease_regularization=10,100"]
+    status, stdout, stderr = run("train", *asked)
+    assert status == 0, stderr
+    assert stderr.count("validation recall 0.") == 2
+    metrics = json.loads((out_dir / "metrics.json").read_text())
+    assert metrics["test"] == json.loads(stdout)
+    assert metrics["test"]["beam_width"] is None
+    assert [x["num_results"] for x in metrics["cuts"]] == [5, 20]
+    assert [x["num_results"] for x in metrics["filtered"]] == [5, 20]
+    tried = {x["regularization"]: x["recall"] for x in metrics["tuned"]}
+    assert tried.keys() == {10, 100}
+    assert tried[metrics["chosen"]["regularization"]] == max(tried.values())
+    assert (out_dir / "test_users.parquet").exists()
+
+    asked[2] = f"--out_dir={tmp_path / 'large'}"
+    error = shell.the_error(run("train", *asked, "--ease_max_gib=1e-6"))
+    assert "it may take 1e-06" in error
+
+    (tmp_path / "implicit.py").write_text("raise ImportError('not there')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    asked[0], asked[2] = "--method=als", f"--out_dir={tmp_path / 'als'}"
+    error = shell.the_error(run("train", *asked))
+    assert "pip install .[rivals]" in error
 
 
 def test_demo_on_other_data(data_dir, tmp_path):

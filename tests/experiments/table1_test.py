@@ -159,6 +159,26 @@ def test_missing_runs_are_shown_as_missing(tmp_path):
     assert float(cells[3]["recall_spread"]) >= 0
 
 
+def test_rivals_of_today_stand_below_without_a_figure_of_the_paper(tmp_path):
+    methods = ["tdm", "jtm", "popular", "als", "sasrec"]
+    for method in methods:
+        fake_runs.write(tmp_path, "toys", method, 0)
+    rows = compare.rows(read(tmp_path, methods), "toys", methods, (0,))
+    text = table_text.markdown(
+        rows, compared_with={"toys": "books"}, command="make it", code=["1.0"]
+    )
+    tables = [
+        part.splitlines() for part in text.split("\n\n") if part[:1] == "|"
+    ]
+    named = [[line.split(" | ")[0] for line in x[2:]] for x in tables]
+    assert named[:3] == [["| TDM", "| JTM"], ["| Best-sellers"], [
+        "| ALS", "| SASRec",
+    ]]  # fmt: skip
+    assert "paper" in tables[0][0] and "paper" not in tables[2][0]
+    at_20 = row_of(rows, "als", (20, 40)).metrics, row_of(rows, "als", (20, 20))
+    assert at_20[0] == at_20[1].metrics  # all are scored, there is no beam
+
+
 def test_without_jtm_or_any_run(tmp_path):
     fake_runs.write(tmp_path, "toys", "tdm", 0)
     methods = ["tdm", "jtm"]

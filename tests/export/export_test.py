@@ -264,6 +264,6 @@ def test_refusals(data, exported, run_dir, data_dir, tmp_path):
 
     counted = tmp_path / "counted"
     baselines_run.run(baselines_run.CountingConfig("popular"), data, counted)
-    with pytest.raises(ValueError, match="has no model: popular only counts"):
+    with pytest.raises(ValueError, match="has no model: popular has no tree"):
         trained.load(counted)
     assert versions.existing(exported) == [1]

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from jtm_tf.baselines import rivals
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
@@ -144,20 +145,53 @@ def test_checkerboard(data, method, change, tmp_path):
         assert not any(r["moved_items"] for r in metrics["iterations"])
 
 
+# A setting or two of the rivals, for data as small.
+TRIES = {
+    "als": {"factors": (2,), "regularization": (1.0, 4.0), "alpha": (10.0,)},
+    "ease": {"regularization": (1.0, 10.0)},
+    "sasrec": {
+        "targets": (1, 3),
+        "dim": (8,),
+        "learning_rate": (0.02,),
+        "rounds": (4,),
+    },
+}
+
+
+def baseline(method):
+    """Returns the configuration of a method without a tree."""
+    settings = {"num_results": 6, "cuts": CUTS}
+    if method in baselines_run.COUNTING:
+        return baselines_run.CountingConfig(method, **settings)
+    return rivals.RivalConfig(method, **settings, tries=TRIES[method])
+
+
 @pytest.mark.parametrize("method", baselines_run.METHODS)
-def test_checkerboard_by_counting(data, method, tmp_path):
-    config = baselines_run.CountingConfig(method, num_results=6, cuts=CUTS)
+def test_checkerboard_without_a_tree(data, method, tmp_path):
+    if method == "als":
+        pytest.importorskip("implicit", reason="needs the extra `rivals`")
+    config = baseline(method)
     metrics = baselines_run.run(config, data, tmp_path / "run")
     folder = run_folder.RunFolder(tmp_path / "run")
     check_contract(data, metrics, folder, method)
+    assert [cut["beam_width"] for cut in metrics["cuts"]] == [None, None]
     assert baselines_run.run(config, data, tmp_path / "run") == metrics
-    if method == "item_cf":  # what it has not seen is all it can still find
+    if method not in ("popular", "repeat"):
+        # What is known and what is left are of a user's own kind.
         assert metrics["test"]["recall"] > 0.4
+        # Without the four that are known, four more are left than asked for.
+        assert metrics["filtered"][0]["recall"] > 0.9
+    for cut, filtered in zip(metrics["cuts"], metrics["filtered"]):
+        assert cut.keys() == filtered.keys()
+    if method in rivals.METHODS:
+        recalls = [tried["recall"] for tried in metrics["tuned"]]
+        best = metrics["tuned"][np.argmax(recalls)]
+        assert metrics["chosen"].items() <= best.items()
+        record = metrics["iterations"][metrics["best_iteration"] - 1]
+        assert record["validation"]["recall"] == max(recalls)
     other = "repeat" if method == "popular" else "popular"
     with pytest.raises(ValueError, match="config.method: "):
-        baselines_run.run(
-            dataclasses.replace(config, method=other), data, tmp_path / "run"
-        )
+        baselines_run.run(baseline(other), data, tmp_path / "run")
 
 
 def test_unknown_methods_and_columns(data, tmp_path):

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from experiments.runs import finished as finished_runs
 
 CUTS = ((200, 400), (20, 40), (20, 20))
-SCANS = ("item_cf", "youtube_dnn", "dnn", "popular", "repeat")
-UNTRAINED = ("item_cf", "popular", "repeat")
+UNTRAINED = ("item_cf", "popular", "repeat", "als", "ease")
+SCANS = (*UNTRAINED, "youtube_dnn", "dnn", "sasrec")
 
 
 def recalls(seed, users=6):
