@@ -19,6 +19,10 @@ from jtm_tf.baselines import ease
 from jtm_tf.baselines import rules
 from jtm_tf.baselines import sasrec
 from jtm_tf.data import splits
+from jtm_tf.learning import settings as settings_lib
+
+# Whom they are judged beside.
+_TRAINED = settings_lib.JointConfig()
 
 # What validation users find of a recommender, see `judging.judgement`.
 Judge = Callable[[rules.Baseline], dict[str, Any]]
@@ -127,8 +131,8 @@ class RivalConfig:
 
     method: str
     seed: int = 0
-    num_results: int = 200
-    cuts: tuple[tuple[int, int], ...] = ((20, 40), (20, 20))
+    num_results: int = _TRAINED.num_results
+    cuts: tuple[tuple[int, int], ...] = _TRAINED.cuts
     tries: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):

@@ -67,9 +67,9 @@ class CountingConfig:
         self, examples: splits.Examples, num_items: int, judge: rivals.Judge
     ) -> rivals.Fitted:
         """Counts; nothing is chosen, so nothing was tried."""
-        settings = [self.neighbours] if self.method == "item_cf" else []
+        own = [self.neighbours] if self.method == "item_cf" else []
         model, rounds = rivals.at_once(COUNTING[self.method])(
-            examples, num_items, *settings, judge=judge
+            examples, num_items, *own, judge=judge
         )
         return rivals.Fitted(model, rounds)
 
