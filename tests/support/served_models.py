@@ -44,10 +44,10 @@ def untrained(
         hidden=(8,),
         **settings,
     )
-    for variable in model.trainable_variables:  # set scores well apart
-        noise = keras.random.normal(
-            variable.shape, seed=seed + len(variable.path)
-        )
+    # Scores are set well apart, and alike in every process: a variable's path
+    # would count the models that were made before.
+    for index, variable in enumerate(model.trainable_variables):
+        noise = keras.random.normal(variable.shape, seed=100 * seed + index)
         variable.assign(variable + noise)
     model.set_tree(tree)
     return model
