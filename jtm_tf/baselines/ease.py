@@ -101,7 +101,8 @@ class EASE:
         if self.rows is None:
             projected = known @ self.inverse  # h P
         else:
-            shared = known @ self.rows.T  # [B, U], how many items
+            # [B, U], how many items; where users share much, next to dense.
+            shared = (known @ self.rows.T).toarray()
             projected = dense - (shared @ self.inverse) @ self.rows  # l h P
         return dense - projected / self.diagonal
 
@@ -139,7 +140,8 @@ def _inverse(rows, regularization):
         inverse[start:stop, stop:] = inverse[stop:, start:stop].T
         corner = inverse[start:stop, start:stop]
         corner += np.tril(corner, -1).T
-    return inverse
+    # The same matrix, laid out by rows: scipy's products would copy the other.
+    return inverse.T
 
 
 def _forms(rows, matrix):
