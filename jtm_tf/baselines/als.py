@@ -10,10 +10,12 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from jtm_tf.baselines import rules
 from jtm_tf.baselines import scan
 from jtm_tf.data import splits
+from jtm_tf.tree import factors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,10 @@ class ALS:
                 f"ALS is the library implicit's ({error}). Install it with "
                 "pip install .[rivals]"
             ) from error
-        rows = scan.training_rows(examples, num_items)
+        popular = rules.Popular.fit(examples, num_items)
+        rows = factors.taken(
+            examples.starts, examples.target_items(), num_items
+        )
         # Products are small and implicit has threads of its own.
         with threadpoolctl.threadpool_limits(1, "blas"):
             model = implicit.cpu.als.AlternatingLeastSquares(
@@ -103,8 +108,8 @@ class ALS:
                 iterations=config.iterations,
                 random_state=config.seed,
             )
-            model.fit(rows, show_progress=False)
-        return cls(model, rules.Popular.fit(examples, num_items))
+            model.fit(sparse.csr_matrix(rows), show_progress=False)
+        return cls(model, popular)
 
     def recommend_users(
         self, users: splits.HeldOutUsers, num_results: int

@@ -19,6 +19,7 @@ from scipy import sparse
 from jtm_tf.baselines import rules
 from jtm_tf.baselines import scan
 from jtm_tf.data import splits
+from jtm_tf.tree import factors
 
 # Rows of a dense matrix that are worked on at a time.
 _BLOCK = 1 << 10
@@ -62,7 +63,7 @@ class EASE:
 
     inverse: np.ndarray
     diagonal: np.ndarray
-    rows: sparse.csr_matrix | None
+    rows: sparse.csr_array | None
     popular: rules.Popular
 
     @classmethod
@@ -78,8 +79,10 @@ class EASE:
             ValueError: it would not fit into `max_gib`, or an item is not in
                 1..N.
         """
-        rows = scan.training_rows(examples, num_items).astype(np.float64)
         popular = rules.Popular.fit(examples, num_items)
+        rows = factors.taken(
+            examples.starts, examples.target_items(), num_items
+        ).astype(np.float64)
         size = min(rows.shape)
         gib = size**2 * 8 / 2**30
         if gib > config.max_gib:

@@ -16,6 +16,7 @@ from scipy import sparse
 from jtm_tf import ragged
 from jtm_tf.baselines import rules
 from jtm_tf.data import splits
+from jtm_tf.tree import factors
 from jtm_tf.types import PAD
 
 SIMILARITIES = ("cosine", "conditional")
@@ -114,7 +115,9 @@ class ItemCF:
             ValueError: an item is not in 1..N.
         """
         popular = rules.Popular.fit(examples, num_items)
-        bought = _user_items(examples, num_items + 1)
+        bought = factors.taken(
+            examples.starts, examples.target_items(), num_items
+        ).astype(np.float64)
         lengths = np.diff(bought.indptr)
         weights = np.ones(len(lengths))
         if config.inverse_user_frequency:
@@ -199,17 +202,6 @@ class ItemCF:
             items[rows] = self.popular.fill_up(rules.table(owner, item, here))
             scores[rows] = rules.table(owner, score, here)
         return items, scores
-
-
-def _user_items(examples: splits.Examples, width: int) -> sparse.csr_array:
-    """Returns who bought what, [U, N + 1] of ones."""
-    _, user = np.unique(examples.starts, return_inverse=True)
-    pairs = np.unique(user * width + examples.target_items())
-    owner, item = np.divmod(pairs, width)
-    users = int(user.max(initial=-1)) + 1
-    return sparse.csr_array(
-        (np.ones(len(pairs)), (owner, item)), shape=(users, width)
-    )
 
 
 def _neighbours(together, first, counts, config, rank):

@@ -15,39 +15,26 @@ from jtm_tf.types import PAD
 _BATCH = 128
 
 
-def training_rows(
-    examples: splits.Examples, num_items: int
-) -> sparse.csr_matrix:
-    """Returns who had what among the training users.
+def known_rows(users: splits.HeldOutUsers, num_items: int) -> sparse.csr_matrix:
+    """Returns who is known to have what, however often.
 
     Args:
-        examples: the training samples; `starts` tells users apart, the
-            targets are what they had.
+        users: whose whole known halves are looked at.
         num_items: N.
 
     Returns:
-        [U, N + 1] float32 of ones, column `PAD` empty.
+        [U, N + 1] float32 of ones, column `PAD` empty. A matrix and no array,
+        since implicit takes no arrays.
 
     Raises:
         ValueError: an item is not in 1..N.
     """
-    starts, owner = np.unique(examples.starts, return_inverse=True)
-    items = examples.target_items()
-    return _rows(owner, items, (len(starts), num_items + 1))
-
-
-def known_rows(users: splits.HeldOutUsers, num_items: int) -> sparse.csr_matrix:
-    """Returns the same of held-out users, from their whole known halves."""
     known = users.full_history
-    return _rows(known.owner, known.values, (len(users), num_items + 1))
-
-
-def _rows(owner, items, shape):
-    """Returns [U, N + 1] ones where a user had an item, however often."""
-    rules.check_items(items, shape[1] - 1)
-    ones = np.ones(len(items), np.float32)
-    # implicit takes matrices, no sparse arrays.
-    rows = sparse.csr_matrix((ones, (owner, items)), shape)
+    rules.check_items(known.values, num_items)
+    ones = np.ones(len(known.values), np.float32)
+    rows = sparse.csr_matrix(
+        (ones, (known.owner, known.values)), (len(users), num_items + 1)
+    )
     rows.data[:] = 1
     return rows
 

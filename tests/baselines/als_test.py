@@ -85,6 +85,11 @@ def test_a_seed_says_it_all(training):
     assert not np.array_equal(vectors(0), vectors(1))
 
 
+def test_unknown_items(training):
+    with pytest.raises(ValueError, match=r"Items must be in 1\.\.3"):
+        als.ALS.fit(purchases.examples_of([[1, 4]]), 3)
+
+
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "implicit", None)
     monkeypatch.setitem(sys.modules, "implicit.cpu", None)

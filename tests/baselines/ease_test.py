@@ -5,6 +5,7 @@ import pytest
 
 from jtm_tf.baselines import ease
 from jtm_tf.baselines import scan
+from jtm_tf.tree import factors
 from tests.support import purchases
 
 NUM_ITEMS = 15
@@ -59,7 +60,9 @@ def test_the_weights_are_least_squares():
     """Any other weights with a diagonal of zeros have a larger loss."""
     training = purchases.draw(30, NUM_ITEMS, 7, seed=2)
     examples = purchases.examples_of(training)
-    rows = scan.training_rows(examples, NUM_ITEMS).toarray()
+    rows = factors.taken(
+        examples.starts, examples.target_items(), NUM_ITEMS
+    ).toarray()
     config = ease.EASEConfig(regularization=3.0)
     model = ease.EASE.fit(examples, NUM_ITEMS, config)
     single = purchases.users_of([[i] for i in range(1, NUM_ITEMS + 1)])
@@ -82,6 +85,19 @@ def test_what_nobody_had_scores_nothing():
         users = purchases.users_of([[1, 4]])
         scores = model.scores(scan.known_rows(users, 4))
         assert scores[0, 3] == scores[0, 4] == 0 and scores[0, 2] > 0
+
+
+def test_only_the_samples_taken_count():
+    examples = purchases.examples_of([[1, 2, 3], [3, 1]])
+    model = ease.EASE.fit(examples.take(np.array([0, 2, 4])), 3)
+    users = purchases.users_of([[1], [2]])
+    scores = model.scores(scan.known_rows(users, 3))
+    assert scores[0, 3] > 0 and not scores[0, 2] and not scores[1].any()
+
+
+def test_unknown_items():
+    with pytest.raises(ValueError, match=r"Items must be in 1\.\.3"):
+        ease.EASE.fit(purchases.examples_of([[1, 4]]), 3)
 
 
 def test_too_large_is_refused():

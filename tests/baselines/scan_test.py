@@ -10,27 +10,15 @@ from tests.support import purchases
 
 
 def test_rows_are_sets():
-    examples = purchases.examples_of([[3, 1, 3], [], [2]])
-    want = [[0, 1, 0, 1, 0], [0, 0, 1, 0, 0]]
-    got = scan.training_rows(examples, 4)
-    assert got.dtype == np.float32
-    np.testing.assert_array_equal(got.toarray(), want)
     users = purchases.users_of([[3, 1, 3], [], [2]])
     got = scan.known_rows(users, 4)
+    assert got.dtype == np.float32
     np.testing.assert_array_equal(
-        got.toarray(), [want[0], [0, 0, 0, 0, 0], want[1]]
+        got.toarray(), [[0, 1, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 1, 0, 0]]
     )
 
 
-def test_only_the_samples_taken_count():
-    examples = purchases.examples_of([[1, 2, 3], [3, 1]])
-    rows = scan.training_rows(examples.take(np.array([0, 2, 4])), 3)
-    np.testing.assert_array_equal(rows.toarray(), [[0, 1, 0, 1], [0, 1, 0, 0]])
-
-
 def test_unknown_items():
-    with pytest.raises(ValueError, match=r"Items must be in 1\.\.3"):
-        scan.training_rows(purchases.examples_of([[1, 4]]), 3)
     with pytest.raises(ValueError, match=r"Items must be in 1\.\.3"):
         scan.known_rows(purchases.users_of([[4]]), 3)
 
