@@ -101,7 +101,8 @@ def categories(
 
 def _factors(config, examples, num_items):
     """Returns the items' factors, [N + 1, E], if anything starts from them."""
-    if "factors" not in (config.initial_tree, config.initial_vectors):
+    for_tree = config.initial_tree == "factors" and not config.traits.flat
+    if not for_tree and config.initial_vectors != "factors":
         return None
     taken = factors.taken(examples.starts, examples.target_items(), num_items)
     return factors.item_vectors(taken, config.embedding_dim, seed=config.seed)

@@ -66,10 +66,9 @@ class Trainer(tf.Module):
     @property
     def batches_per_epoch(self) -> int:
         """Steps of one epoch."""
-        samples = len(self.examples)
-        if self.config.samples_per_epoch is not None:
-            samples = min(samples, self.config.samples_per_epoch)
-        histories = math.ceil(samples / self._targets)
+        histories = self._histories(
+            self.examples, self.config.samples_per_epoch
+        )
         return math.ceil(histories / self._batch_size)
 
     def train_epoch(
@@ -123,12 +122,13 @@ class Trainer(tf.Module):
             count += size
         return total / count
 
-    def _stream(self, examples, **position):
+    def _stream(self, examples, *, max_samples, **position):
         """Returns the stream of samples for the model as it is now."""
         model, config = self.model, self.config
         shared = {
             "max_history": model.max_history,
             "batch_size": self._batch_size,
+            "max_samples": self._histories(examples, max_samples),
             "seed": self._seed,
             **position,
         }
@@ -140,9 +140,6 @@ class Trainer(tf.Module):
                 siblings=model.siblings,
                 **shared,
             )
-        # As many targets as there would be samples, on fewer histories.
-        most = shared["max_samples"] or len(examples)
-        shared["max_samples"] = math.ceil(most / self._targets)
         return samples.beam_dataset(
             examples,
             model.tree,
@@ -151,6 +148,13 @@ class Trainer(tf.Module):
             horizon=config.horizon,
             **shared,
         )
+
+    def _histories(self, examples, max_samples):
+        """Returns how many histories have as many targets as samples are
+        wanted: all, or `max_samples` if there are more.
+        """
+        most = len(examples) if max_samples is None else max_samples
+        return math.ceil(min(len(examples), most) / self._targets)
 
     @property
     def _batch_size(self):

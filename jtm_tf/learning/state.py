@@ -68,8 +68,7 @@ class State:
         """
         if not self._manager.latest_checkpoint:
             self._inputs.first_tree.save(self._folder.tree(0))
-            if self._inputs.first_vectors is not None:
-                self._trainer.start_from(self._inputs.first_vectors)
+            self._start_vectors()
             return
         self._restore(self._manager.latest_checkpoint)
         logging.info(
@@ -177,8 +176,7 @@ class State:
         config = self._config
         if config.cold_start:
             self._trainer.restart(self._new_model(tree))
-            if self._inputs.first_vectors is not None:
-                self._trainer.start_from(self._inputs.first_vectors)
+            self._start_vectors()
             return
         # After clustering a code no longer means what it did: an inner node
         # is worth what its new items are. Algorithm 2 moves few of them.
@@ -190,6 +188,11 @@ class State:
             or config.renew_inner == "auto"
             and clustered,
         )
+
+    def _start_vectors(self):
+        """Starts a new model's nodes from what is known of the items."""
+        if self._inputs.first_vectors is not None:
+            self._trainer.start_from(self._inputs.first_vectors)
 
     def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:
         """Returns an untrained model; the same at every call."""

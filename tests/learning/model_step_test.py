@@ -154,6 +154,16 @@ def test_an_epoch_under_the_beam_has_as_many_targets():
     assert trainer.mean_loss.sum() < before
 
 
+@pytest.mark.parametrize("samples", [1, 30, 60, 100])
+def test_an_epoch_takes_the_steps_that_it_announces(samples):
+    """Of more samples than there are, those that there are."""
+    trainer = beam_trainer(targets=4, samples_per_epoch=samples)
+    steps = []
+    trainer.train_epoch(steps.append)
+    assert len(steps) == trainer.batches_per_epoch
+    assert len(steps) == -(-min(samples, 60) // 20)
+
+
 def test_another_tree_may_use_other_nodes():
     """The graph of a step holds the nodes in use; it is made anew."""
     trainer = beam_trainer()
