@@ -20,8 +20,8 @@ from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
 from jtm_tf.learning import samples
-from jtm_tf.models import layers
 from jtm_tf.models import scorers
+from jtm_tf.models import user_representation
 from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
 
@@ -31,7 +31,7 @@ SMALL, LARGE = 65_000, 4_000_000
 
 
 @keras.saving.register_keras_serializable("jtm_tf_benchmarks")
-class PlainUsers(layers.UserRepresentation):
+class PlainUsers(user_representation.UserRepresentation):
     """The same representation, every place looked up, padding masked."""
 
     def call(self, leaves, *, embedding, tree, levels):

@@ -12,9 +12,11 @@ import tensorflow as tf
 from jtm_tf.models import attention
 from jtm_tf.models import beam_loss
 from jtm_tf.models import choices
-from jtm_tf.models import layers
+from jtm_tf.models import embedding
 from jtm_tf.models import preference
 from jtm_tf.models import scorers
+from jtm_tf.models import user_representation
+from jtm_tf.models import visits as visits_lib
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -94,12 +96,14 @@ class TreeModel(preference.Preference, keras.Model):
         self.scorer_name, self.path_weight = scorer, path_weight
         self.direct = direct and scorer == "mlp"
         self.profile_sizes = tuple(profile_sizes)
-        self.embedding = layers.NodeEmbedding(
+        self.embedding = embedding.NodeEmbedding(
             tree_lib.num_codes(max_level, branching), embedding_dim
         )
-        self.profile = layers.Profile(profile_sizes)
+        self.profile = user_representation.Profile(profile_sizes)
         self.visits = (
-            layers.Visits(windows) if visits and scorer != "product" else None
+            visits_lib.Visits(windows)
+            if visits and scorer != "product"
+            else None
         )
         self.user_representation, self.scorer = self._make_scorer()
         self._mean_loss = keras.metrics.Mean(name="loss")
@@ -122,10 +126,13 @@ class TreeModel(preference.Preference, keras.Model):
         dim, profile = self.embedding_dim, self.profile.dim
         pair = self.visits.features if self.visits else 0
         if self.scorer_name == "attention":
-            return layers.UserSequence(), attention.AttentionScorer(
-                self.windows, dim, self.hidden, pair, profile
+            return (
+                user_representation.UserSequence(),
+                attention.AttentionScorer(
+                    self.windows, dim, self.hidden, pair, profile
+                ),
             )
-        represent = layers.UserRepresentation(
+        represent = user_representation.UserRepresentation(
             self.windows, bool(self.whole_history)
         )
         pooled = represent.count * dim + profile

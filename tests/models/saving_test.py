@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from jtm_tf.learning import optimizer as optimizer_lib
-from jtm_tf.models import layers
+from jtm_tf.models import embedding
 from jtm_tf.models import saving
+from jtm_tf.models import user_representation
+from jtm_tf.models import visits
 from tests.support import served_models
 
 
@@ -44,7 +46,7 @@ def assert_equal(model, other):
 
 
 def test_another_model_becomes_the_saved_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(layers, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(embedding, "_BLOCK_ROWS", 7)
     model, other = served_models.untrained(), served_models.untrained(seed=1)
     saving.save(model, tmp_path / "best.keras")
     saving.restore(other, tmp_path / "best.keras")
@@ -101,3 +103,22 @@ def test_half_a_model(tmp_path):
     with pytest.raises(ValueError, match="missing or damaged"):
         saving.load(path)
     assert not zipfile.is_zipfile(path)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        embedding.NodeEmbedding(9, 4, stddev=0.5),
+        user_representation.UserRepresentation((3, 1)),
+        user_representation.UserSequence(),
+        visits.Visits((3, 1)),
+        user_representation.Profile((3, 4)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_config_round_trip(layer):
+    copy = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(layer)
+    )
+    assert type(copy) is type(layer)
+    assert copy.get_config() == layer.get_config()

@@ -1,11 +1,11 @@
-"""Tests of `jtm_tf.models.layers` against loops and concatenation."""
+"""Tests of `jtm_tf.models.user_representation` against loops."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf.models import layers
+from jtm_tf.models import embedding as embedding_lib
+from jtm_tf.models import user_representation
 from jtm_tf.tree import initial
 from jtm_tf.types import PAD
 from tests.support import close
@@ -15,7 +15,7 @@ DIM = 3
 
 
 def embedding_of(tree):
-    embedding = layers.NodeEmbedding(tree.num_codes, DIM)
+    embedding = embedding_lib.NodeEmbedding(tree.num_codes, DIM)
     embedding.build()
     return embedding
 
@@ -55,7 +55,7 @@ def test_users_are_pooled_in_nodes_of_each_level(branching):
     embedding = embedding_of(tree)
     leaves = histories(tree, [7, 0, 1, 5, 7])
     levels = list(range(tree.max_level + 1))
-    got = layers.UserRepresentation(WINDOWS)(
+    got = user_representation.UserRepresentation(WINDOWS)(
         leaves, embedding=embedding, tree=tree, levels=levels
     )
     table = embedding.table.numpy()
@@ -66,7 +66,7 @@ def test_users_are_pooled_in_nodes_of_each_level(branching):
 
 def test_an_empty_history_maps_to_zeros():
     tree = initial.random(9, seed=0)
-    represent = layers.UserRepresentation(WINDOWS)
+    represent = user_representation.UserRepresentation(WINDOWS)
     for lengths in ([0], [0, 0], [0, 3]):
         (users,) = represent(
             histories(tree, lengths),
@@ -92,7 +92,7 @@ def test_padding_more_does_not_change_a_user():
     oldest, *newer = WINDOWS
     for level in (2, tree.max_level):
         got = [
-            layers.UserRepresentation(windows)(
+            user_representation.UserRepresentation(windows)(
                 rows, embedding=embedding, tree=tree, levels=[level]
             )[0]
             for windows, rows in (
@@ -109,7 +109,7 @@ def test_the_gradient_of_a_table_counts_repeats():
     leaves = np.zeros((2, sum(WINDOWS)), np.int32)
     leaves[0, :4] = leaves[1, 0] = tree.pi[3]  # 4 / 4 of one mean, 1 / 1
     with tf.GradientTape() as tape:
-        (users,) = layers.UserRepresentation(WINDOWS)(
+        (users,) = user_representation.UserRepresentation(WINDOWS)(
             leaves, embedding=embedding, tree=tree, levels=[tree.max_level]
         )
         total = tf.reduce_sum(users)
@@ -124,7 +124,7 @@ def test_a_sequence_has_every_behaviour_of_the_level(level):
     tree = initial.random(30, seed=0)
     embedding = embedding_of(tree)
     leaves = histories(tree, [5, 0, 7])
-    (got,) = layers.UserSequence()(
+    (got,) = user_representation.UserSequence()(
         leaves, embedding=embedding, tree=tree, levels=[level]
     )
     nodes = leaves >> (tree.max_level - level)
@@ -132,43 +132,14 @@ def test_a_sequence_has_every_behaviour_of_the_level(level):
     np.testing.assert_array_equal(got, want)
 
 
-def test_visits_are_counted_by_window():
-    behaviours = np.array([[PAD, 5, 5, 6, 5, 7, 6]], np.int32)
-    got = layers.Visits(WINDOWS)(behaviours, np.array([[5, 6, 9]], np.int32))
-    counts = np.array([[2, 1, 0], [1, 0, 1], [0, 0, 0]])
-    total = counts.sum(axis=1, keepdims=True)
-    want = np.hstack(
-        [np.log1p(counts), np.minimum(counts, 1), np.log1p(total), total / 6]
-    )
-    np.testing.assert_allclose(got[0], want, atol=1e-6)
-    nobody = layers.Visits(WINDOWS)(behaviours * 0, np.array([[5]], np.int32))
-    assert not np.any(nobody)
-
-
 def test_profiles_are_looked_up_by_feature():
-    profile = layers.Profile((3, 4), width=2)
+    profile = user_representation.Profile((3, 4), width=2)
     profile.build()
     first, second = (table.numpy() for table in profile.tables)
     got = profile(np.array([[2, 0], [0, 3]]))
     want = np.hstack([first[[2, 0]], second[[0, 3]]])
     np.testing.assert_array_equal(got, want)
-    assert layers.Profile()(np.zeros((3, 0), np.int32)).shape == (3, 0)
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        layers.NodeEmbedding(9, 4, stddev=0.5),
-        layers.UserRepresentation((3, 1)),
-        layers.UserSequence(),
-        layers.Visits((3, 1)),
-        layers.Profile((3, 4)),
-    ],
-    ids=lambda layer: type(layer).__name__,
-)
-def test_config_round_trip(layer):
-    copy = keras.saving.deserialize_keras_object(
-        keras.saving.serialize_keras_object(layer)
+    assert user_representation.Profile()(np.zeros((3, 0), np.int32)).shape == (
+        3,
+        0,
     )
-    assert type(copy) is type(layer)
-    assert copy.get_config() == layer.get_config()

@@ -1,81 +1,15 @@
-"""Keras layers that describe nodes and users (paper Sec. 2.3): embeddings,
-histories pooled or in sequence, visits of a history to a node, profiles.
+"""A user becomes vectors (paper Sec. 2.3): the history, lifted to a level,
+pooled or in sequence; and beside it the profile.
 """
 
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from jtm_tf.models import choices
 from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
-
-# Of a table while it is read from a file.
-_BLOCK_ROWS = 1 << 20
-
-
-@keras.saving.register_keras_serializable("jtm_tf")
-class NodeEmbedding(keras.layers.Layer):
-    """One vector for every node of the tree, looked up by heap code.
-
-    The table is read and updated by rows only (`ResourceGather`), so that a
-    training step never touches memory in proportion to the corpus.
-
-    Args:
-        num_codes: rows, `Tree.num_codes`.
-        dim: embedding size E.
-        stddev: spread of the initial vectors.
-    """
-
-    def __init__(self, num_codes: int, dim: int, stddev: float = 0.1, **kwargs):
-        super().__init__(**kwargs)
-        self.num_codes, self.dim, self.stddev = num_codes, dim, stddev
-
-    def build(self, input_shape=None):
-        normal = keras.initializers.RandomNormal(stddev=self.stddev)
-
-        def draw(shape, dtype):
-            # In a graph each operation works in the memory of the one before:
-            # two tables, where three stood side by side.
-            drawn = tf.function(lambda: normal(shape, dtype))
-            return drawn.get_concrete_function()()
-
-        self.table = self.add_weight(
-            shape=(self.num_codes, self.dim), initializer=draw, name="table"
-        )
-
-    def call(self, nodes, level=None):
-        """Maps [...] nodes, of any `level`, to [..., E]."""
-        del level
-        return tf.gather(self.table.value, nodes)
-
-    def load_own_variables(self, store):
-        """Reads the table by blocks of rows; Keras would hold it thrice."""
-        self._check_load_own_variables(store)
-        saved = store["0"]
-        if saved.shape != self.table.shape:
-            raise ValueError(
-                f"Expected a table of shape {tuple(self.table.shape)}; got "
-                f"{tuple(saved.shape)}."
-            )
-        for start in range(0, self.num_codes, _BLOCK_ROWS):
-            rows = np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
-            block = tf.IndexedSlices(saved[rows[0] : rows[-1] + 1], rows)
-            self.table.value.scatter_update(block)  # on every replica
-
-    def numpy(self):
-        """Returns the table, [num_codes, E]."""
-        return self.table.value.numpy()
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "num_codes": self.num_codes,
-            "dim": self.dim,
-            "stddev": self.stddev,
-        }
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -200,56 +134,6 @@ class UserSequence(keras.layers.Layer):
             vectors = embedding(nodes, level=level)
             sequences.append(tf.gather(vectors, position) * known)
         return sequences
-
-
-@keras.saving.register_keras_serializable("jtm_tf")
-class Visits(keras.layers.Layer):
-    """Counts how often a history went through a node, window by window.
-
-    An MLP on embeddings cannot tell whether two vectors are equal; this can:
-    the features of node n are, for every window, log(1 + visits) and whether
-    there was one, and for the whole history log(1 + visits) and their share.
-    With histories lifted to the node's level a visit is a behaviour anywhere
-    below it; with histories of leaves, inner nodes are never visited.
-
-    Args:
-        windows: lengths of the time windows, oldest first; they sum to T.
-    """
-
-    def __init__(self, windows: Sequence[int] = choices.WINDOWS, **kwargs):
-        super().__init__(**kwargs)
-        self.windows = tuple(windows)
-        self.features = 2 * len(self.windows) + 2
-
-    def build(self, input_shape=None):
-        self.built = True
-
-    def call(self, behaviours, nodes):
-        """Maps [B, T] and [B, W] nodes of one level to [B, W, features]."""
-        window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
-        # What is older than all windows counts in the whole history only.
-        older = behaviours.shape[1] - len(window_of)
-        window_of = [-1] * older + window_of
-        member = tf.one_hot(window_of, len(self.windows))  # [T, windows]
-        shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], len(self.windows)]
-        same = tf.cast(behaviours[:, None] == nodes[..., None], tf.float32)
-        counts = tf.matmul(tf.reshape(same, [-1, len(window_of)]), member)
-        counts = tf.reshape(counts, shape)
-        total = tf.reduce_sum(same, -1, keepdims=True)
-        known = tf.cast(behaviours != PAD, tf.float32)
-        length = tf.reduce_sum(known, -1)[:, None, None]
-        return tf.concat(
-            [
-                tf.math.log1p(counts),
-                tf.minimum(counts, 1.0),
-                tf.math.log1p(total),
-                total / tf.maximum(length, 1.0),
-            ],
-            axis=-1,
-        )
-
-    def get_config(self):
-        return {**super().get_config(), "windows": self.windows}
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
