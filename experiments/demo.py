@@ -12,7 +12,6 @@ With --data_dir it runs on any prepared data that fit such short training.
 
 import dataclasses
 import pathlib
-import subprocess
 import sys
 from typing import Any
 
@@ -23,6 +22,8 @@ from absl import logging
 
 from experiments.pictures import plots
 from export import serving
+from export.artefact import origin
+from export.artefact import publishing
 from export.artefact import versions
 from export.calling import clients
 from jtm_tf.baselines import run as baselines_run
@@ -35,6 +36,7 @@ from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
 from jtm_tf.search import metrics
 from jtm_tf.search import model_search
 from jtm_tf.search import rounding
@@ -84,15 +86,15 @@ def main() -> None:
     out_dir = pathlib.Path(_OUT_DIR.value)
     data = _data(out_dir)
     print(describe(data), flush=True)
-    trained = {method: train(method, data, out_dir) for method in _METHODS}
-    picture = draw(trained, data, out_dir)
+    learned = {method: train(method, data, out_dir) for method in _METHODS}
+    picture = draw(learned, data, out_dir)
     counted = {
         method: baselines_run.run(
             baselines_run.CountingConfig(method), data, out_dir / method
         )
         for method in _RULES
     }
-    print(f"\n{compare(trained | counted)}\n\nLearning curves: {picture}\n")
+    print(f"\n{compare(learned | counted)}\n\nLearning curves: {picture}\n")
     if not _HOUSEHOLDS.value:
         return
     run_dir = run_folder.RunFolder(out_dir / "jtm")
@@ -306,25 +308,10 @@ def tell(data: interactions.Interactions, household: Household) -> str:
 def publish(
     run_dir: pathlib.Path, data_dir: pathlib.Path, base: pathlib.Path
 ) -> None:
-    """Exports a run into a folder of versions, unless that is done.
-
-    Raises:
-        ValueError: the program failed; it has said why on stderr.
-    """
-    if versions.existing(base):
-        return
-    command = [
-        sys.executable,
-        "-m",
-        "export.export_model",
-        f"--run_dir={run_dir}",
-        f"--data_dir={data_dir}",
-        f"--export_dir={base}",
-    ]
-    if subprocess.run(
-        command, stdout=subprocess.DEVNULL, check=False
-    ).returncode:
-        raise ValueError(f"{run_dir} could not be exported to {base}.")
+    """Exports a run into a folder of versions, unless that is done."""
+    if not versions.existing(base):
+        run = trained.load(run_dir, data_dir)
+        publishing.publish(origin.Origin(run), base, versions.choose(base))
 
 
 def ask(
