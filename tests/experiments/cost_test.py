@@ -3,9 +3,6 @@
 import dataclasses
 import importlib.util
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,9 +18,9 @@ from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
 from tests.support import close
+from tests.support import shell
 from tests.support import worlds
 
-ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = 6
 TRAINED = ("youtube_dnn", "hsm", "tdm", "dnn", "jtm_h", "jtm")
 
@@ -133,14 +130,7 @@ def doubt(folder):
 
 def run(*flags):
     """Runs the program; returns its exit status, stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.cost", "--seed=3", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return shell.run("experiments.cost", "--seed=3", *flags)
 
 
 def test_the_program(runs, tmp_path):

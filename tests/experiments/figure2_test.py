@@ -1,9 +1,5 @@
 """Figure 2 from run folders and from runs.json."""
 
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -11,6 +7,7 @@ from experiments.pictures import curves
 from experiments.pictures import plots
 from experiments.runs import finished as finished_runs
 from tests.support import fake_runs
+from tests.support import shell
 
 METHODS = ("jtm", "tdm_cluster", "jtm_h")
 
@@ -126,20 +123,12 @@ def test_refusals(runs_dir, tmp_path, draw):
 def test_the_program(runs_dir, tmp_path):
     """Flags in, picture out, and a word about the run that is missing."""
     out = tmp_path / "figure2.png"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "experiments.figure2",
-            f"--runs={runs_dir}",
-            f"--out={out}",
-            "--titles=beauty=Amazon Beauty",
-        ],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
+    status, stdout, stderr = shell.run(
+        "experiments.figure2",
+        f"--runs={runs_dir}",
+        f"--out={out}",
+        "--titles=beauty=Amazon Beauty",
     )
-    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
-    assert "tdm_cluster-0 is unfinished; left out" in done.stderr
+    assert (status, stdout) == (0, f"{out}\n"), stderr
+    assert "tdm_cluster-0 is unfinished; left out" in stderr
     assert out.read_bytes().startswith(b"\x89PNG")

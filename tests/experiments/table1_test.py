@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import pathlib
-import subprocess
 import sys
 import threading
 
@@ -22,6 +21,7 @@ from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.runs import folder as run_folder
 from tests.support import fake_runs
+from tests.support import shell
 
 SEEDS = (0, 1)
 
@@ -524,15 +524,9 @@ def test_the_program(tmp_path):
         "--collect_only",
         "--paper=toys=books",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.table1", *flags],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{tmp_path / 'out' / 'table1.md'}\n"
+    status, stdout, stderr = shell.run("experiments.table1", *flags)
+    assert (status, stderr) == (0, "")
+    assert stdout == f"{tmp_path / 'out' / 'table1.md'}\n"
     text = (tmp_path / "out" / "table1.md").read_text()
     shown = " \\\n        ".join(flags)
     assert f"    python -m experiments.table1 \\\n        {shown}\n" in text
