@@ -8,28 +8,18 @@ from experiments.pictures import plots
 from experiments.trials import variants
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.learning import joint
-from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from tests.support import close
 from tests.support import runs
-from tests.support import worlds
 
 
 @pytest.fixture(name="judged", scope="module")
 def _judged(tmp_path_factory):
     """The data, a finished run's folder and what the report says of it."""
-    folder = tmp_path_factory.mktemp("ablations")
-    data = interactions.load(worlds.prepare(folder))
-    joint.run(
-        runs.TINY,
-        data,
-        folder / "jtm",
-        settings.RunOptions(measure_loss=True),
-    )
-    run = run_folder.RunFolder(folder / "jtm")
+    data_dir, run_dir = runs.shared(tmp_path_factory)
+    data, run = interactions.load(data_dir), run_folder.RunFolder(run_dir)
     return data, run, variants.judge_run(run, data, beams=[20, 40])
 
 

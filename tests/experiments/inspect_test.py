@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,6 @@ from experiments.report import projector
 from experiments.report import source as source_lib
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.learning import joint
-from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
@@ -33,7 +30,6 @@ from tests.support import close
 from tests.support import runs
 from tests.support import served_models
 from tests.support import shell
-from tests.support import worlds
 
 MAX_BYTES = 5_000_000
 
@@ -41,13 +37,9 @@ MAX_BYTES = 5_000_000
 @pytest.fixture(name="run_dir", scope="module")
 def _run_dir(tmp_path_factory):
     """A run of JTM."""
-    folder = tmp_path_factory.mktemp("inspect")
-    data_dir = worlds.prepare(folder)
-    data = interactions.load(data_dir)
-    config = dataclasses.replace(runs.TINY, cuts=())
-    options = settings.RunOptions(data_dir=str(data_dir))
-    joint.run(config, data, folder / "run", options)
-    return folder / "run"
+    folder = tmp_path_factory.mktemp("inspect") / "run"
+    _, run_dir = runs.shared(tmp_path_factory)
+    return shutil.copytree(run_dir, folder)  # projectors are written there
 
 
 @pytest.fixture(name="source", scope="module")
@@ -128,23 +120,19 @@ def test_the_program(run_dir, told, text, report):
 
 def test_without_what_draws(run_dir, tmp_path):
     """A plain installation has no matplotlib: said, before anything is done."""
-    run = (
-        "import runpy, sys; sys.modules['matplotlib'] = None; "
-        "runpy.run_module('experiments.inspect', run_name='__main__')"
-    )
     out = tmp_path / "report.html"
-    done = subprocess.run(
-        [sys.executable, "-c", run, f"--run_dir={run_dir}", f"--out={out}"],
-        cwd=shell.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    error = shell.the_error(
+        shell.run(
+            "experiments.inspect",
+            f"--run_dir={run_dir}",
+            f"--out={out}",
+            without=["matplotlib"],
+        )
     )
-    assert done.returncode == 1
-    assert done.stderr.splitlines() == [
+    assert error == (
         "Error: Pictures need matplotlib: install jtm_tf[demo], or pass "
         "--nopictures."
-    ]
+    )
     assert not out.exists()
 
 
@@ -213,7 +201,10 @@ def test_charts(source, report):
     (line,) = found["moves"]["lines"]
     record = source.iterations[0]
     assert line["y"][-1] == pytest.approx(100 * record["moved_items"] / 50)
-    (line,) = found["recall"]["lines"]
+    lines = {line["name"]: line for line in found["recall"]["lines"]}
+    widths = {beam_width for _, beam_width in runs.TINY.all_cuts}
+    assert lines.keys() == {f"beam {width}" for width in widths}
+    line = lines[f"beam {runs.TINY.beam_width}"]
     best = source.iterations[source.metrics["best_iteration"] - 1]
     want = [100 * share for share in best["level_recall"]]
     np.testing.assert_allclose(line["y"], want[line["x"][0] - 1 :], atol=1e-3)

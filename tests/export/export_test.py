@@ -1,6 +1,5 @@
 """Tests of `export`: what is evaluated is what is exported."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -17,8 +16,6 @@ from export.artefact import warmup
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
-from jtm_tf.learning import joint
-from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
@@ -69,7 +66,7 @@ def export(*flags):
 
 @pytest.fixture(name="data_dir", scope="module")
 def _data_dir(tmp_path_factory):
-    return worlds.prepare(tmp_path_factory.mktemp("world"))
+    return runs.shared(tmp_path_factory)[0]
 
 
 @pytest.fixture(name="data", scope="module")
@@ -78,12 +75,9 @@ def _data(data_dir):
 
 
 @pytest.fixture(name="run_dir", scope="module")
-def _run_dir(data, data_dir, tmp_path_factory):
+def _run_dir(tmp_path_factory):
     """A run of JTM."""
-    folder = tmp_path_factory.mktemp("run") / "run"
-    config = dataclasses.replace(runs.TINY, joint_iterations=1)
-    joint.run(config, data, folder, settings.RunOptions(data_dir=str(data_dir)))
-    return folder
+    return runs.shared(tmp_path_factory)[1]
 
 
 @pytest.fixture(name="exported", scope="module")

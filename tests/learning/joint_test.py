@@ -116,9 +116,9 @@ def test_another_run_is_refused(data, finished):
         joint.run(other, data, finished[0].path)
 
 
-def test_eq_2_after_each_half_step(data, tmp_path):
-    options = settings.RunOptions(measure_loss=True)
-    metrics = joint.run(runs.TINY, data, tmp_path / "run", options)
+def test_eq_2_after_each_half_step(tmp_path_factory):
+    _, run_dir = runs.shared(tmp_path_factory)
+    metrics = run_folder.RunFolder(run_dir).read_metrics()
     first, last = (r["half_steps"] for r in metrics["iterations"])
     for losses in (*first.values(), *last.values()):
         assert set(losses) == {"train", "validation"}

@@ -2,9 +2,7 @@
 
 import json
 import os
-import pathlib
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,16 +16,12 @@ from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import tree as tree_lib
 from tests.support import runs
-from tests.support import worlds
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import shell
 
 
 def command(data_dir, out_dir):
-    """Returns the command whose settings are `runs.TINY`."""
+    """Returns the program, and flags whose settings are `runs.TINY`."""
     return [
-        sys.executable,
-        "-m",
         "experiments.train",
         "--method=jtm",
         f"--data_dir={data_dir}",
@@ -49,37 +43,33 @@ def command(data_dir, out_dir):
 @pytest.fixture(name="undisturbed", scope="module")
 def _undisturbed(tmp_path_factory):
     """A prepared folder and the folder of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    data_dir = worlds.prepare(folder)
-    joint.run(runs.TINY, interactions.load(data_dir), folder / "run")
-    return data_dir, run_folder.RunFolder(folder / "run")
+    data_dir, run_dir = runs.shared(tmp_path_factory)
+    return data_dir, run_folder.RunFolder(run_dir)
 
 
 def start_and_kill(arguments, *, reached, delay):
     """Starts a run, kills it `delay` seconds after `reached()` holds."""
-    with subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 240
-        while not reached():
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() in (-signal.SIGKILL, 0)
+    program = shell.Program(*arguments)
+    deadline = time.monotonic() + 240
+    while not reached():
+        assert program.process.is_alive(), program.result()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(delay)
+    program.process.kill()
+    assert program.result()[0] in (-signal.SIGKILL, 0)
 
 
 def timeless(metrics):
-    """Returns metrics without what the clock or the checkout decides."""
+    """Returns metrics without what clock, checkout or options decide."""
     metrics = {key: metrics[key] for key in metrics if key != "code"}
     metrics["iterations"] = [
-        {key: r[key] for key in r if not key.startswith("seconds_")}
-        for r in metrics["iterations"]
+        {
+            key: value
+            for key, value in record.items()
+            if not key.startswith("seconds_") and key != "half_steps"
+        }
+        for record in metrics["iterations"]
     ]
     return metrics
 
@@ -105,13 +95,11 @@ def test_sigkill(undisturbed, tmp_path):
         start_and_kill(
             arguments, reached=reached, delay=rng.uniform(0, longest)
         )
-    done = subprocess.run(
-        arguments, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    status, stdout, stderr = shell.run(*arguments)
+    assert status == 0, stderr
     got = folder.read_metrics()
     assert timeless(got) == timeless(want.read_metrics())
-    assert json.loads(done.stdout.splitlines()[-1]) == got["test"]
+    assert json.loads(stdout.splitlines()[-1]) == got["test"]
     assert folder.read_config()["config"] == want.read_config()["config"]
     for iteration in range(2):
         np.testing.assert_array_equal(

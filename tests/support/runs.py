@@ -1,8 +1,16 @@
 """Runs of seconds, for tests of what runs leave."""
 
 import dataclasses
+import fcntl
+import os
+import pathlib
 
+import pytest
+
+from jtm_tf.data import interactions
+from jtm_tf.learning import joint
 from jtm_tf.learning import settings
+from tests.support import worlds
 
 TINY = settings.JointConfig(
     joint_iterations=2,
@@ -17,3 +25,30 @@ TINY = settings.JointConfig(
         settings.JointConfig().tree_learning, gap=3
     ),
 )
+
+
+def shared(
+    factory: pytest.TempPathFactory,
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Returns a prepared folder and that of a finished run, to be read only.
+
+    The run is of TINY, with Eq. 2 after each half-step. Of all processes that
+    test, the first that asks makes both; to the others all is done already.
+
+    Args:
+        factory: pytest's fixture `tmp_path_factory`.
+    """
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which is all processes' own
+    folder = base / "tiny"
+    with open(base / "tiny.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        data_dir = worlds.prepare(folder)
+        joint.run(
+            TINY,
+            interactions.load(data_dir),
+            folder / "run",
+            settings.RunOptions(data_dir=str(data_dir), measure_loss=True),
+        )
+    return data_dir, folder / "run"
