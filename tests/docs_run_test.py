@@ -9,12 +9,10 @@ it.
 import contextlib
 import csv
 import gzip
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import zipfile
 
 import pandas
@@ -34,19 +32,29 @@ PAGES = (
     ),
 )
 
-_SMALL = [
-    "--joint_iterations=1",
-    "--samples_per_epoch=400",
-    "--embedding_dim=4",
-    "--windows=3,1",
-    "--hidden=8",
-    "--negatives=12",
-    "--gap=3",
-    "--num_results=20",
-    "--beam_width=20",
-]
+
+def _text(value):
+    """Returns a setting as a flag has it."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return ",".join(map(str, numbers))
+
+
+_SMALL = {
+    "branching": 8,
+    "samples_per_epoch": 400,
+    "embedding_dim": 4,
+    "windows": (3, 1),
+    "hidden": (8,),
+    "negatives": 12,
+    "gap": 3,
+    "num_results": 20,
+    "beam_width": 20,
+}
 SHRUNK = {
-    "experiments.train": _SMALL,
+    "experiments.train": [
+        "--joint_iterations=1",
+        *(f"--{name}={_text(value)}" for name, value in _SMALL.items()),
+    ],
     "experiments.inspect": ["--nopictures", "--noprojector", "--num_users=8"],
     "export.export_model": ["--num_results=20", "--beam_width=20"],
     "export.verify": ["--num_results=20", "--beam_width=20"],
@@ -130,11 +138,13 @@ def prepare_log(folder):
 
 
 class Page:
-    """Runs the commands of a page in its folder."""
+    """Runs the commands of a page in its folder.
 
-    def __init__(self, folder, stack):
-        self._folder, self._stack = folder, stack
-        self._env = {**os.environ, "PYTHONPATH": str(shell.ROOT)}
+    `guide` is a folder that has what the guides take for granted.
+    """
+
+    def __init__(self, folder, stack, guide):
+        self._folder, self._stack, self._guide = folder, stack, guide
         self._ports = dict(zip(("8500", "8501"), calls.free_ports(2)))
         self._server = None
 
@@ -143,68 +153,52 @@ class Page:
         for port, free in self._ports.items():
             line = re.sub(rf"\b{port}\b", str(free), line)
         words = shlex.split(line)
-        if words[:2] == ["python", "-m"]:
-            words = [sys.executable, *words[1:], *self._more(words)]
         if words[0] == "tensorboard":
             return self._tensorboard(words)
-        if words[2:3] == ["export.serve"]:
-            return self._serve(words)
-        done = subprocess.run(
-            words,
-            cwd=self._folder,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, f"{line}\n{done.stderr}"
-        assert '"error"' not in done.stdout, f"{line}\n{done.stdout}"
+        if words[:2] == ["python", "-m"]:
+            words = words[2:]
+            words += self._more(words)
+            if words[0] == "export.serve":
+                return self._serve(words)
+            status, stdout, stderr = shell.run(*words, cwd=self._folder)
+        else:
+            done = subprocess.run(
+                words,
+                cwd=self._folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            status, stdout, stderr = done.returncode, done.stdout, done.stderr
+        assert status == 0, f"{line}\n{stderr}"
+        assert "Traceback" not in stderr, f"{line}\n{stderr}"
+        assert '"error"' not in stdout, f"{line}\n{stdout}"
         return None
 
-    def make_a_run(self):
-        """Trains what guides call runs/jtm, unless the page did."""
-        if not (self._folder / "runs/jtm").exists():
-            self.run(
-                "python -m experiments.train --method=jtm "
-                "--data_dir=data/log --out_dir=runs/jtm"
-            )
-
-    def make_a_version(self):
-        """Exports what guides call exported/jtm, unless the page did."""
-        if not (self._folder / "exported/jtm").exists():
-            self.make_a_run()
-            self.run(
-                "python -m export.export_model --run_dir=runs/jtm "
-                "--export_dir=exported/jtm"
-            )
+    def take(self, name):
+        """Takes runs/jtm or exported/jtm, unless the page made it."""
+        if not (self._folder / name).exists():
+            shutil.copytree(self._guide / name, self._folder / name)
 
     def _more(self, words):
         """Returns flags that make a command quick, and keep it apart."""
         if words[-1] == "--help":
             return []
-        if words[2] == "export.serve":
+        if words[0] == "export.serve":
             grpc, rest = self._ports.values()
             return [f"--port={grpc}", f"--rest_port={rest}"]
-        return SHRUNK.get(words[2], [])
+        return SHRUNK.get(words[0], [])
 
     def _start(self, words):
-        process = subprocess.Popen(
-            words,
-            cwd=self._folder,
-            env=self._env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._stack.callback(process.communicate)  # which closes the pipes
-        self._stack.callback(process.kill)
-        return process
+        program = shell.Program(*words, cwd=self._folder)
+        self._stack.callback(program.result)
+        self._stack.callback(program.process.kill)
+        return program
 
     def make_a_server(self):
         """Serves what guides call exported/jtm, unless the page does."""
         if self._server is None:
-            self.make_a_version()
+            self.take("exported/jtm")
             self.run(
                 "python -m export.serve --model_base=exported/jtm "
                 "--port=8500 --rest_port=8501"
@@ -212,18 +206,15 @@ class Page:
 
     def _serve(self, words):
         if self._server is not None:
-            self._server.terminate()
-            self._server.wait()
+            self._server.process.terminate()
+            self._server.process.join()
         self._server = self._start(words)
-        assert self._server.stdout.readline(), self._server.stderr.read()
+        assert self._server.first_line()
 
     def _tensorboard(self, words):
         """Starts it and asks for what the guide says is there."""
         port = calls.free_ports(1)[0]
-        script = shutil.which(
-            "tensorboard", path=os.path.dirname(sys.executable)
-        )
-        self._start([sys.executable, script, *words[1:], f"--port={port}"])
+        self._start(["tensorboard.main", *words[1:], f"--port={port}"])
         tags = calls.get_json(
             f"http://127.0.0.1:{port}/data/plugin/scalars/tags", patience=60
         )
@@ -232,8 +223,26 @@ class Page:
         assert {"recall_by_level/01", "loss_by_level/01"} <= shown
 
 
+@pytest.fixture(name="guide", scope="module")
+def _guide(tmp_path_factory):
+    """A folder with data/log, a run of it and an exported version."""
+    folder = tmp_path_factory.mktemp("guide")
+    write_files(folder)
+    prepare_log(folder)
+    page = Page(folder, contextlib.ExitStack(), None)
+    page.run(
+        "python -m experiments.train --method=jtm --data_dir=data/log "
+        "--out_dir=runs/jtm"
+    )
+    page.run(
+        "python -m export.export_model --run_dir=runs/jtm "
+        "--export_dir=exported/jtm"
+    )
+    return folder
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_commands(page, tmp_path):
+def test_commands(page, guide, tmp_path):
     lines = shell_commands((shell.ROOT / page).read_text())
     if not lines:
         return
@@ -241,7 +250,7 @@ def test_commands(page, tmp_path):
     if not any("experiments.prepare " in line for line in lines):
         prepare_log(tmp_path)
     with contextlib.ExitStack() as stack:
-        reader = Page(tmp_path, stack)
+        reader = Page(tmp_path, stack, guide)
         for line in lines:
             begins = [b for b in ELSEWHERE if line.startswith(b)]
             if begins:
@@ -258,9 +267,9 @@ def test_commands(page, tmp_path):
 def _set_up(reader, line):
     """Makes what a command takes for granted."""
     if "--run_dir=runs/jtm" in line or "--logdir=runs/jtm" in line:
-        reader.make_a_run()
+        reader.take("runs/jtm")
     if "exported/jtm" in line and "export_model" not in line:
-        reader.make_a_version()
+        reader.take("exported/jtm")
     if "127.0.0.1:850" in line:
         reader.make_a_server()
 
@@ -272,6 +281,11 @@ def test_examples(page, tmp_path, monkeypatch):
         return
     write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
+    fit = jtm_tf.fit
+    small = {**_SMALL, "rounds": 1, "cuts": ()}
+    monkeypatch.setattr(
+        jtm_tf, "fit", lambda *args, **shown: fit(*args, **{**shown, **small})
+    )
     known = {
         "histories": [[17, 4], [4]],
         "jtm_tf": jtm_tf,

