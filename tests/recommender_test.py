@@ -173,8 +173,9 @@ def test_integers_without_categories(tmp_path):
     data = jtm_tf.prepare(rows, tmp_path / "data")
     model = jtm_tf.fit(data, tmp_path / "run", **{**TINY, "rounds": 1})
     assert model.run.settings.initial_tree == "random"
+    small = {name: TINY[name] for name in ("windows", "hidden", "gap")}
     few = jtm_tf.fit(
-        data, tmp_path / "few", rounds=1, samples_per_epoch=64, windows=(3, 1)
+        data, tmp_path / "few", rounds=1, samples_per_epoch=64, **small
     )
     settings = few.run.settings
     assert (settings.num_results, settings.beam_width) == (5, 10)

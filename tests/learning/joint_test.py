@@ -196,12 +196,12 @@ def test_coarser_categories(data):
 def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     """From a random tree only Algorithm 2 can bring alike items together."""
     # Another seed than the run's, or the random tree would be the hidden one.
-    shape = {"users": 1000, "items": 256, "rows": 20, "seed": 100 + seed}
+    shape = {"users": 400, "items": 128, "rows": 20, "seed": 100 + seed}
     data = interactions.load(worlds.prepare(tmp_path, **shape))
     config = settings.JointConfig(
         seed=seed,
         initial_tree="random",
-        joint_iterations=4,
+        joint_iterations=3,
         epochs_per_iteration=1,
         embedding_dim=8,
         windows=(10, 5, 2, 1, 1),
@@ -226,6 +226,6 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
         planted_world.shared_pairs(
             tree_lib.Tree.load(folder.tree(iteration)), hidden, level=5
         )
-        for iteration in (0, 3)
+        for iteration in (0, 2)
     )
     assert after > 4 * before

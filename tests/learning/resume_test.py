@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -148,16 +149,24 @@ def test_killed_wherever_the_disk_is_touched(
     assert timeless(finished) == timeless(want.read_metrics())
 
 
-@pytest.mark.parametrize("part", ["index", "data", "metrics"])
-def test_a_damaged_run_is_named(part, undisturbed, tmp_path):
-    data = interactions.load(undisturbed[0])
-    out_dir = tmp_path / "run"
+@pytest.fixture(name="begun", scope="module")
+def _begun(undisturbed, tmp_path_factory):
+    """The folder of a run that died after its first iteration."""
+    data, folder = undisturbed[0], tmp_path_factory.mktemp("begun") / "run"
 
     def die(record):
         raise Killed
 
+    options = settings.RunOptions(on_record=die)
     with pytest.raises(Killed):
-        joint.run(runs.TINY, data, out_dir, settings.RunOptions(on_record=die))
+        joint.run(runs.TINY, interactions.load(data), folder, options)
+    return folder
+
+
+@pytest.mark.parametrize("part", ["index", "data", "metrics"])
+def test_a_damaged_run_is_named(part, undisturbed, begun, tmp_path):
+    data = interactions.load(undisturbed[0])
+    out_dir = shutil.copytree(begun, tmp_path / "run")
     path, message = {
         "index": (next(out_dir.glob("checkpoints/*.index")), "is damaged"),
         "data": (next(out_dir.glob("checkpoints/*.data-*")), "is damaged"),

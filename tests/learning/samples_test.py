@@ -135,13 +135,14 @@ def test_each_sample_comes_once_an_epoch_with_its_history():
 
 
 def test_a_stream_opened_at_any_batch_goes_on_as_before():
-    tree = initial.random(40, seed=0)
-    examples = make_examples(40)
-    whole = stream(tree, examples, seed=5, epoch=2)
-    for start in range(len(whole) + 1):
+    tree = initial.random(12, seed=0)
+    examples = make_examples(12)
+    where = {"seed": 5, "epoch": 2, "batch_size": 12}
+    whole = stream(tree, examples, **where)
+    assert len(whole) > 2
+    for start in range(1, len(whole) + 1):
         assert_same(
-            stream(tree, examples, seed=5, epoch=2, start_batch=start),
-            whole[start:],
+            stream(tree, examples, **where, start_batch=start), whole[start:]
         )
 
 
@@ -222,9 +223,13 @@ def beam_stream(tree, examples, **settings):
     return list(batches.as_numpy_iterator())
 
 
-def distinct_examples(users=9, seed=0):
-    """Returns samples of users whose items all differ, and how many follow."""
+def distinct_examples(users=9, seed=0, copies=1):
+    """Returns samples of users whose items all differ.
+
+    Of `copies` users each, one after another, who have as many of them.
+    """
     lengths = np.random.default_rng(seed).integers(1, 9, users)
+    lengths = np.tile(lengths, copies)
     ends = np.cumsum(lengths)
     return splits.Examples(
         np.arange(1, ends[-1] + 1).astype(np.int32),
@@ -235,11 +240,13 @@ def distinct_examples(users=9, seed=0):
 
 @pytest.mark.parametrize("horizon", [1, 2, None])
 def test_targets_follow_their_history(horizon):
-    examples = distinct_examples(users=5)
+    copies, epochs = 20, 2
+    examples = distinct_examples(users=5, copies=copies)
     tree = initial.random(len(examples), seed=0)
     of_item = dict(zip(examples.target_items(), range(len(examples))))
-    drawn = {sample: [] for sample in range(len(examples))}
-    for epoch in range(40):
+    alike = len(examples) // copies
+    drawn = {sample: [] for sample in range(alike)}
+    for epoch in range(epochs):
         for batch in beam_stream(tree, examples, horizon=horizon, epoch=epoch):
             for history, targets in zip(batch["history"], batch["targets"]):
                 before = [item for item in history if item != PAD]
@@ -256,23 +263,23 @@ def test_targets_follow_their_history(horizon):
                 # One in each third: all different where there are enough.
                 if ahead >= 3 and ahead % 3 == 0:
                     assert len(set(places)) == 3
-                drawn[first].extend(places)
+                drawn[first % alike].extend(places)
     for sample, places in drawn.items():
         ahead = examples.ends[sample] - sample
         ahead = min(ahead, horizon or ahead)
         found = np.bincount(places, minlength=ahead)
         # An epoch meets each history once; places are drawn alike.
-        assert found.sum() == 3 * 40
+        assert found.sum() == 3 * copies * epochs
         if ahead > 1:
             assert stats.chisquare(found).pvalue > 1e-5
 
 
 def test_far_nodes_are_uniform_and_where_they_are_wanted():
-    examples = distinct_examples(users=5)
-    tree = initial.random(len(examples), seed=0)
+    examples = make_examples(25, users=50)
+    tree = initial.random(25, seed=0)
     strata = [0, 0] + [4] * (tree.max_level - 2)
     counts = [np.zeros(tree.num_codes, int) for _ in strata]
-    for epoch in range(30):
+    for epoch in range(3):
         for batch in beam_stream(tree, examples, strata=strata, epoch=epoch):
             for drawn, nodes in zip(strata, batch["far"]):
                 assert nodes.shape == (len(batch["history"]), drawn)

@@ -43,17 +43,17 @@ def far_of(rng, model, loss, stratum):
 
 def whole_losses(model, history, targets):
     """Returns Eq. 2 by level with all nodes of each level, by plain loops."""
-    losses = np.zeros(model.max_level)
+    losses, users = np.zeros(model.max_level), len(history)
     for level in range(1, model.max_level + 1):
         nodes = model.tree.occupied(level)
-        scores = model.score(history, np.tile(nodes, (USERS, 1)), level).numpy()
+        scores = model.score(history, np.tile(nodes, (users, 1)), level).numpy()
         ancestors = model.tree.ancestors(level)
         for row, items in zip(scores.astype(np.float64), targets):
             of = dict(zip(nodes, row))
             log_z = np.log(np.exp(row).sum())
             wanted = [item for item in items if item != PAD]
             found = [log_z - of[ancestors[item]] for item in wanted]
-            losses[level - 1] += np.sum(found) / max(1, len(found)) / USERS
+            losses[level - 1] += np.sum(found) / max(1, len(found)) / users
     return losses
 
 
@@ -83,16 +83,15 @@ def test_the_normaliser_is_unbiased():
     # One target each, so that a level's loss gives away its log Z.
     targets = np.where(targets[:, :1] == PAD, 7, targets[:, :1])
     levels = range(1, model.max_level + 1)
+    run = tf.function(model.level_losses)
     for user in range(3):
-        one = np.repeat(history[user : user + 1], USERS, 0)
-        same = np.repeat(targets[user : user + 1], USERS, 0)
+        one, same = history[user : user + 1], targets[user : user + 1]
         whole = whole_losses(model, one, same)
         draws = 400
         z = np.zeros([draws, len(levels)])
-        run = tf.function(model.level_losses)
         for draw in range(draws):
             far = far_of(rng, model, model.beam_loss, 2)
-            far = [np.repeat(nodes[:1], USERS, 0) for nodes in far]
+            far = [nodes[:1] for nodes in far]
             inputs = {"history": one, "targets": same, "far": tuple(far)}
             z[draw] = np.exp(run(inputs))  # Z / e^s(positive)
         for place, level in enumerate(levels):
