@@ -128,6 +128,25 @@ class Examples:
         items = _windows(self.items, self.starts[samples], targets, max_history)
         return np.concatenate([items, self.profile[targets]], axis=1)
 
+    def of_some_users(self, most: int = 1_000_000, *, seed: int) -> "Examples":
+        """Returns the samples of as many users, drawn, as stay within `most`.
+
+        A user has all samples or none: what they tell of a user is kept. All
+        samples are returned if there are no more, and one user's at least.
+
+        Args:
+            most: samples.
+            seed: decides who.
+        """
+        if len(self) <= most:
+            return self
+        counts = np.bincount(self.starts)
+        users = np.random.default_rng(seed).permutation(np.flatnonzero(counts))
+        enough = np.cumsum(counts[users]) <= most
+        chosen = np.zeros(len(counts), bool)
+        chosen[users[: max(1, np.count_nonzero(enough))]] = True
+        return self.take(np.flatnonzero(chosen[self.starts]))
+
     def take(self, samples: np.ndarray) -> "Examples":
         """Returns the samples at these indices, [B], over the same items."""
         return dataclasses.replace(

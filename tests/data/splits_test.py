@@ -145,6 +145,25 @@ def test_training_users_are_not_held_out():
         splits.held_out_users(data, "train", max_history=3)
 
 
+def test_some_users_are_whole():
+    data = random_interactions(num_users=60, num_items=9, seed=3)
+    every = splits.examples(data)
+    rows = collections.Counter(every.starts.tolist())
+    assert every.of_some_users(len(every), seed=0) is every
+    drawn = set()
+    for most in (len(every) - 1, 100, 13, 12):
+        some = every.of_some_users(most, seed=0)
+        kept = collections.Counter(some.starts.tolist())
+        assert kept == {start: rows[start] for start in kept}
+        # The next one would have been too many.
+        assert most - 12 < len(some) <= most
+        again = every.of_some_users(most, seed=0)
+        np.testing.assert_array_equal(some.targets, again.targets)
+        drawn |= set(every.of_some_users(most, seed=1).starts) - set(kept)
+    assert drawn, "the seed decides who"
+    assert len(set(every.of_some_users(1, seed=5).starts.tolist())) == 1
+
+
 def test_repeats_are_counted_within_a_user():
     examples = splits.Examples(
         np.array([1, 1, 2, 2, 1, 1], np.int32),

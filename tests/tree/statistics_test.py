@@ -115,6 +115,25 @@ def test_entropy_and_information_against_loops():
     assert np.all(np.diff(told_by) > -1e-12), "a finer level tells no less"
 
 
+@pytest.mark.parametrize("items, branching", SHAPES)
+def test_measures_are_lists_from_level_1(items, branching):
+    rng = np.random.default_rng(1)
+    tree = initial.random(items, branching=branching)
+    users, taken = rng.integers(0, 7, 90), rng.integers(1, items + 1, 90)
+    measures = tree_statistics.measures(tree, users, taken)
+    assert tuple(measures) == tree_statistics.MEASURES
+    counts = np.bincount(taken, minlength=items + 1)
+    for level in range(1, 1 + tree.max_level):
+        nodes = tree_statistics.sums(tree, level, counts)
+        share = np.sort(nodes)[::-1] / 90
+        entropy = -sum(x * np.log(x) for x in share if x)
+        got = {name: values[level - 1] for name, values in measures.items()}
+        assert got["entropy"] == pytest.approx(entropy, abs=1e-6)
+        assert got["busiest"] == pytest.approx(share[:20].sum(), abs=1e-6)
+        assert 0 <= got["information"] <= got["entropy"] + 1e-6
+    assert {len(values) for values in measures.values()} == {tree.max_level}
+
+
 def test_gathering_what_is_popular_tells_nothing_of_users():
     """Eq. 2 alone prefers such a tree to the true one; the two terms differ."""
     rng = np.random.default_rng(0)
