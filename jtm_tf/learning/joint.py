@@ -183,6 +183,11 @@ def _write_curves(folder, record):
             tf.summary.scalar(f"loss_by_level/{level:02d}", loss, step)
         for level, share in enumerate(record["level_recall"], 1):
             tf.summary.scalar(f"recall_by_level/{level:02d}", share, step)
+        for name, values in record["tree"].items():
+            for level, value in enumerate(values, 1):
+                tf.summary.scalar(
+                    f"tree_{name}_by_level/{level:02d}", value, step
+                )
         for name in ("precision", "recall", "f_measure"):
             value = record["validation"][name]
             tf.summary.scalar(f"validation/{name}", value, step)

@@ -19,6 +19,7 @@ from jtm_tf.learning import tree_step
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
 
 
@@ -45,6 +46,7 @@ class State:
         self._config, self._inputs = config, inputs
         self._folder, self._options = folder, options
         self.model = self._new_model(inputs.first_tree)
+        self._tree_measures: dict[str, list[float]] = {}
         self._trainer = model_step.Trainer(
             self.model, inputs.examples, config.training, seed=config.seed
         )
@@ -69,14 +71,15 @@ class State:
         if not self._manager.latest_checkpoint:
             self._inputs.first_tree.save(self._folder.tree(0))
             self._start_vectors()
-            return
-        self._restore(self._manager.latest_checkpoint)
-        logging.info(
-            "Going on from %s, epoch %d, batch %d.",
-            self._manager.latest_checkpoint,
-            int(self._trainer.epoch.numpy()) + 1,
-            int(self._trainer.batch.numpy()),
-        )
+        else:
+            self._restore(self._manager.latest_checkpoint)
+            logging.info(
+                "Going on from %s, epoch %d, batch %d.",
+                self._manager.latest_checkpoint,
+                int(self._trainer.epoch.numpy()) + 1,
+                int(self._trainer.batch.numpy()),
+            )
+        self._tree_measures = self._measured(self.model.tree)
 
     @property
     def iterations_done(self) -> int:
@@ -105,6 +108,7 @@ class State:
             "loss": round(float(losses.sum()), 6),
             "level_losses": [round(float(x), 6) for x in losses],
             "seconds_model": round(float(self._seconds.numpy()), 2),
+            "tree": self._tree_measures,
         }
 
     def tree_step(self) -> dict[str, Any]:
@@ -128,8 +132,10 @@ class State:
             )
         tree.save(self._folder.tree(self.iterations_done + 1))
         self._take_tree(tree)
+        seconds = time.monotonic() - started
+        self._tree_measures = self._measured(tree)
         return {
-            "seconds_tree": round(time.monotonic() - started, 2),
+            "seconds_tree": round(seconds, 2),
             "moved_items": old.moved_items(tree),
         }
 
@@ -170,6 +176,13 @@ class State:
         if (self.iterations_done + other) % 2:
             chosen = ~chosen
         return examples.take(np.flatnonzero(chosen))
+
+    def _measured(self, tree):
+        """Returns what a tree tells of the training users, [] if flat."""
+        if self.model.flat:
+            return {name: [] for name in tree_statistics.MEASURES}
+        some = self._inputs.examples.of_some_users(seed=self._config.seed)
+        return tree_statistics.measures(tree, some.starts, some.target_items())
 
     def _take_tree(self, tree):
         """Goes over to another pi, with or without the theta of the old."""

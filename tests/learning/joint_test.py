@@ -1,10 +1,12 @@
 """Algorithm 1 as a whole, on planted worlds."""
 
+import collections
 import dataclasses
 
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_file_loader
 
 from jtm_tf.data import interactions
 from jtm_tf.data import planted_world
@@ -16,6 +18,7 @@ from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
 from jtm_tf.tree import learning as tree_learning
+from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
 from tests.support import runs
 from tests.support import worlds
@@ -64,6 +67,28 @@ def test_trees_and_moves_agree(data, finished):
     # After the last model step no tree is learned that nobody would use.
     assert told[1]["moved_items"] == 0
     assert not folder.tree(2).exists()
+
+
+def test_a_record_measures_the_tree_it_trained_on(data, finished):
+    folder, _, told = finished
+    examples = splits.examples(data)
+    for record in told:
+        tree = tree_lib.Tree.load(folder.tree(record["iteration"] - 1))
+        want = tree_statistics.measures(
+            tree, examples.starts, examples.target_items()
+        )
+        assert record["tree"] == want
+        assert len(want["information"]) == len(record["level_losses"])
+    assert told[0]["tree"] != told[1]["tree"], "there was a tree step"
+    tags = collections.Counter(
+        value.tag
+        for path in folder.tensorboard.iterdir()
+        for event in event_file_loader.EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    )
+    for name in tree_statistics.MEASURES:
+        for level in range(1, 1 + tree.max_level):
+            assert tags[f"tree_{name}_by_level/{level:02d}"] == len(told)
 
 
 def test_the_best_model_is_the_one_that_was_judged(data, finished):

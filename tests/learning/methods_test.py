@@ -123,6 +123,9 @@ def test_checkerboard(data, method, change, tmp_path):
     scans = config.traits.flat
     assert len(metrics["cuts"]) == (2 if scans else 3)
     assert (metrics["test"]["beam_width"] is None) == scans
+    for record in metrics["iterations"]:
+        levels = 0 if scans else len(record["level_losses"])
+        assert {len(x) for x in record["tree"].values()} == {levels}
 
     model = saving.load(folder.model)
     users = splits.held_out_users(

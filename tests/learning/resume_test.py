@@ -149,6 +149,31 @@ def test_killed_wherever_the_disk_is_touched(
     assert timeless(finished) == timeless(want.read_metrics())
 
 
+def test_a_run_of_before_there_were_measures_goes_on(undisturbed, tmp_path):
+    data_dir, want = undisturbed
+    data = interactions.load(data_dir)
+    folder = run_folder.RunFolder(tmp_path / "run")
+
+    def die_later(record):
+        if record["iteration"] == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        joint.run(
+            runs.TINY,
+            data,
+            folder.path,
+            settings.RunOptions(on_record=die_later),
+        )
+    metrics = folder.read_metrics()
+    for record in metrics["iterations"]:
+        del record["tree"]
+    folder.write_metrics(metrics)
+    first, second = joint.run(runs.TINY, data, folder.path)["iterations"]
+    assert "tree" not in first
+    assert second["tree"] == want.read_metrics()["iterations"][1]["tree"]
+
+
 @pytest.fixture(name="begun", scope="module")
 def _begun(undisturbed, tmp_path_factory):
     """The folder of a run that died after its first iteration."""
