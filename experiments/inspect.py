@@ -2,10 +2,11 @@
 
     python -m experiments.inspect --run_dir=RUN --out=report.html
 
-The tree, coloured by category; how pure its nodes are, who moved, on which
-level the beam loses targets; one user's search, and why an item was not
-recommended (--user, --item). The report is one file and needs no network. A
-part that the run has not the data for is left out, and the report says why.
+The tree, coloured by category; how pure its nodes are, who moved, what each
+tree tells of users without a model, on which level the beam loses targets; one
+user's search, and why an item was not recommended (--user, --item). The report
+is one file and needs no network. A part that the run has not the data for is
+left out, and the report says why.
 The vectors of the upper nodes go to RUN/tensorboard, for the projector of
 `tensorboard --logdir=RUN`. Prints JSON last.
 """

@@ -18,6 +18,9 @@ Chart = dict[str, Any]
 NAMES = (
     "purity",
     "moves",
+    "entropy",
+    "information",
+    "busiest",
     "recall",
     "heap",
     "learning",
@@ -84,6 +87,89 @@ def moves(trees: Mapping[int, tree_lib.Tree]) -> list[Chart]:
             lines,
         )
     ]
+
+
+def measures(
+    own: Mapping[str, tree_lib.Tree],
+    beside: Mapping[str, tree_lib.Tree],
+    samples: splits.Examples,
+) -> list[Chart]:
+    """Returns what trees are worth without any model; see `statistics`.
+
+    Args:
+        own: the trees of a run by name, the first one first.
+        beside: other trees of the same items by name.
+        samples: of users, whom to know is to know something of their items.
+    """
+    first, last = next(iter(own)), [*own][-1]
+    users, items = samples.starts, samples.target_items()
+    anyone = np.random.default_rng(0).permutation(items)
+    found, chance = (
+        {
+            name: tree_statistics.measures(tree, users, taken)
+            for name, tree in {**own, **beside}.items()
+        }
+        for taken in (items, anyone)
+    )
+
+    def lines(measure, scale=1):
+        return [
+            _from_level_1(name, [scale * value for value in values[measure]])
+            for name, values in found.items()
+        ]
+
+    by_chance = [
+        _from_level_1(
+            f"{name}, items shuffled", chance[name]["information"], dashed=True
+        )
+        for name in dict.fromkeys((first, last))
+    ]
+    return [
+        _chart(
+            "entropy",
+            "Entropy of the nodes by level",
+            "H(node): what a level costs in Eq. 2 who knows no user. A tree "
+            "lowers it by gathering what is popular under few nodes, which "
+            f"helps no search. Of {len(samples):,} samples of training users.",
+            lines("entropy"),
+            y="nats",
+        ),
+        _chart(
+            "information",
+            "Information about users by level",
+            "I(user; node): what a perfect model gains by knowing the user. A "
+            "tree raises it by gathering what the same users take, which "
+            "lowers Eq. 2 and helps the search. Of few samples a user much of "
+            "it is chance: what counts is the distance to the same tree with "
+            "its items shuffled among the samples."
+            + _change(found, chance, first, last),
+            [*lines("information"), *by_chance],
+            y="nats",
+        ),
+        _chart(
+            "busiest",
+            "Samples in the 20 busiest nodes",
+            "Share of the samples that are of the 20 nodes of a level with the "
+            "most of them: how far a tree sorts by popularity.",
+            lines("busiest", scale=100),
+        ),
+    ]
+
+
+def _change(found, chance, first, last):
+    """Returns a sentence on how the last tree differs from the first."""
+    if first == last:
+        return ""
+
+    def more(measured, name):
+        return sum(measured[last][name]) - sum(measured[first][name])
+
+    return (
+        f" From {first} to {last}, summed over the levels, entropy changed by "
+        f"{more(found, 'entropy'):+.2f} nats and information by "
+        f"{more(found, 'information'):+.2f}, "
+        f"{more(chance, 'information'):+.2f} of it by chance."
+    )
 
 
 def under_the_beam(
@@ -186,10 +272,9 @@ def _by_level(iterations, key, name, title, caption, *, scale=1, y="%"):
     if not found:
         return []
     lines = [
-        _line(
+        _from_level_1(
             f"iteration {record['iteration']}",
             [scale * value for value in record[key]],
-            range(1, 1 + len(record[key])),
         )
         for record in _few(found)
     ]
@@ -212,6 +297,11 @@ def _chart(name, title, caption, lines, *, x="level", y="%"):
         "y": y,
         "lines": lines,
     }
+
+
+def _from_level_1(name, values, *, dashed=False):
+    """Returns the line of a list over the levels from 1."""
+    return _line(name, values, range(1, 1 + len(values)), dashed=dashed)
 
 
 def _line(name, values, at=None, *, dashed=False):

@@ -64,7 +64,8 @@ def gather(
         notes.append(
             "The items have no categories: the tree is coloured by popularity."
         )
-    shown = {} if tree is None else _trees(source, tree, beside or {})
+    beside = beside or {}
+    shown = {} if tree is None else _trees(source, tree, beside)
     deepest = 0 if tree is None else cells.depth(tree, request.max_cells)
     labels, popularity = cells.Labels(), source.popularity
     drawn = [
@@ -92,6 +93,7 @@ def gather(
         "charts": [
             *charts.purity(shown, categories.coarse),
             *charts.moves({} if tree is None else source.trees),
+            *_measures(source, tree, beside),
             *_under_the_beam(source, request),
             *charts.learning(source.iterations),
         ],
@@ -160,8 +162,29 @@ def _trees(source, tree, beside):
     if not steps:  # or their trees cannot be read
         moved = any(r.get("moved_items") for r in source.iterations)
         return {**beside, KEPT if moved else UNCHANGED: tree}
-    learned = {f"after tree step {steps}": source.trees[steps]}
+    learned = {_after(steps): source.trees[steps]}
     return {**learned, **beside, KEPT: tree}
+
+
+def _measures(source, tree, beside):
+    """Returns the charts of what every tree of the run tells of users."""
+    if tree is None:
+        return []
+    own = {
+        _after(steps) if steps else INITIAL: found
+        for steps, found in sorted(source.trees.items())
+    }
+    if not any(np.array_equal(tree.pi, found.pi) for found in own.values()):
+        own[LEARNED] = tree
+    # As the run itself measures them.
+    seed = source.settings.get("seed") or 0
+    samples = splits.examples(source.data).of_some_users(seed=seed)
+    return charts.measures(own, beside, samples)
+
+
+def _after(steps):
+    """Returns the name of the tree that so many steps learned."""
+    return f"after tree step {steps}"
 
 
 def _under_the_beam(source, request):

@@ -95,7 +95,12 @@ def of_tree(tree, paths, codes):
     )
     item = np.repeat(np.arange(1, tree.num_items + 1), 2)
     data = interactions.Interactions(
-        np.ones_like(item), item, item, items, pa.table({"user": [1]}), {}
+        np.ones_like(item),
+        item,
+        item,
+        items,
+        pa.table({"user": [1], "raw_id": [1], "split": ["train"]}),
+        {},
     )
     return source_lib.Source({}, {}, data, None, {0: tree})
 
@@ -108,7 +113,7 @@ def test_the_program(run_dir, told, text, report):
     assert told["bytes"] == len(text.encode()) < MAX_BYTES
     assert report["notes"] == told["notes"]
     names = {chart["id"] for chart in report["charts"]}
-    assert names >= {"purity", "moves", "recall", "heap", "losses", "learning"}
+    assert names == set(charts.NAMES)
     drawn = [pathlib.Path(path) for path in told["pictures"]]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
     wanted = {f"report-{name}.png" for name in names | {"tree"}}
@@ -201,6 +206,14 @@ def test_charts(source, report):
     (line,) = found["moves"]["lines"]
     record = source.iterations[0]
     assert line["y"][-1] == pytest.approx(100 * record["moved_items"] / 50)
+    for name in tree_statistics.MEASURES:
+        scale = 100 if name == "busiest" else 1
+        solid = [line for line in found[name]["lines"] if not line["dashed"]]
+        assert [x["name"] for x in solid] == ["initial", "after tree step 1"]
+        for line, record in zip(solid, source.iterations):
+            want = [scale * value for value in record["tree"][name]]
+            np.testing.assert_allclose(line["y"], want, atol=1e-4)
+            assert line["x"] == list(range(1, 1 + len(want)))
     lines = {line["name"]: line for line in found["recall"]["lines"]}
     widths = {beam_width for _, beam_width in runs.TINY.all_cuts}
     assert lines.keys() == {f"beam {width}" for width in widths}
@@ -211,6 +224,34 @@ def test_charts(source, report):
     for line in found["heap"]["lines"]:
         assert 0 < max(line["y"]) <= 100
         assert line["x"][-1] == source.model.max_level - 1
+
+
+def test_what_a_tree_tells_beyond_chance(source):
+    """The hidden tree tells more than a random one; of shuffled items not."""
+    hidden = worlds.draw().true_tree
+    mixed = initial.random(hidden.num_items, seed=9)
+    samples = splits.examples(source.data)
+    _, information, _ = charts.measures(
+        {"mixed": mixed, "hidden": hidden}, {"other": mixed}, samples
+    )
+    sums = {x["name"]: sum(x["y"]) for x in information["lines"]}
+    assert list(sums) == [
+        "mixed",
+        "hidden",
+        "other",
+        "mixed, items shuffled",
+        "hidden, items shuffled",
+    ]
+    chance = sums["hidden, items shuffled"], sums["mixed, items shuffled"]
+    assert abs(chance[0] - chance[1]) < 0.2
+    assert sums["hidden"] > 1.5 + sums["mixed"] > 1.5 + chance[1]
+    assert sums["other"] == sums["mixed"]
+    more = sums["hidden"] - sums["mixed"], chance[0] - chance[1]
+    said = f"information by {more[0]:+.2f}, {more[1]:+.2f} of it by chance."
+    assert information["caption"].endswith(said)
+    alone = charts.measures({"hidden": hidden}, {}, samples)[1]
+    assert [line["dashed"] for line in alone["lines"]] == [False, True]
+    assert alone["caption"].endswith("shuffled among the samples.")
 
 
 def test_one_search(source, report):
@@ -294,7 +335,10 @@ def test_an_older_run(run_dir, source, tmp_path):
     assert [tree["name"] for tree in report["trees"]] == [
         "initial, never changed"
     ]
-    assert [chart["id"] for chart in report["charts"]] == ["purity"]
+    assert [chart["id"] for chart in report["charts"]] == [
+        "purity",
+        *tree_statistics.MEASURES,
+    ]
 
 
 def test_the_best_iteration_may_be_the_first(source):
@@ -340,6 +384,7 @@ def test_malformed_records_are_noted_and_the_rest_is_shown(run_dir, tmp_path):
     assert [c["id"] for c in report["charts"]] == [
         "purity",
         "moves",
+        *tree_statistics.MEASURES,
         "learning",
         "recalls",
         "losses",
@@ -350,7 +395,11 @@ def test_malformed_records_are_noted_and_the_rest_is_shown(run_dir, tmp_path):
     page.render(report)
     odd.write_metrics({**metrics, "iterations": "many"})
     report = contents.gather(source_lib.open_run(odd.path))
-    assert [c["id"] for c in report["charts"]] == ["purity", "moves"]
+    assert [c["id"] for c in report["charts"]] == [
+        "purity",
+        "moves",
+        *tree_statistics.MEASURES,
+    ]
 
 
 def test_weights_that_are_no_numbers_are_one_error(run_dir, tmp_path):
