@@ -22,6 +22,10 @@ Data sets, and where the originals are:
   planted           drawn, no --input: users with UserBehavior's habits over a
                     hidden tree, 200,000 items and 5,000,000 rows unless
                     --num_items and --num_rows say otherwise; --seed decides.
+                    With --items_per_category=500 --misfiled_share=0.25 little
+                    is known of the items, as in the paper's data. The hidden
+                    tree is in the folder: start a run from it by
+                    --initial_tree=data/planted/true_tree.npz.
 
 Files may be plain, gzip or zip; content tells. Broken rows are skipped,
 counted and shown; more than --max_bad_share of them is an error. The same
@@ -64,6 +68,17 @@ _NUM_ITEMS = flags.DEFINE_integer(
 )
 _NUM_ROWS = flags.DEFINE_integer(
     "num_rows", None, "planted: rows, 5,000,000 by default."
+)
+_ITEMS_PER_CATEGORY = flags.DEFINE_integer(
+    "items_per_category",
+    None,
+    "planted: items of every category; by default sizes are as uneven as "
+    "UserBehavior's, 50 on average.",
+)
+_MISFILED_SHARE = flags.DEFINE_float(
+    "misfiled_share",
+    None,
+    "planted: share of the items in a wrong category, 0.1 by default.",
 )
 _MIN_INTERACTIONS = flags.DEFINE_integer(
     "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=1
@@ -129,6 +144,8 @@ def main() -> None:
         profile=tuple(_PROFILE.value),
         num_items=_NUM_ITEMS.value,
         num_rows=_NUM_ROWS.value,
+        items_per_category=_ITEMS_PER_CATEGORY.value,
+        misfiled_share=_MISFILED_SHARE.value,
         min_interactions=_MIN_INTERACTIONS.value,
         seed=_SEED.value,
         validation_share=_VALIDATION_SHARE.value,

@@ -1,6 +1,6 @@
 """The prepared folder: who did what when, in dense ids. Layout and loading.
 
-A folder holds four files; `jtm_tf.data.preparing.preparation` writes them.
+A folder holds these files; `jtm_tf.data.preparing.preparation` writes them.
 
 items.parquet, one row an item, in order of `item`:
     item: int32, 1..N.
@@ -17,6 +17,7 @@ interactions.parquet, sorted by user, then timestamp, then source order:
     user: int32.
     item: int32.
     timestamp: int64, seconds, or whatever orders the source's rows.
+true_tree.npz, of a planted market only: the hidden tree that it was drawn from.
 manifest.json, written last: a folder without it is unfinished.
     format_version, dataset, fingerprint (of the prepared content), counts,
     settings (all that decides the content), source (name, bytes and SHA-256
@@ -43,10 +44,12 @@ from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf import ragged
 from jtm_tf.data import raw_ids
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+TRUE_TREE = "true_tree.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -205,6 +208,7 @@ def save(
     rows: pa.Table,
     items: pa.Table,
     users: pa.Table,
+    true_tree: tree_lib.Tree | None = None,
 ) -> str:
     """Writes all but the manifest, each file whole or not at all.
 
@@ -216,13 +220,16 @@ def save(
     """
     data_dir = pathlib.Path(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
-    (data_dir / MANIFEST).unlink(missing_ok=True)
+    for name in (MANIFEST, TRUE_TREE):
+        (data_dir / name).unlink(missing_ok=True)
     digest = hashlib.sha256()
     tables = {"items": items, "users": users, "interactions": rows}
     for name, table in tables.items():
         _update(digest, table)
         with files.replacing(data_dir / f"{name}.parquet") as temporary:
             pq.write_table(table, temporary, row_group_size=1 << 20)
+    if true_tree is not None:
+        true_tree.save(data_dir / TRUE_TREE)
     return digest.hexdigest()
 
 

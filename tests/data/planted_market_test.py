@@ -10,6 +10,10 @@ from jtm_tf.data import interactions
 from jtm_tf.data.preparing import planted_market
 from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import published
+from jtm_tf.tree import initial
+from jtm_tf.tree import statistics as tree_statistics
+from jtm_tf.tree import tree as tree_lib
+from tests.support import worlds
 
 ROOT = pathlib.Path(__file__).parents[2]
 SAMPLE = ROOT.parent / "shared/data/userbehavior/UserBehavior.csv"
@@ -222,6 +226,87 @@ def test_tastes_predict_what_comes(world):
     assert np.mean(hits["oracle"]) > 0.3
 
 
+LITTLE_KNOWN = {"items_per_category": 500, "misfiled_share": 0.25}
+
+
+@pytest.fixture(scope="module", name="little_known")
+def _little_known():
+    """The paper's regime: 500 items a category, 20 samples an item."""
+    return planted_market.calibrated_world(20_000, 400_000, 2, **LITTLE_KNOWN)
+
+
+def test_what_is_known_changes_nothing_of_who_took_what(little_known):
+    usual = planted_market.calibrated_world(20_000, 400_000, seed=2)
+    for name in ("user", "item", "timestamp", "taste"):
+        np.testing.assert_array_equal(
+            getattr(little_known, name), getattr(usual, name)
+        )
+    np.testing.assert_array_equal(little_known.true_tree.pi, usual.true_tree.pi)
+    assert np.any(little_known.categories != usual.categories)
+
+
+@pytest.mark.parametrize("per_category", [1, 7, 500, 625, 1000, 10_000])
+def test_categories_as_asked(per_category):
+    world = planted_market.calibrated_world(
+        20_000,
+        200_000,
+        0,
+        items_per_category=per_category,
+        misfiled_share=0.0,
+    )
+    category = codes(world)
+    sizes = np.bincount(category)
+    assert len(sizes) == round(20_000 / per_category)
+    assert sizes.max() <= 2 * sizes.min() + 2
+    coarse, fine = np.array([x.split("|") for x in world.categories]).T
+    # A path says no more than its last part does.
+    assert len(set(fine)) == len(sizes) >= len(set(coarse))
+    leaf = world.true_tree.pi[1:]
+    order = np.argsort(leaf)
+    changes = np.count_nonzero(np.diff(category[order]))
+    assert changes == len(sizes) - 1, "a category is one piece of the tree"
+
+
+def test_little_is_known_of_the_items(little_known):
+    category, tree = codes(little_known), little_known.true_tree
+    sizes = np.bincount(category)
+    assert len(sizes) == 40 and 250 < sizes.min() < sizes.max() < 700
+    # At home where most of a category is, at one of the two levels of cuts.
+    at_home = np.zeros(len(category), bool)
+    for level in (5, 6):
+        node = tree.ancestors(level)[1:] - 2**level
+        pairs = category * 2**level + node
+        most = 2 * np.bincount(pairs, minlength=40 * 2**level)
+        at_home |= (most > sizes.repeat(2**level))[pairs]
+    assert 1 - at_home.mean() == pytest.approx(0.25 * 39 / 40, abs=0.012)
+    # Below a category nothing is known: neither names nor numbers tell.
+    for one in range(40):
+        items = np.flatnonzero((category == one) & at_home)
+        places = tree.pi[1 + items]
+        assert abs(np.corrcoef(items, places)[0, 1]) < 4 / np.sqrt(len(items))
+    rows = np.bincount(little_known.item)[1:]
+    assert rows.mean() == 20 and rows.min() >= 1
+
+
+def test_the_hidden_tree_tells_the_most_of_users(little_known):
+    world = little_known
+    rows = {
+        "users": world.user[:100_000],
+        "items": world.item[:100_000],
+    }
+    trees = (
+        initial.random(20_000, seed=3),  # with seed 2 it is the true tree
+        initial.by_category(world.categories),
+        world.true_tree,
+    )
+    random, category, true = (
+        sum(tree_statistics.measures(tree, **rows)["information"])
+        for tree in trees
+    )
+    # What is known is not half of what there is to find.
+    assert 1 < category - random < 0.5 * (true - random)
+
+
 @pytest.mark.parametrize(
     "num_items, num_rows, match",
     [
@@ -232,6 +317,19 @@ def test_tastes_predict_what_comes(world):
 def test_bad_sizes_are_refused(num_items, num_rows, match):
     with pytest.raises(ValueError, match=match):
         planted_market.calibrated_world(num_items, num_rows, seed=0)
+
+
+@pytest.mark.parametrize(
+    "known, match",
+    [
+        ({"items_per_category": 0}, "must be in 1..1000; got 0"),
+        ({"items_per_category": 1001}, "must be in 1..1000; got 1001"),
+        ({"misfiled_share": 1.1}, r"misfiled_share must be in \[0, 1\]; got 1"),
+    ],
+)
+def test_bad_categories_are_refused(known, match):
+    with pytest.raises(ValueError, match=match):
+        planted_market.calibrated_world(2000, 20_000, 0, **known)
 
 
 def prepared(tmp_path, **settings):
@@ -265,6 +363,42 @@ def test_a_prepared_market_is_the_market(tmp_path):
     assert other["fingerprint"] != manifest["fingerprint"]
 
 
+def test_the_hidden_tree_lies_in_the_folder(tmp_path):
+    known = {**LITTLE_KNOWN, "seed": 4}
+    manifest, _ = preparation.run(prepared(tmp_path, **known))
+    assert manifest["settings"].items() >= known.items()
+    want = planted_market.calibrated_world(2000, 30_000, 4, **LITTLE_KNOWN)
+    folder = tmp_path / "data"
+    got = tree_lib.Tree.load(folder / interactions.TRUE_TREE)
+    np.testing.assert_array_equal(got.pi, want.true_tree.pi)
+    assert interactions.load(folder).categories().tolist() == list(
+        want.categories
+    )
+    with pytest.raises(ValueError, match="items_per_category was 500, now 20"):
+        preparation.run(
+            prepared(tmp_path, **known | {"items_per_category": 20})
+        )
+
+    # Items that go with their users leave their seats empty.
+    config = prepared(tmp_path, **known, min_interactions=60, overwrite=True)
+    assert preparation.run(config)[0]["counts"]["items"] < 2000
+    kept = np.asarray(interactions.load(folder).items["raw_id"])
+    got = tree_lib.Tree.load(folder / interactions.TRUE_TREE)
+    np.testing.assert_array_equal(got.pi[1:], want.true_tree.pi[kept])
+    assert got.max_level == want.true_tree.max_level
+
+
+def test_no_other_folder_holds_a_hidden_tree(tmp_path):
+    preparation.run(prepared(tmp_path))
+    raw = worlds.write_csv(tmp_path / "raw.csv", worlds.draw())
+    preparation.run(
+        preparation.Config(
+            "csv", str(tmp_path / "data"), input=str(raw), overwrite=True
+        )
+    )
+    assert not (tmp_path / "data" / interactions.TRUE_TREE).exists()
+
+
 @pytest.mark.parametrize(
     "dataset, settings, match",
     [
@@ -273,6 +407,11 @@ def test_a_prepared_market_is_the_market(tmp_path):
         ("planted", {"num_items": 0}, "num_items >= 1025; got 0"),
         ("planted", {"num_rows": 7}, "got 7 for 2000"),
         ("csv", {"input": "rows.csv"}, "--num_items means nothing"),
+        (
+            "csv",
+            {"num_items": None, "num_rows": None, "misfiled_share": 0.0},
+            "--misfiled_share means nothing",
+        ),
     ],
 )
 def test_settings_out_of_place_are_refused(tmp_path, dataset, settings, match):

@@ -6,7 +6,9 @@ what is never returned to is noise. A row shows an item of its taste by
 popularity, or one that the user had before. The known categories are nodes of
 the same tree, cut at uneven heights, under two-part names whose order tells
 nothing and with some items mis-filed: how categories lie to each other, and
-what lies within one, is for a learner to find.
+what lies within one, is for a learner to find. The fewer and coarser they are
+and the more items are mis-filed, the more there is to find: in the paper's data
+a category holds hundreds of items, and nothing is known below it.
 
 `planted_world` plants a plainer world, with an oracle, for tests of learners.
 """
@@ -21,6 +23,7 @@ from jtm_tf import categories
 from jtm_tf import ragged
 from jtm_tf.data.preparing import reader
 from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import PAD
 
 # Counted on the first 100,000 and last 10,000 rows of the published file, its
 # nine days, users with 10 rows or more: 1,072 users, 70,088 items, 3,261
@@ -62,6 +65,8 @@ _HEIGHTS = (6, 7, 8, 9, 10)  # of tastes above the leaves, evenly
 _WITHIN, _AWAY = 120.0, 40_000.0  # mean seconds since the row before
 _START, _DAY = 1511539200, 86_400  # as in the published file
 _BLOCK_ROWS = 1 << 20
+# What a market can be told of what is known of its items.
+_KNOWN = ("items_per_category", "misfiled_share")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +94,12 @@ class Market:
 
 
 def calibrated_world(
-    num_items: int, num_interactions: int, seed: int
+    num_items: int,
+    num_interactions: int,
+    seed: int,
+    *,
+    items_per_category: int | None = None,
+    misfiled_share: float = MISFILED_SHARE,
 ) -> Market:
     """Draws a market; a function of its arguments.
 
@@ -100,9 +110,15 @@ def calibrated_world(
         num_items: N, at least `MIN_ITEMS`, so that no taste is everything.
         num_interactions: I, at least `ROWS_PER_ITEM` N: every item occurs.
         seed: decides everything.
+        items_per_category: cuts the categories evenly: all are of about that
+            many items, and there are num_items / items_per_category. By
+            default sizes are as uneven as the sample's, 50 items on average.
+        misfiled_share: items, drawn, that change categories among each other.
+            Neither changes who took what.
 
     Raises:
-        ValueError: too few items, or too few interactions for them.
+        ValueError: too few items, or too few interactions for them; or a
+            category or a share of an impossible size.
     """
     if num_items < MIN_ITEMS:
         raise ValueError(
@@ -114,6 +130,19 @@ def calibrated_world(
             f"A market needs num_interactions >= {ROWS_PER_ITEM} num_items, so "
             f"that every item occurs; got {num_interactions} for {num_items}."
         )
+    if items_per_category is None:
+        num_categories = None
+    elif 1 <= items_per_category <= num_items // 2:
+        num_categories = round(num_items / items_per_category)
+    else:
+        raise ValueError(
+            "A market needs two categories: items_per_category must be in 1.."
+            f"{num_items // 2}; got {items_per_category}."
+        )
+    if not 0 <= misfiled_share <= 1:
+        raise ValueError(
+            f"misfiled_share must be in [0, 1]; got {misfiled_share}."
+        )
     rng = np.random.default_rng(seed)
     order = rng.permutation(num_items) + 1
     tree = tree_lib.Tree.from_order(order)
@@ -124,12 +153,17 @@ def calibrated_world(
     taste, rank = _draw(tree, weight, user, habits, rng)
     popularity = np.zeros(num_items + 1)
     popularity[order] = weight / weight.sum()
+    timestamp = _times(place, habits.session, rng)
+    if num_categories is None:
+        nodes = _cut_unevenly(tree, rng)
+    else:
+        nodes = _cut_evenly(tree, num_categories, rng)
     return Market(
         user=(user + 1).astype(np.int32),
         item=order[rank].astype(np.int32),
-        timestamp=_times(place, habits.session, rng),
+        timestamp=timestamp,
         taste=taste,
-        categories=_categories(tree, rng),
+        categories=_names(tree, nodes, misfiled_share, rng),
         popularity=popularity,
         true_tree=tree,
     )
@@ -139,12 +173,12 @@ class Planted(reader.Reader):
     """A market drawn on the spot: deep enough that pruning matters.
 
     Every item and user occurs, so those of the prepared folder are the
-    market's own: `calibrated_world` with the manifest's num_items, num_rows
-    and seed gives the hidden tree to compare with.
+    market's own, and its hidden tree lies in the folder. `calibrated_world`
+    with the manifest's settings gives the rest of the truth.
     """
 
     home = "A planted market has no input; it is drawn from --seed."
-    takes = ("num_items", "num_rows")
+    takes = ("num_items", "num_rows", *_KNOWN)
     num_items, num_rows = 200_000, 5_000_000
 
     def find_paths(self):
@@ -156,17 +190,25 @@ class Planted(reader.Reader):
         return []
 
     def settings(self):
-        chosen = {name: getattr(self.options, name) for name in self.takes}
-        return {
-            name: getattr(self, name) if value is None else value
-            for name, value in chosen.items()
+        given = {
+            name: getattr(self.options, name)
+            for name in self.takes
+            if getattr(self.options, name) is not None
         }
+        # What is not given is not named, so that folders from before there
+        # were such options stand.
+        sizes = {"num_items": self.num_items, "num_rows": self.num_rows}
+        return sizes | given
 
     def rows(self, skipped):
-        sizes = self.settings()
+        chosen = self.settings()
         drawn = calibrated_world(
-            sizes["num_items"], sizes["num_rows"], self.options.seed
+            chosen["num_items"],
+            chosen["num_rows"],
+            self.options.seed,
+            **{name: chosen[name] for name in _KNOWN if name in chosen},
         )
+        self._true_tree = drawn.true_tree
         self._categories = pa.array(drawn.categories.tolist())
         for start in range(0, len(drawn.item), _BLOCK_ROWS):
             block = slice(start, start + _BLOCK_ROWS)
@@ -181,6 +223,10 @@ class Planted(reader.Reader):
     def describe_items(self, raw_ids, skipped):
         at = pa.array(np.asarray(raw_ids) - 1)
         return pa.table({"category": self._categories.take(at)})
+
+    def true_tree(self, raw_ids):
+        of_kept = self._true_tree.pi[np.asarray(raw_ids)]
+        return dataclasses.replace(self._true_tree, pi=np.append(PAD, of_kept))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -296,8 +342,22 @@ def _times(place, session, rng):
     return _START + begin + time - time[first]
 
 
-def _categories(tree, rng):
-    """Cuts the hidden tree into categories and names them, [N] str."""
+def _cut_evenly(tree, count, rng):
+    """Returns the category of each item, one of `count` nodes, [N + 1].
+
+    All nodes of a level, some of them drawn to be halved: the largest category
+    is about twice the smallest.
+    """
+    level = count.bit_length() - 1
+    nodes = tree.ancestors(level)
+    can_be = np.flatnonzero(np.bincount(nodes) > 1)
+    halved = rng.permutation(can_be)[: count - (1 << level)]
+    below = tree.ancestors(min(level + 1, tree.max_level))
+    return np.where(np.isin(nodes, halved), below, nodes)
+
+
+def _cut_unevenly(tree, rng):
+    """Returns the category of each item, a node of the hidden tree, [N + 1]."""
     # Weighted by items, log-normal sizes are log-normal again, sigma^2 / 2
     # above the logarithm of the mean. So the level at which an item's category
     # is cut is normal, and an open node is cut by that normal's hazard.
@@ -318,13 +378,20 @@ def _categories(tree, rng):
         cut = rng.permutation(whole)[: round(len(whole) * (1 - rest / left))]
         category = np.where(np.isin(nodes, cut), nodes, category)
         left = rest
+    return category
+
+
+def _names(tree, nodes, misfiled_share, rng):
+    """Returns each item's path, [N] str, of its category's node, [N + 1]."""
     # Numbers are drawn, so names sort without regard to the tree.
-    fine, coarse = category[1:], tree.ancestors(_COARSE_LEVEL)[1:]
+    largest = int(tree_lib.level_of(nodes[1:], tree.branching).min())
+    fine = nodes[1:]
+    coarse = tree.ancestors(min(_COARSE_LEVEL, largest))[1:]
     names = np.char.add(
         np.char.add(_number(coarse, rng), categories.SEPARATOR),
         _number(fine, rng),
     )
-    wrong = rng.random(tree.num_items) < MISFILED_SHARE
+    wrong = rng.random(tree.num_items) < misfiled_share
     names[wrong] = rng.permutation(names[wrong])
     return names
 

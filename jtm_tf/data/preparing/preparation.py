@@ -56,6 +56,8 @@ class Config:
         profile: further columns, properties of the user.
         num_items: items of a planted market; by default its own number.
         num_rows: rows of a planted market, likewise.
+        items_per_category: items of a category of a planted market.
+        misfiled_share: share of its items that are in a wrong category.
         min_interactions: users with fewer rows are dropped.
         seed: decides the split of the users, and what is planted.
         validation_share: share of the users to validate on.
@@ -72,6 +74,8 @@ class Config:
     profile: tuple[str, ...] = ()
     num_items: int | None = None
     num_rows: int | None = None
+    items_per_category: int | None = None
+    misfiled_share: float | None = None
     min_interactions: int = 10
     seed: int = 0
     validation_share: float = 0.1
@@ -133,6 +137,8 @@ def run(
         config.profile,
         config.num_items,
         config.num_rows,
+        config.items_per_category,
+        config.misfiled_share,
         config.seed,
     )
     reader = READERS[config.dataset](options)
@@ -158,7 +164,11 @@ def run(
     del raw
     seconds_sorted = time.monotonic() - began
     fingerprint = interactions.save(
-        config.data_dir, rows=rows, items=items, users=users
+        config.data_dir,
+        rows=rows,
+        items=items,
+        users=users,
+        true_tree=reader.true_tree(items["raw_id"]),
     )
     seconds = time.monotonic() - began
     manifest = {

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 
 from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
+from jtm_tf.tree import tree as tree_lib
 
 ROLES = ("user", "item", "timestamp", "category", "name")
 
@@ -39,6 +40,8 @@ class Options:
         profile: further columns, properties of the user.
         num_items: of a source that is drawn.
         num_rows: of a source that is drawn.
+        items_per_category: of a source that is drawn.
+        misfiled_share: of a source that is drawn.
         seed: of a source that is drawn.
     """
 
@@ -48,6 +51,8 @@ class Options:
     profile: tuple[str, ...] = ()
     num_items: int | None = None
     num_rows: int | None = None
+    items_per_category: int | None = None
+    misfiled_share: float | None = None
     seed: int = 0
 
 
@@ -73,6 +78,8 @@ class Reader(abc.ABC):
             "profile",
             "num_items",
             "num_rows",
+            "items_per_category",
+            "misfiled_share",
         ):
             given = getattr(options, name) not in (None, "", {}, ())
             if given and name not in self.takes:
@@ -126,6 +133,11 @@ class Reader(abc.ABC):
 
     def describe_users(self, raw_ids: pa.Array) -> pa.Table | None:
         """Returns profile columns of each user, or None: in rows."""
+        del raw_ids
+        return None
+
+    def true_tree(self, raw_ids: pa.Array) -> tree_lib.Tree | None:
+        """Returns the tree that the rows were drawn from, None if none was."""
         del raw_ids
         return None
 
