@@ -105,6 +105,8 @@ def _define(name: str) -> flags.FlagHolder:
         return flags.DEFINE_enum(
             name, default, [*settings.CHOICES[name]], meaning
         )
+    if kind is str:
+        return flags.DEFINE_string(name, default, meaning)
     if kind is bool:
         return flags.DEFINE_bool(name, default, meaning)
     if kind in (int, int | None):

@@ -53,9 +53,10 @@ def take(
     """Returns what a run needs.
 
     Raises:
+        OSError: the file of the first tree cannot be read.
         ValueError: there is no such profile column, the first tree is to
-            follow categories and there are none, or nothing is there to
-            train on.
+            follow categories and there are none, its file holds no tree of
+            these items, or nothing is there to train on.
     """
     paths = categories(config, data)
     examples = splits.examples(data, config.profile)
@@ -112,6 +113,8 @@ def _first_tree(config, num_items, paths, vectors):
     """Returns pi_0."""
     if config.traits.flat:
         return initial.flat(num_items)
+    if config.initial_tree.endswith(settings.TREE_FILE):
+        return _saved_tree(config, num_items)
     shape = {"branching": config.branching, "seed": config.seed}
     if config.initial_tree == "factors":
         # Items that nobody took have no direction; they stay with their kind.
@@ -131,3 +134,19 @@ def _first_tree(config, num_items, paths, vectors):
             "their column at experiments.prepare, or use initial_tree=random."
         )
     return initial.by_category(paths, **shape)
+
+
+def _saved_tree(config, num_items):
+    """Returns pi_0 from a file."""
+    tree = tree_lib.Tree.load(config.initial_tree)
+    there, here = (
+        (tree.num_items, tree.branching),
+        (num_items, config.branching),
+    )
+    if there != here:
+        raise ValueError(
+            f"initial_tree={config.initial_tree} holds a tree of (items, "
+            f"branching) {there}; the run has {here}. Take one of a run on the "
+            "same data."
+        )
+    return tree

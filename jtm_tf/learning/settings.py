@@ -56,10 +56,13 @@ METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
     "tdm_cluster": Method(hierarchical=True, learner="cluster"),
 }
 
+# How the first tree may be made; a file that ends so holds one made before.
+INITIAL_TREES = ("category", "random", "factors")
+TREE_FILE = ".npz"
+
 # The values of those settings that have few.
 CHOICES: Mapping[str, Collection[str]] = {
     "method": METHODS,
-    "initial_tree": ("category", "random", "factors"),
     "initial_vectors": ("random", "factors"),
     "loss": choices.LOSSES,
     "scorer": choices.SCORERS,
@@ -155,7 +158,8 @@ class JointConfig:
         initial_tree: how the first tree seats the items. category: sorted by
             category path; random: for data without categories; factors: by
             clusters of what a factorisation makes of who took what, with
-            categories or without.
+            categories or without. Or a file, such as trees/iteration_003.npz
+            of a run on the same data: that tree.
         initial_vectors: how the vectors of nodes start. random; factors: from
             the same factorisation, inner nodes from the mean of their items.
         category_parts: parts of a category path, from the coarsest, that the
@@ -237,6 +241,12 @@ class JointConfig:
                 raise ValueError(
                     f"{name} must be one of {sorted(allowed)}; got {value!r}."
                 )
+        tree = self.initial_tree
+        if tree not in INITIAL_TREES and not tree.endswith(TREE_FILE):
+            raise ValueError(
+                f"initial_tree must be one of {sorted(INITIAL_TREES)} or a "
+                f"file *{TREE_FILE}; got {tree!r}."
+            )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:

@@ -17,6 +17,7 @@ from jtm_tf.learning import settings
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
+from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
@@ -167,7 +168,7 @@ def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
     "change, message",
     [
         ({"method": "svd"}, "method must be one of .* got 'svd'"),
-        ({"initial_tree": "best"}, "initial_tree must be one of"),
+        ({"initial_tree": "best"}, r"'random'\] or a file \*.npz; got 'best'"),
         ({"loss": "hinge"}, "loss must be one of"),
         ({"joint_iterations": 0}, "joint_iterations must be >= 1; got 0"),
         ({"epochs_per_iteration": 0}, "epochs_per_iteration must be >= 1"),
@@ -205,6 +206,54 @@ def test_data_without_categories(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
     with pytest.raises(ValueError, match="initial_tree=random"):
         joint.run(runs.TINY, bare, tmp_path / "run")
+
+
+def test_a_run_starts_from_a_saved_tree(data, finished, tmp_path):
+    """That of another run, with levels to spare too."""
+    learned = finished[0].tree(1)
+    deep = tmp_path / "deep.npz"
+    tree = tree_lib.Tree.load(learned)
+    spread = np.append(0, 2 * tree.pi[1:])  # every item is a first child
+    tree_lib.Tree(spread, tree.max_level + 1).save(deep)
+    for path in (learned, deep):
+        config = dataclasses.replace(
+            runs.TINY, method="jtm_h", initial_tree=str(path)
+        )
+        out_dir = tmp_path / path.stem
+        metrics = joint.run(config, data, out_dir)
+        folder = run_folder.RunFolder(out_dir)
+        want = tree_lib.Tree.load(path)
+        for found in (
+            tree_lib.Tree.load(folder.tree(0)),
+            saving.load(folder.model).tree,
+        ):
+            np.testing.assert_array_equal(found.pi, want.pi)
+            assert found.max_level == want.max_level
+        (first, _) = metrics["iterations"]
+        assert len(first["tree"]["entropy"]) == want.max_level
+    assert metrics == joint.run(config, data, out_dir)
+
+
+def test_a_tree_of_other_items_is_refused(data, finished, tmp_path):
+    fewer, missing = tmp_path / "fewer.npz", tmp_path / "missing.npz"
+    initial.random(49).save(fewer)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK")
+    learned = finished[0].tree(1)
+    for change, error, message in (
+        ({"initial_tree": str(fewer)}, ValueError, r"\(49, 2\); the run has"),
+        ({"initial_tree": str(broken)}, ValueError, "holds no valid tree"),
+        ({"initial_tree": str(missing)}, FileNotFoundError, "missing.npz"),
+        (
+            {"initial_tree": str(learned), "branching": 3},
+            ValueError,
+            r"\(50, 2\); the run has \(50, 3\)",
+        ),
+    ):
+        config = dataclasses.replace(runs.TINY, **change)
+        with pytest.raises(error, match=message):
+            joint.run(config, data, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_coarser_categories(data):
