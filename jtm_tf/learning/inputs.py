@@ -119,7 +119,7 @@ def _first_tree(config, num_items, paths, vectors):
     if config.initial_tree == "factors":
         # Items that nobody took have no direction; they stay with their kind.
         start = (
-            initial.random(num_items, **shape)
+            _random_tree(config, num_items)
             if paths is None
             else initial.by_category(paths, **shape)
         )
@@ -127,13 +127,22 @@ def _first_tree(config, num_items, paths, vectors):
         unit = vectors / np.maximum(length, np.finfo(np.float32).tiny)
         return clustering.cluster(start, unit, seed=config.seed)
     if config.initial_tree == "random":
-        return initial.random(num_items, **shape)
+        return _random_tree(config, num_items)
     if paths is None:
         raise ValueError(
             "The data has no categories, which the initial tree needs: name "
             "their column at experiments.prepare, or use initial_tree=random."
         )
     return initial.by_category(paths, **shape)
+
+
+def _random_tree(config, num_items):
+    """Returns the items in an order that tells nothing."""
+    # Not of the seed alone: a planted world's hidden tree is drawn from its
+    # seed, and a run of the same one would begin with all there is to find.
+    return initial.random(
+        num_items, branching=config.branching, seed=(config.seed, 1)
+    )
 
 
 def _saved_tree(config, num_items):

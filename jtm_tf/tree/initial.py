@@ -42,7 +42,7 @@ def by_category(
 
 
 def random(
-    num_items: int, *, branching: int = 2, seed: int = 0
+    num_items: int, *, branching: int = 2, seed: int | tuple[int, ...] = 0
 ) -> tree_lib.Tree:
     """Returns a tree with items 1..N in an order drawn from `seed`."""
     order = np.random.default_rng(seed).permutation(num_items)
