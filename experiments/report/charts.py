@@ -120,7 +120,7 @@ def measures(
 
     by_chance = [
         _from_level_1(
-            f"{name}, items shuffled", chance[name]["information"], dashed=True
+            f"shuffled: {name}", chance[name]["information"], dashed=True
         )
         for name in dict.fromkeys((first, last))
     ]
@@ -167,8 +167,8 @@ def _change(found, chance, first, last):
     return (
         f" From {first} to {last}, summed over the levels, entropy changed by "
         f"{more(found, 'entropy'):+.2f} nats and information by "
-        f"{more(found, 'information'):+.2f}, "
-        f"{more(chance, 'information'):+.2f} of it by chance."
+        f"{more(found, 'information'):+.2f}; with the items shuffled, by "
+        f"{more(chance, 'information'):+.2f}."
     )
 
 

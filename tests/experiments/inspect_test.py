@@ -239,15 +239,18 @@ def test_what_a_tree_tells_beyond_chance(source):
         "mixed",
         "hidden",
         "other",
-        "mixed, items shuffled",
-        "hidden, items shuffled",
+        "shuffled: mixed",
+        "shuffled: hidden",
     ]
-    chance = sums["hidden, items shuffled"], sums["mixed, items shuffled"]
+    chance = sums["shuffled: hidden"], sums["shuffled: mixed"]
     assert abs(chance[0] - chance[1]) < 0.2
     assert sums["hidden"] > 1.5 + sums["mixed"] > 1.5 + chance[1]
     assert sums["other"] == sums["mixed"]
     more = sums["hidden"] - sums["mixed"], chance[0] - chance[1]
-    said = f"information by {more[0]:+.2f}, {more[1]:+.2f} of it by chance."
+    said = (
+        f"information by {more[0]:+.2f}; with the items shuffled, by "
+        f"{more[1]:+.2f}."
+    )
     assert information["caption"].endswith(said)
     alone = charts.measures({"hidden": hidden}, {}, samples)[1]
     assert [line["dashed"] for line in alone["lines"]] == [False, True]
