@@ -30,6 +30,7 @@ from tests.support import close
 from tests.support import runs
 from tests.support import served_models
 from tests.support import shell
+from tests.support import worlds
 
 MAX_BYTES = 5_000_000
 
