@@ -53,6 +53,7 @@ _GROUPS = {
         "row_rate",
     ),
     "The tree step (Algorithm 2)": (
+        "tree_tries",
         "gap",
         "slack",
         "kin_strength",

@@ -21,9 +21,6 @@ from jtm_tf.tree import tree as tree_lib
 # The epoch whose draws `Trainer.measure` uses; no run gets there.
 _MEASURING = 2**30
 
-# Of the products with the whole history, where it starts from factors.
-_FIRST_GAIN = 0.1
-
 
 class Trainer(tf.Module):
     """Trains one model on one sample stream, epoch after epoch.
@@ -192,7 +189,7 @@ class Trainer(tf.Module):
         tree: tree_lib.Tree,
         *,
         carry: bool = True,
-        renew_inner: bool = False,
+        inner: str = "no",
     ) -> None:
         """Goes over to another pi; theta is kept (a warm start).
 
@@ -200,10 +197,13 @@ class Trainer(tf.Module):
             tree: the new tree, of the same shape.
             carry: whether the vector of a leaf (and its optimiser slots)
                 belongs to its item and moves with it, or stays with the code.
-            renew_inner: whether inner nodes start anew from the mean vector
-                of the items below, with empty slots.
+            inner: what becomes of inner nodes. no: their vectors stay with
+                the codes; shift: they move by as much as the mean vector of
+                the items below; yes: they start anew from that mean, with
+                empty slots.
         """
         old = self.model.tree
+        means = self._inner_means(old) if inner == "shift" else None
         self.model.set_tree(tree)
         moved = np.flatnonzero(old.pi != tree.pi)
         if carry and len(moved):
@@ -211,7 +211,9 @@ class Trainer(tf.Module):
                 # All are read before one is written: items change places.
                 rows = tf.gather(variable, old.pi[moved])
                 variable.scatter_update(tf.IndexedSlices(rows, tree.pi[moved]))
-        if renew_inner:
+        if inner == "shift":
+            self._shift_inner(means, self._inner_means(tree))
+        elif inner == "yes":
             self._renew_inner(tree)
         if self.model.loss_name == "beam":
             self._trace()
@@ -219,8 +221,8 @@ class Trainer(tf.Module):
     def start_from(self, vectors: np.ndarray) -> None:
         """Sets leaves to the vectors of their items, inner nodes to means.
 
-        The weight of the direct products, if the scorer has them, starts on
-        the whole history: what is scored is then what the vectors are for.
+        A scorer with direct products begins as what the vectors are for: the
+        products with the whole history alone, the MLP silent.
 
         Args:
             vectors: [N + 1, E] float, as `tree.factors` makes them; rows of
@@ -234,9 +236,7 @@ class Trainer(tf.Module):
         model.embedding.table.value.scatter_update(rows)
         self._renew_inner(tree)
         if model.direct and model.whole_history:
-            gains = np.zeros(model.scorer.products, np.float32)
-            gains[-1] = _FIRST_GAIN
-            model.scorer.gains.assign(gains)
+            model.scorer.start_from_products(1 / spread**2)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""
@@ -255,18 +255,41 @@ class Trainer(tf.Module):
     def _renew_inner(self, tree):
         """Sets inner nodes to the mean of their items' vectors."""
         table, *slots = self._table_and_slots()
+        for nodes, means in self._inner_means(tree):
+            table.scatter_update(tf.IndexedSlices(means, nodes))
+            for slot in slots:  # moments of a vector that is gone
+                slot.scatter_update(
+                    tf.IndexedSlices(np.zeros_like(means), nodes)
+                )
+
+    def _shift_inner(self, before, after):
+        """Moves inner nodes by the change of their items' mean vector.
+
+        What training made of a node beside that mean is kept. A node that
+        was empty has no mean to move from, and starts from the new one.
+        """
+        table = self.model.embedding.table.value
+        for (old, was), (new, now) in zip(before, after, strict=True):
+            _, here, there = np.intersect1d(
+                new, old, assume_unique=True, return_indices=True
+            )
+            rows = now.copy()
+            rows[here] += tf.gather(table, new[here]).numpy() - was[there]
+            table.scatter_update(tf.IndexedSlices(rows, new))
+
+    def _inner_means(self, tree):
+        """Returns (occupied nodes, their items' mean vectors) by level."""
         # By leaf, so that the items below a node are a range on any level.
         order = np.argsort(tree.pi[1:]) + 1
+        table = self.model.embedding.table.value
         vectors = tf.gather(table, tree.pi[order]).numpy()
+        means = []
         for level in range(1, tree.max_level):
             nodes, begins, counts = np.unique(
                 tree.ancestors(level)[order],
                 return_index=True,
                 return_counts=True,
             )
-            means = np.add.reduceat(vectors, begins) / counts[:, None]
-            table.scatter_update(tf.IndexedSlices(means, nodes))
-            for slot in slots:  # moments of a vector that is gone
-                slot.scatter_update(
-                    tf.IndexedSlices(np.zeros_like(means), nodes)
-                )
+            sums = np.add.reduceat(vectors, begins)
+            means.append((nodes, sums / counts[:, None].astype(np.float32)))
+        return means

@@ -67,7 +67,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "loss": choices.LOSSES,
     "scorer": choices.SCORERS,
     "visits": WHETHER,
-    "renew_inner": WHETHER,
+    "renew_inner": (*WHETHER, "shift"),
     "solver": tree_learning_lib.SOLVERS,
     "order": assignment.ORDERS,
 }
@@ -75,6 +75,7 @@ CHOICES: Mapping[str, Collection[str]] = {
 # What runs did before there were these settings: an older run is continued
 # and read as one that asks for it.
 BEFORE: Mapping[str, Any] = {
+    "tree_tries": 0,
     "initial_vectors": "random",
     "whole_history": 0,
     "direct": False,
@@ -88,6 +89,7 @@ _LEAST = {
     "joint_iterations": 1,
     "epochs_per_iteration": 1,
     "tree_steps": 0,
+    "tree_tries": 0,
     "branching": 2,
     "category_parts": 1,
     "embedding_dim": 1,
@@ -154,6 +156,10 @@ class JointConfig:
         tree_steps: tree steps at most; later rounds only train. A tree is
             best learned early, by a model that has not memorised its samples:
             more steps follow those more closely, and generalise less.
+        tree_tries: how often a tree step is solved at most. Where Eq. 2 is
+            not lower after it, with histories told in the new pi, it is taken
+            back and solved anew with a larger margin, and after the last try
+            the tree stays. 0 takes the first, whatever comes of it.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
             category path; random: for data without categories; factors: by
@@ -187,8 +193,9 @@ class JointConfig:
         carry_embeddings: whether a leaf's vector moves with its item when the
             tree changes.
         renew_inner: whether inner nodes start anew, from the mean of their
-            items' vectors, when the tree changes. auto: after clustering
-            only, where a code no longer means what it did.
+            items' vectors, when the tree changes, or, with shift, move by
+            what that mean changes. auto: anew after clustering only, where a
+            code no longer means what it did.
         cold_start: whether the model is drawn anew after each tree step.
         cross_fit: whether the tree step weighs samples of users that the
             model step of the round left out: one half of them, the halves in
@@ -206,6 +213,7 @@ class JointConfig:
     joint_iterations: int = 6
     epochs_per_iteration: int = 1
     tree_steps: int = 3
+    tree_tries: int = 0
     branching: int = 2
     initial_tree: str = "category"
     initial_vectors: str = "random"

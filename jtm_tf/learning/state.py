@@ -1,6 +1,7 @@
 """A run's moving parts: what a checkpoint holds, and the steps that move it."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,9 @@ from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import statistics as tree_statistics
 from jtm_tf.tree import tree as tree_lib
+
+# Samples, at most, on which a tree step must not raise Eq. 2.
+_PROMISED = 10_000
 
 
 class State:
@@ -112,32 +116,100 @@ class State:
         }
 
     def tree_step(self) -> dict[str, Any]:
-        """Re-solves pi if it will still be used; returns its record."""
+        """Re-solves pi if it will still be used; returns its record.
+
+        A step that raises Eq. 2, once histories are told in the new pi too,
+        is taken back and solved again with a larger margin, see
+        `JointConfig.tree_tries`.
+        """
         if not self._learns_tree:
             return {"seconds_tree": 0.0, "moved_items": 0}
-        started = time.monotonic()
-        old = self.model.tree
+        started, old = time.monotonic(), self.model.tree
+        tried = self._keep_promise(old) if self._tries else {}
+        if not tried:
+            self._take_tree(self._next_tree(self._config.tree_learning.margin))
+        tree = self.model.tree
+        tree.save(self._folder.tree(self.iterations_done + 1))
+        seconds = time.monotonic() - started
+        self._tree_measures = self._measured(tree)
+        return {
+            "seconds_tree": round(seconds, 2),
+            "moved_items": old.moved_items(tree),
+            **tried,
+        }
+
+    def _keep_promise(self, old):
+        """Goes over to a tree with which Eq. 2 is lower, or stays with `old`.
+
+        Returns what the record says of it: Eq. 2 before and after, and the
+        margin of the tree; None if it is the old one.
+        """
+        before = self._promised()
+        for margin in _margins(self._config.tree_learning.margin, self._tries):
+            self._take_tree(self._next_tree(margin))
+            after = self._promised()
+            if after <= before:
+                break
+            logging.info(
+                "With margin %g Eq. 2 rose from %.4f to %.4f; the tree step "
+                "is taken back.",
+                margin,
+                before,
+                after,
+            )
+            self._take_tree(old)
+        else:
+            margin, after = None, before
+        return {
+            "tree_step": {
+                "before": round(before, 5),
+                "after": round(after, 5),
+                "margin": margin,
+            }
+        }
+
+    @property
+    def _tries(self):
+        """How often a tree step may be solved; 0 if it is taken anyway."""
+        config = self._config
+        # Clustering has no margin; and a model that is drawn anew, or whose
+        # inner nodes are, has no way back.
+        if (
+            config.traits.learner != "joint"
+            or config.cold_start
+            or self._renewal == "yes"
+        ):
+            return 0
+        return config.tree_tries
+
+    def _promised(self):
+        """Returns Eq. 2 of the samples by which a tree step is judged."""
+        return self._trainer.measure(
+            self._half(other=True), max_samples=_PROMISED
+        )
+
+    def _next_tree(self, margin):
+        """Returns the tree that is learned with a margin."""
+        config = self._config
+        config = dataclasses.replace(
+            config,
+            tree_learning=dataclasses.replace(
+                config.tree_learning, margin=margin
+            ),
+        )
         with self._bar(desc="tree", unit="pair", unit_scale=True) as bar:
 
             def progress(done, total):
                 bar.total = total
                 bar.update(done - bar.n)
 
-            tree = tree_step.next_tree(
-                self._config,
+            return tree_step.next_tree(
+                config,
                 self.model,
                 self._half(other=True),
                 self._inputs.kin,
                 progress,
             )
-        tree.save(self._folder.tree(self.iterations_done + 1))
-        self._take_tree(tree)
-        seconds = time.monotonic() - started
-        self._tree_measures = self._measured(tree)
-        return {
-            "seconds_tree": round(seconds, 2),
-            "moved_items": old.moved_items(tree),
-        }
 
     def losses(self) -> dict[str, float]:
         """Returns Eq. 2 as it is now; see `RunOptions.measure_loss`."""
@@ -191,16 +263,18 @@ class State:
             self._trainer.restart(self._new_model(tree))
             self._start_vectors()
             return
+        self._trainer.set_tree(
+            tree, carry=config.carry_embeddings, inner=self._renewal
+        )
+
+    @property
+    def _renewal(self):
+        """What becomes of inner nodes when the tree changes."""
+        if self._config.renew_inner != "auto":
+            return self._config.renew_inner
         # After clustering a code no longer means what it did: an inner node
         # is worth what its new items are. Algorithm 2 moves few of them.
-        clustered = config.traits.learner == "cluster"
-        self._trainer.set_tree(
-            tree,
-            carry=config.carry_embeddings,
-            renew_inner=config.renew_inner == "yes"
-            or config.renew_inner == "auto"
-            and clustered,
-        )
+        return "yes" if self._config.traits.learner == "cluster" else "no"
 
     def _start_vectors(self):
         """Starts a new model's nodes from what is known of the items."""
@@ -271,3 +345,8 @@ class State:
 
         yield tick
         tick()
+
+
+def _margins(margin, tries):
+    """Returns the margins of the tries of a tree step, in nats a sample."""
+    return [margin, *(margin + 0.1 * 4.0**i for i in range(tries - 1))]

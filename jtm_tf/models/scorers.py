@@ -13,6 +13,7 @@ every candidate.
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # Slope of the leaky rectifier below zero: the PReLU of the released network
@@ -23,9 +24,14 @@ SLOPE = 0.25
 # kernel of the candidates.
 WIDE = 64
 
-# Of vectors whose entries are about 0.1, so that a weight of 1 stands for a
-# product of the size of a logit: Adam moves all weights by steps of one size.
-GAIN = 100.0
+# What a product must come to before it tells more than chance: those of
+# `tree.factors` estimate how likely a user is to take an item, up to that.
+_CHANCE = 1e-3
+# Of products below zero.
+_BELOW = 0.01
+# A gain of 1 is that many chances: Adam moves all weights by steps of one
+# size, and vectors of entries about 0.1 want a gain about 1.
+_GAIN = 0.1 / _CHANCE
 
 
 @tf.custom_gradient
@@ -41,6 +47,19 @@ def rectified(x):
         return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=SLOPE)
 
     return y, gradient
+
+
+def likely(products):
+    """Returns the logarithm of 1 + products, which are of chances.
+
+    The products of a factorisation estimate how likely a user takes an item,
+    so that their logarithm, not they, is a logit. Those of an inner node are
+    the mean of its items', as likelihoods are; so one link fits all levels.
+    Below zero, where all is chance, there is only a slope to learn along.
+    """
+    return tf.math.log1p(tf.nn.relu(products)) + _BELOW * tf.minimum(
+        products, 0.0
+    )
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -60,9 +79,9 @@ class NodeScorer(keras.layers.Layer):
         pair_dim: width of the features of a (user, node) pair, 0 for none.
         products: windows, E wide each, that a user's description begins with
             and whose products with the node the MLP sees; 0 for none.
-        direct: whether those products also add to the score as they are,
-            weighted: what a factorisation knows is then there from the first
-            step, and the MLP corrects it.
+        direct: whether the weighted sum of those products also adds to the
+            score, as `likely`: what a factorisation knows is then there from
+            the first step, and the MLP corrects it.
     """
 
     def __init__(
@@ -146,8 +165,20 @@ class NodeScorer(keras.layers.Layer):
             return self.scores(nodes, self.folded(users), pairs)
         logits = self._pairwise(users, nodes, pairs)
         if self.direct:
-            logits += tf.linalg.matvec(nodes, self._directly(users))
+            logits += likely(tf.linalg.matvec(nodes, self._directly(users)))
         return logits
+
+    def start_from_products(self, scale: float) -> None:
+        """Begins with `scale` times the last window's product alone.
+
+        Args:
+            scale: makes of a product the share of users who take the item.
+        """
+        gains = np.zeros(self.products, np.float32)
+        gains[-1] = scale / (_GAIN * _CHANCE)
+        self.gains.assign(gains)
+        # The MLP has nothing to say yet; its first layers do not wait.
+        self.kernels[-1].assign(np.zeros(self.kernels[-1].shape, np.float32))
 
     def _pairwise(self, users, nodes, pairs):
         """Returns what the MLP makes of few candidates, [B, W]."""
@@ -218,11 +249,11 @@ class NodeScorer(keras.layers.Layer):
             pair_kernel = tf.broadcast_to(self.pair_kernel, shape)
             kernels = tf.concat([kernels, pair_kernel], 1)
         logits = self._output(tf.matmul(nodes, kernels), nodes)
-        return logits if directly is None else logits + directly
+        return logits if directly is None else logits + likely(directly)
 
     def _directly(self, users):
         """Returns the vector whose product with a node adds to its score."""
-        weighted = self._windows(users) * (GAIN * self.gains)[:, None]
+        weighted = self._windows(users) * (_GAIN * self.gains)[:, None]
         return tf.reduce_sum(weighted, 1)
 
     def _windows(self, users):

@@ -14,6 +14,7 @@ from jtm_tf.data import splits
 from jtm_tf.learning import inputs
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
+from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
@@ -276,6 +277,40 @@ def test_coarser_categories(data):
     assert list(inputs.categories(runs.TINY, data)) == list(paths)
     with pytest.raises(ValueError, match="category_parts must be >= 1"):
         dataclasses.replace(runs.TINY, category_parts=0)
+
+
+def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
+    """A learner that mixes the items, less so the larger the margin."""
+    asked = []
+
+    def mix(config, model, *_):
+        asked.append(config.tree_learning.margin)
+        tree = model.tree
+        if asked[-1] >= helps:
+            return tree
+        return initial.random(tree.num_items, seed=len(asked))
+
+    def stop(record):
+        raise StopIteration
+
+    monkeypatch.setattr(tree_step, "next_tree", mix)
+    once = settings.RunOptions(on_record=stop)
+    config = dataclasses.replace(runs.TINY, tree_tries=3)
+    with pytest.raises(ValueError, match="tree_tries must be >= 0"):
+        dataclasses.replace(config, tree_tries=-1)
+    for helps, margins in ((0.4, [0, 0.1, 0.4]), (9, [0, 0.1, 0.4])):
+        asked.clear()
+        folder = run_folder.RunFolder(tmp_path / str(helps))
+        with pytest.raises(StopIteration):
+            joint.run(config, data, folder.path, once)
+        (first,) = folder.read_metrics()["iterations"]
+        assert asked == pytest.approx(margins)
+        found = first["tree_step"]
+        assert found["after"] == pytest.approx(found["before"], abs=1e-4)
+        assert found["margin"] == (pytest.approx(0.4) if helps < 9 else None)
+        assert first["moved_items"] == 0
+        trees = [tree_lib.Tree.load(folder.tree(i)).pi for i in (0, 1)]
+        np.testing.assert_array_equal(*trees)
 
 
 def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):

@@ -8,6 +8,7 @@ from jtm_tf.data import splits
 from jtm_tf.learning import model_step
 from jtm_tf.learning import settings
 from jtm_tf.models import hsm
+from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
 
@@ -66,7 +67,7 @@ def test_vectors_may_stay_with_their_codes():
 def test_inner_nodes_may_start_from_the_mean_of_their_items():
     trainer = make_trainer()
     new = initial.random(ITEMS, seed=1)
-    trainer.set_tree(new, renew_inner=True)
+    trainer.set_tree(new, inner="yes")
     table, *slots = table_and_slots(trainer)
     for level in range(1, new.max_level):
         for node in new.occupied(level):
@@ -74,6 +75,29 @@ def test_inner_nodes_may_start_from_the_mean_of_their_items():
             want = table[new.pi[items]].mean(axis=0)
             np.testing.assert_allclose(table[node], want, atol=1e-6)
             assert not any(np.any(slot[node]) for slot in slots)
+
+
+def test_inner_nodes_may_move_as_their_items_mean_does():
+    trainer = make_trainer()
+    old, new = trainer.model.tree, initial.random(ITEMS, seed=1)
+    before = table_and_slots(trainer)
+    trainer.set_tree(new, inner="shift")
+    table, *slots = table_and_slots(trainer)
+    for level in range(1, new.max_level):
+        for node in new.occupied(level):
+            was, now = (
+                leaves[tree.pi[np.flatnonzero(tree.ancestors(level) == node)]]
+                for tree, leaves in ((old, before[0]), (new, table))
+            )
+            want = before[0][node] + now.mean(axis=0) - was.mean(axis=0)
+            np.testing.assert_allclose(table[node], want, atol=1e-6)
+    inner = np.arange(old.first_leaf)
+    for was, now in zip(before[1:], slots):
+        np.testing.assert_array_equal(now[inner], was[inner])
+    # And so there is a way back.
+    trainer.set_tree(old, inner="shift")
+    for was, now in zip(before, table_and_slots(trainer)):
+        np.testing.assert_allclose(now, was, atol=1e-6)
 
 
 @pytest.mark.parametrize("network", [tree_model.TreeModel, hsm.HSM])
@@ -202,5 +226,11 @@ def test_a_start_from_vectors():
             np.testing.assert_allclose(
                 table[node], table[tree.pi[below]].mean(axis=0), atol=1e-6
             )
-    gains = model.scorer.gains.numpy()
-    assert gains[-1] > 0 and not np.any(gains[:-1])
+    # What is scored is the products of the vectors as they came, in chances.
+    history = np.array([[0] * (model.max_history - 2) + [7, 9]], np.int32)
+    leaves = tree.pi[None, 1:]
+    got = model.score(history, leaves, tree.max_level)[0].numpy()
+    products = vectors[1:] @ (vectors[7] + vectors[9]) / 2**0.5
+    known = np.any(vectors[1:], axis=1)
+    want = scorers.likely(products.astype(np.float32) / 1e-3).numpy()
+    np.testing.assert_allclose(got[known], want[known], rtol=1e-4, atol=1e-3)

@@ -50,13 +50,19 @@ def each_pair(users, nodes, score):
 
 
 @pytest.mark.parametrize("width", [1, 5, scorers.WIDE, 90])
-@pytest.mark.parametrize("products", [0, 2])
+@pytest.mark.parametrize("products, direct", [(0, 0), (2, 0), (2, 1)])
 @pytest.mark.parametrize("pair_dim", [0, 4])
-def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
+def test_the_factored_scorer_is_the_plain_network(
+    width, products, direct, pair_dim
+):
     user_dim = 7
     scorer = built(
-        scorers.NodeScorer(user_dim, DIM, HIDDEN, pair_dim, products)
+        scorers.NodeScorer(
+            user_dim, DIM, HIDDEN, pair_dim, products, bool(direct)
+        )
     )
+    if direct:
+        scorer.gains.assign([0.02, -0.01])
     users = draw(USERS, user_dim, seed=1)
     nodes = draw(USERS, width, DIM, seed=2)
     pairs = draw(USERS, width, pair_dim, seed=3) if pair_dim else None
@@ -69,7 +75,12 @@ def test_the_factored_scorer_is_the_plain_network(width, products, pair_dim):
             x += window @ nodes[u, w] * scorer.product_kernel.numpy()[i]
         if pair_dim:
             x += pairs[u, w] @ scorer.pair_kernel.numpy()
-        return perceptron(scorer, x)
+        told = perceptron(scorer, x)
+        if direct:
+            windows = users[u, : products * DIM].reshape(products, DIM)
+            chances = 100 * scorer.gains.numpy() @ windows @ nodes[u, w]
+            told += np.log1p(max(chances, 0)) + 0.01 * min(chances, 0)
+        return told
 
     want = each_pair(users, nodes, score)
     got = scorer(users, nodes, pairs)
