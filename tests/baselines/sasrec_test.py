@@ -222,8 +222,12 @@ def test_the_best_round_is_kept():
     model, rounds = sasrec.SASRec.fit(examples, 10, SMALL, judge)
     # Three rounds without a better one, then it is enough.
     assert [x["validation"]["recall"] for x in rounds] == [
-        0.1, 0.3, 0.3, 0.2, 0.0,
-    ]  # fmt: skip
+        0.1,
+        0.3,
+        0.3,
+        0.2,
+        0.0,
+    ]
     for got, want in zip(model.network.get_weights(), answers[1]):
         np.testing.assert_array_equal(got, want)
     assert model.recommend_users(known, 2).shape == (1, 2)

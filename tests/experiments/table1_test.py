@@ -171,9 +171,14 @@ def test_rivals_of_today_stand_below_without_a_figure_of_the_paper(tmp_path):
         part.splitlines() for part in text.split("\n\n") if part[:1] == "|"
     ]
     named = [[line.split(" | ")[0] for line in x[2:]] for x in tables]
-    assert named[:3] == [["| TDM", "| JTM"], ["| Best-sellers"], [
-        "| ALS", "| SASRec",
-    ]]  # fmt: skip
+    assert named[:3] == [
+        ["| TDM", "| JTM"],
+        ["| Best-sellers"],
+        [
+            "| ALS",
+            "| SASRec",
+        ],
+    ]
     assert "paper" in tables[0][0] and "paper" not in tables[2][0]
     at_20 = row_of(rows, "als", (20, 40)).metrics, row_of(rows, "als", (20, 20))
     assert at_20[0] == at_20[1].metrics  # all are scored, there is no beam
