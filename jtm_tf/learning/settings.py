@@ -156,9 +156,9 @@ class JointConfig:
         tree_steps: tree steps at most; later rounds only train. A tree is
             best learned early, by a model that has not memorised its samples:
             more steps follow those more closely, and generalise less.
-        tree_tries: how often a tree step is solved at most. Where Eq. 2 is
-            not lower after it, with histories told in the new pi, it is taken
-            back and solved anew with a larger margin, and after the last try
+        tree_tries: how often a tree step is solved at most. Where Eq. 2 of
+            the validation users' samples, with histories told in the new pi,
+            is higher after it, it is taken back and solved anew with a larger margin, and after the last try
             the tree stays. 0 takes the first, whatever comes of it.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by

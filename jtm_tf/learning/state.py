@@ -176,6 +176,7 @@ class State:
         # inner nodes are, has no way back.
         if (
             config.traits.learner != "joint"
+            or not len(self._inputs.unseen)
             or config.cold_start
             or self._renewal == "yes"
         ):
@@ -183,10 +184,12 @@ class State:
         return config.tree_tries
 
     def _promised(self):
-        """Returns Eq. 2 of the samples by which a tree step is judged."""
-        return self._trainer.measure(
-            self._half(other=True), max_samples=_PROMISED
-        )
+        """Returns Eq. 2 of the samples by which a tree step is judged.
+
+        Of users whom the model has not seen: on others it is lowest for the
+        histories that it has learned by heart, and those are the old tree's.
+        """
+        return self._trainer.measure(self._inputs.unseen, max_samples=_PROMISED)
 
     def _next_tree(self, margin):
         """Returns the tree that is learned with a margin."""
