@@ -158,8 +158,9 @@ class JointConfig:
             more steps follow those more closely, and generalise less.
         tree_tries: how often a tree step is solved at most. Where Eq. 2 of
             the validation users' samples, with histories told in the new pi,
-            is higher after it, it is taken back and solved anew with a larger margin, and after the last try
-            the tree stays. 0 takes the first, whatever comes of it.
+            is higher after it, it is taken back and solved anew with a larger
+            margin, and after the last try the tree stays. 0 takes the first,
+            whatever comes of it.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
             category path; random: for data without categories; factors: by
