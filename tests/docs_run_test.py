@@ -187,7 +187,12 @@ class Page:
         if words[0] == "export.serve":
             grpc, rest = self._ports.values()
             return [f"--port={grpc}", f"--rest_port={rest}"]
-        return SHRUNK.get(words[0], [])
+        more = SHRUNK.get(words[0], [])
+        if "--dataset=planted" in words:
+            return [*more, "--num_items=3000", "--num_rows=60000"]
+        if any(x.startswith("--initial_tree=data/") for x in words):
+            return [*more, "--branching=2"]  # as the tree in the file has
+        return more
 
     def _start(self, words):
         program = shell.Program(*words, cwd=self._folder)
