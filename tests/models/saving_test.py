@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from jtm_tf.learning import optimizer as optimizer_lib
+from jtm_tf.models import attention
 from jtm_tf.models import embedding
 from jtm_tf.models import saving
+from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
 from jtm_tf.models import visits
 from tests.support import served_models
@@ -113,6 +115,9 @@ def test_half_a_model(tmp_path):
         user_representation.UserSequence(),
         visits.Visits((3, 1)),
         user_representation.Profile((3, 4)),
+        scorers.NodeScorer(6, 3, (5, 4), 2, 1),
+        attention.AttentionScorer((3, 1), 3, (5, 4), 2, 1, unit=4),
+        scorers.ProductScorer(6, 3, (5, 4)),
     ],
     ids=lambda layer: type(layer).__name__,
 )

@@ -156,20 +156,3 @@ def test_the_rectifier_has_the_gradient_of_leaky_relu():
     np.testing.assert_array_equal(
         tape.gradient(ours, x), tape.gradient(stock, x)
     )
-
-
-@pytest.mark.parametrize(
-    "scorer",
-    [
-        scorers.NodeScorer(6, 3, (5, 4), 2, 1),
-        attention.AttentionScorer((3, 1), 3, (5, 4), 2, 1, unit=4),
-        scorers.ProductScorer(6, 3, (5, 4)),
-    ],
-    ids=lambda scorer: type(scorer).__name__,
-)
-def test_config_round_trip(scorer):
-    copy = keras.saving.deserialize_keras_object(
-        keras.saving.serialize_keras_object(scorer)
-    )
-    assert type(copy) is type(scorer)
-    assert copy.get_config() == scorer.get_config()
