@@ -35,6 +35,7 @@ _GROUPS = {
         "direct",
         "embedding_dim",
         "initial_vectors",
+        "factor_folds",
         "windows",
         "whole_history",
         "hidden",
@@ -51,6 +52,8 @@ _GROUPS = {
         "batch_size",
         "learning_rate",
         "row_rate",
+        "row_epsilon",
+        "final_rate",
     ),
     "The tree step (Algorithm 2)": (
         "tree_tries",

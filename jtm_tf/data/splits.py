@@ -147,6 +147,18 @@ class Examples:
         chosen[users[: max(1, np.count_nonzero(enough))]] = True
         return self.take(np.flatnonzero(chosen[self.starts]))
 
+    def fold_of(self, count: int, *, seed: int) -> np.ndarray:
+        """Returns the part of each sample's user, [S] int in 0..count - 1.
+
+        Drawn for each user alike, whatever samples were taken.
+
+        Args:
+            count: parts.
+            seed: decides who.
+        """
+        draw = np.random.default_rng(seed)
+        return draw.integers(count, size=len(self.items))[self.starts]
+
     def take(self, samples: np.ndarray) -> "Examples":
         """Returns the samples at these indices, [B], over the same items."""
         return dataclasses.replace(

@@ -8,10 +8,12 @@ import dataclasses
 import numpy as np
 
 from jtm_tf import categories as categories_lib
+from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import clustering
 from jtm_tf.tree import factors
 from jtm_tf.tree import initial
@@ -28,8 +30,9 @@ class Inputs:
         validation: the users who pick the best iteration.
         test: the users whom that iteration is judged by.
         first_tree: pi_0.
-        first_vectors: [N + 1, E] float32, the vectors of items that theta
-            starts from; None for a random start.
+        first_vectors: [1 + K, N + 1, E] float32, the vectors of items that
+            theta starts from, see `model_step.Trainer`; None for a random
+            start.
         kin: [N + 1] int, see `categories.kin_groups`.
         visits: whether the scorer sees how often a history went through a
             node.
@@ -46,11 +49,30 @@ class Inputs:
     visits: bool
     profile_sizes: tuple[int, ...]
 
+    def kept(self, folder: run_folder.RunFolder) -> "Inputs":
+        """Returns these inputs with their vectors in a file of the run.
+
+        There they are found when the run goes on, and need no memory.
+        """
+        if self.first_vectors is None:
+            return self
+        if not folder.factors.exists():
+            with files.replacing(folder.factors) as temporary:
+                np.save(temporary, self.first_vectors)
+        return dataclasses.replace(self, first_vectors=_mapped(folder.factors))
+
 
 def take(
-    config: settings.JointConfig, data: interactions.Interactions
+    config: settings.JointConfig,
+    data: interactions.Interactions,
+    folder: run_folder.RunFolder,
 ) -> Inputs:
     """Returns what a run needs.
+
+    Args:
+        config: the run's settings.
+        data: the prepared interactions.
+        folder: the run's, where it may have kept the vectors.
 
     Raises:
         OSError: the file of the first tree cannot be read.
@@ -66,8 +88,9 @@ def take(
         )
         for split in ("validation", "test")
     }
-    vectors = _factors(config, examples, data.num_items)
-    tree = _first_tree(config, data.num_items, paths, vectors)
+    vectors = _factors(config, examples, data.num_items, folder)
+    first = None if vectors is None else vectors[0]
+    tree = _first_tree(config, data.num_items, paths, first)
     samples.check(examples, tree, config.training.negatives)
     return Inputs(
         examples=examples,
@@ -100,13 +123,35 @@ def categories(
     return np.array(coarse, object)
 
 
-def _factors(config, examples, num_items):
-    """Returns the items' factors, [N + 1, E], if anything starts from them."""
+def _factors(config, examples, num_items, folder):
+    """Returns the items' factors, [1 + K, N + 1, E], if any are needed."""
     for_tree = config.initial_tree == "factors" and not config.traits.flat
-    if not for_tree and config.initial_vectors != "factors":
+    for_vectors = config.initial_vectors == "factors"
+    if not for_tree and not for_vectors:
         return None
+    if folder.factors.exists():
+        return _mapped(folder.factors)
     taken = factors.taken(examples.starts, examples.target_items(), num_items)
-    return factors.item_vectors(taken, config.embedding_dim, seed=config.seed)
+    # Rows of `taken` are users in the order of their starts.
+    _, one_of = np.unique(examples.starts, return_index=True)
+    count = config.factor_folds if for_vectors else 1
+    return factors.cross_fitted(
+        taken,
+        examples.fold_of(count, seed=config.seed)[one_of],
+        count,
+        config.embedding_dim,
+        seed=config.seed,
+    )
+
+
+def _mapped(file):
+    """Returns the vectors of a file, read as they are used."""
+    try:
+        return np.load(file, mmap_mode="r")
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is damaged: {error}. Delete it, and it is made anew."
+        ) from error
 
 
 def _first_tree(config, num_items, paths, vectors):

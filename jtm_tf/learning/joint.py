@@ -67,7 +67,7 @@ def run(
             options.on_record(record)
         logging.info("%s is finished; nothing to do.", folder.path)
         return metrics
-    inputs = inputs_lib.take(config, data)
+    inputs = inputs_lib.take(config, data, folder)
     state = state_lib.State(config, inputs, folder, options)
     # Not before all is known to be well: a refused run leaves no trace.
     folder.claim(header, data_dir=options.data_dir)
@@ -94,6 +94,7 @@ def run(
     folder.write_test_users(table)
     metrics |= tested  # last, since what has a test is finished
     folder.write_metrics(metrics)
+    folder.factors.unlink(missing_ok=True)
     return metrics
 
 

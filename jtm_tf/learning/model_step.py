@@ -8,10 +8,12 @@ the sample stream.
 import math
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from jtm_tf.data import splits
+from jtm_tf.learning import node_vectors
 from jtm_tf.learning import optimizer
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
@@ -25,7 +27,25 @@ _MEASURING = 2**30
 class Trainer(tf.Module):
     """Trains one model on one sample stream, epoch after epoch.
 
+    Where vectors of the items are known beforehand, made of what these users
+    took, a model that begins from them and learns from the same users finds
+    them better than they are. So the users fall into folds, and while those
+    of one are trained on, the vectors are those that the others made: the
+    model learns what such vectors tell of a stranger, who is whom it will be
+    asked about. In between, and at the end, they are those of all users.
+
+    Args:
+        model: the network with its pi.
+        examples: the training samples.
+        config: how to train.
+        seed: of the run.
+        epochs: of the whole run, over which the learning rate falls.
+        vectors: [1 + K, N + 1, E] float32, of the items, see `tree.factors`:
+            made by all users, then by all but those of each of K folds; or
+            [1, N + 1, E], one table for all; None for a random start.
+
     Attributes:
+        vectors: as given.
         model: the network with its pi.
         examples: the training samples.
         optimizer: row-sparse Adam.
@@ -33,6 +53,8 @@ class Trainer(tf.Module):
         batch: int64 variable, batches of the current epoch finished.
         loss_sum: [l_max] variable, sums of Eq. 2 by level since `reset_loss`.
         loss_count: int64 variable, batches in `loss_sum`.
+        begun_from: int64 variable, which of several tables of first vectors
+            is in the model now.
     """
 
     def __init__(
@@ -42,31 +64,39 @@ class Trainer(tf.Module):
         config: settings.TrainingConfig,
         *,
         seed: int,
+        epochs: int = 1,
+        vectors: np.ndarray | None = None,
     ):
         super().__init__()
         self.model, self.config = model, config
+        self.examples, self._seed = examples, seed
+        # Targets of one history.
+        self._targets = config.targets if model.loss_name == "beam" else 1
+        self.vectors = vectors
         self.optimizer = optimizer.RowSparseAdam(
-            config.learning_rate, row_rate=config.row_rate
+            self._rate(epochs),
+            row_rate=config.row_rate,
+            row_epsilon=config.row_epsilon,
         )
         # Now, so that a checkpoint finds the slots it is to fill.
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer
+        table = model.embedding.table
+        self._nodes = node_vectors.NodeVectors(
+            table.value, self.optimizer.slots(table), model.embedding.stddev
+        )
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.batch = tf.Variable(0, dtype=tf.int64)
         self.loss_sum = tf.Variable(tf.zeros([model.max_level], tf.float64))
         self.loss_count = tf.Variable(0, dtype=tf.int64)
-        self.examples, self._seed = examples, seed
-        # Targets of one history.
-        self._targets = config.targets if model.loss_name == "beam" else 1
+        if self._folds > 1:  # else a checkpoint of before would lack it
+            self.begun_from = tf.Variable(0, dtype=tf.int64)
         self._trace()
 
     @property
     def batches_per_epoch(self) -> int:
         """Steps of one epoch."""
-        histories = self._histories(
-            self.examples, self.config.samples_per_epoch
-        )
-        return math.ceil(histories / self._batch_size)
+        return sum(steps for *_, steps in self._parts())
 
     def train_epoch(
         self, on_batch: Callable[[tf.Tensor], object] | None = None
@@ -80,16 +110,24 @@ class Trainer(tf.Module):
         Raises:
             FloatingPointError: the loss is no longer finite.
         """
-        stream = self._stream(
-            self.examples,
-            epoch=int(self.epoch.numpy()),
-            start_batch=int(self.batch.numpy()),
-            max_samples=self.config.samples_per_epoch,
-        )
-        for inputs in stream:
-            losses = self._step(inputs)
-            if on_batch is not None:
-                on_batch(losses)
+        done, epoch = int(self.batch.numpy()), int(self.epoch.numpy())
+        for part, (examples, share, steps) in enumerate(self._parts()):
+            if done >= steps:
+                done -= steps
+                continue
+            self._begin_from(part + 1 if self._folds > 1 else 0)
+            stream = self._stream(
+                examples,
+                epoch=epoch * self._folds + part,
+                start_batch=done,
+                max_samples=share,
+            )
+            done = 0
+            for inputs in stream:
+                losses = self._step(inputs)
+                if on_batch is not None:
+                    on_batch(losses)
+        self._begin_from(0)
         # Not at every step: a look at the loss would wait for it.
         if not np.isfinite(self.mean_loss).all():
             raise FloatingPointError(
@@ -118,6 +156,61 @@ class Trainer(tf.Module):
             total += size * float(tf.reduce_sum(self._losses(inputs)))
             count += size
         return total / count
+
+    @property
+    def _folds(self):
+        """Into how many parts the users fall, each with its own vectors."""
+        return 1 if self.vectors is None else max(1, len(self.vectors) - 1)
+
+    def _parts(self):
+        """Returns the stretches of an epoch: (examples, samples, steps)."""
+        examples, most = self.examples, self.config.samples_per_epoch
+        parts = [examples]
+        if self._folds > 1:
+            fold = examples.fold_of(self._folds, seed=self._seed)
+            parts = [
+                examples.take(np.flatnonzero(fold == k))
+                for k in range(self._folds)
+            ]
+        shares = [
+            most and math.ceil(most * len(part) / len(examples))
+            for part in parts
+        ]
+        return [
+            (part, share, self._steps_of(part, share))
+            for part, share in zip(parts, shares)
+        ]
+
+    def _steps_of(self, examples, max_samples):
+        """Returns the steps for that many samples."""
+        histories = self._histories(examples, max_samples)
+        return math.ceil(histories / self._batch_size)
+
+    def _rate(self, epochs):
+        """Returns the learning rate, or how it falls with the steps."""
+        config = self.config
+        if config.final_rate == 1:
+            return config.learning_rate
+        return keras.optimizers.schedules.PolynomialDecay(
+            config.learning_rate,
+            decay_steps=epochs * self.batches_per_epoch,
+            end_learning_rate=config.final_rate * config.learning_rate,
+        )
+
+    def _begin_from(self, table):
+        """Has the model as if it had begun from another table of vectors.
+
+        What training added to a vector stays with it.
+        """
+        if self.vectors is None or self._folds == 1:
+            return
+        now = int(self.begun_from.numpy())
+        if now == table:
+            return
+        change = self.vectors[table] - self.vectors[now]
+        change *= self._nodes.scale_of(self.vectors[0])
+        self._nodes.add(change, self.model.tree)
+        self.begun_from.assign(table)
 
     def _stream(self, examples, *, max_samples, **position):
         """Returns the stream of samples for the model as it is now."""
@@ -202,41 +295,36 @@ class Trainer(tf.Module):
                 the items below; yes: they start anew from that mean, with
                 empty slots.
         """
-        old = self.model.tree
-        means = self._inner_means(old) if inner == "shift" else None
+        old, nodes = self.model.tree, self._nodes
+        means = nodes.inner_means(old) if inner == "shift" else None
         self.model.set_tree(tree)
-        moved = np.flatnonzero(old.pi != tree.pi)
-        if carry and len(moved):
-            for variable in self._table_and_slots():
-                # All are read before one is written: items change places.
-                rows = tf.gather(variable, old.pi[moved])
-                variable.scatter_update(tf.IndexedSlices(rows, tree.pi[moved]))
-        if inner == "shift":
-            self._shift_inner(means, self._inner_means(tree))
+        if carry:
+            nodes.carry(old, tree)
+        if means is not None:
+            nodes.shift_inner(means, nodes.inner_means(tree))
         elif inner == "yes":
-            self._renew_inner(tree)
+            nodes.renew_inner(tree)
         if self.model.loss_name == "beam":
             self._trace()
 
-    def start_from(self, vectors: np.ndarray) -> None:
-        """Sets leaves to the vectors of their items, inner nodes to means.
+    def start_from_vectors(self) -> None:
+        """Sets leaves to the first vectors of items, inner nodes to means.
 
         A scorer with direct products begins as what the vectors are for: the
         products with the whole history alone, the MLP silent.
 
-        Args:
-            vectors: [N + 1, E] float, as `tree.factors` makes them; rows of
-                zeros stay at their random start.
+        Raises:
+            ValueError: there are no vectors.
         """
-        tree, model = self.model.tree, self.model
-        known = np.flatnonzero(np.any(vectors != 0, axis=1))
-        # The spread of other tables: Adam's steps are made for that.
-        spread = model.embedding.stddev / vectors[known].std()
-        rows = tf.IndexedSlices(vectors[known] * spread, tree.pi[known])
-        model.embedding.table.value.scatter_update(rows)
-        self._renew_inner(tree)
+        if self.vectors is None:
+            raise ValueError("The trainer was given no vectors to start from.")
+        model, vectors = self.model, self.vectors[0]
+        self._nodes.start_from(vectors, model.tree)
+        if self._folds > 1:
+            self.begun_from.assign(0)
         if model.direct and model.whole_history:
-            model.scorer.start_from_products(1 / spread**2)
+            scale = self._nodes.scale_of(vectors)
+            model.scorer.start_from_products(1 / scale**2)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""
@@ -246,50 +334,3 @@ class Trainer(tf.Module):
         ):
             mine.assign(other)
         self.optimizer.reset()
-
-    def _table_and_slots(self):
-        """Returns the node table and its optimiser slots, three variables."""
-        table = self.model.embedding.table
-        return [table.value, *self.optimizer.slots(table)]
-
-    def _renew_inner(self, tree):
-        """Sets inner nodes to the mean of their items' vectors."""
-        table, *slots = self._table_and_slots()
-        for nodes, means in self._inner_means(tree):
-            table.scatter_update(tf.IndexedSlices(means, nodes))
-            for slot in slots:  # moments of a vector that is gone
-                slot.scatter_update(
-                    tf.IndexedSlices(np.zeros_like(means), nodes)
-                )
-
-    def _shift_inner(self, before, after):
-        """Moves inner nodes by the change of their items' mean vector.
-
-        What training made of a node beside that mean is kept. A node that
-        was empty has no mean to move from, and starts from the new one.
-        """
-        table = self.model.embedding.table.value
-        for (old, was), (new, now) in zip(before, after, strict=True):
-            _, here, there = np.intersect1d(
-                new, old, assume_unique=True, return_indices=True
-            )
-            rows = now.copy()
-            rows[here] += tf.gather(table, new[here]).numpy() - was[there]
-            table.scatter_update(tf.IndexedSlices(rows, new))
-
-    def _inner_means(self, tree):
-        """Returns (occupied nodes, their items' mean vectors) by level."""
-        # By leaf, so that the items below a node are a range on any level.
-        order = np.argsort(tree.pi[1:]) + 1
-        table = self.model.embedding.table.value
-        vectors = tf.gather(table, tree.pi[order]).numpy()
-        means = []
-        for level in range(1, tree.max_level):
-            nodes, begins, counts = np.unique(
-                tree.ancestors(level)[order],
-                return_index=True,
-                return_counts=True,
-            )
-            sums = np.add.reduceat(vectors, begins)
-            means.append((nodes, sums / counts[:, None].astype(np.float32)))
-        return means

@@ -19,19 +19,29 @@ class RowSparseAdam(keras.optimizers.Adam):
 
     A row is touched by few of the steps, while a dense weight moves at every
     one; Adam's step is of one size whatever the gradient, so at one rate the
-    rows would hardly leave their random start.
+    rows would hardly leave their random start. And a row that a batch hardly
+    concerns, as one of the nodes that stand for a level does, has a gradient
+    a hundred times smaller than one it is about: with Adam's own epsilon both
+    would take a step of the same size.
 
     Args:
         learning_rate: of dense variables.
         row_rate: learning rate of rows, as a multiple of `learning_rate`.
+        row_epsilon: gradient of a row, by entry, below which its step shrinks
+            with it; Adam's own by default.
         **kwargs: those of `keras.optimizers.Adam`.
     """
 
     def __init__(
-        self, learning_rate: float = 1e-3, row_rate: float = 1.0, **kwargs
+        self,
+        learning_rate: float = 1e-3,
+        row_rate: float = 1.0,
+        row_epsilon: float | None = None,
+        **kwargs,
     ):
         super().__init__(learning_rate, **kwargs)
         self.row_rate = row_rate
+        self.row_epsilon = self.epsilon if row_epsilon is None else row_epsilon
         if self.amsgrad:
             raise ValueError("RowSparseAdam has no amsgrad; use Keras's Adam.")
 
@@ -57,7 +67,7 @@ class RowSparseAdam(keras.optimizers.Adam):
         _scatter_update(momentum, rows, m)
         _scatter_update(velocity, rows, v)
         variable.scatter_sub(
-            tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows)
+            tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.row_epsilon), rows)
         )
 
     def slots(
@@ -76,7 +86,11 @@ class RowSparseAdam(keras.optimizers.Adam):
             slot.assign(tf.zeros_like(slot))
 
     def get_config(self):
-        return {**super().get_config(), "row_rate": self.row_rate}
+        return {
+            **super().get_config(),
+            "row_rate": self.row_rate,
+            "row_epsilon": self.row_epsilon,
+        }
 
 
 def _scatter_update(variable, rows, values):

@@ -77,6 +77,9 @@ CHOICES: Mapping[str, Collection[str]] = {
 BEFORE: Mapping[str, Any] = {
     "tree_tries": 0,
     "initial_vectors": "random",
+    "factor_folds": 1,
+    "final_rate": 1.0,
+    "row_epsilon": 1e-7,
     "whole_history": 0,
     "direct": False,
     "train_beam": 40,
@@ -93,6 +96,7 @@ _LEAST = {
     "branching": 2,
     "category_parts": 1,
     "embedding_dim": 1,
+    "factor_folds": 1,
     "whole_history": 0,
     "num_results": 1,
     "beam_width": 1,
@@ -108,6 +112,10 @@ class TrainingConfig:
         learning_rate: of Adam.
         row_rate: learning rate of embeddings, as a multiple of
             `learning_rate`.
+        row_epsilon: Adam's epsilon of embeddings: where all that a batch says
+            of a node is smaller, its step is too.
+        final_rate: learning rate at the end of the run, as a share of that at
+            its beginning, from which it falls evenly; 1 for none of that.
         negatives: negatives of a sample: one total, spread in proportion to
             the level, or a number n_l for each level from the top. None are
             drawn with loss=beam.
@@ -126,6 +134,8 @@ class TrainingConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     row_rate: float = 5.0
+    row_epsilon: float = 1e-7
+    final_rate: float = 1.0
     negatives: int | tuple[int, ...] = 100
     samples_per_epoch: int | None = None
     train_beam: int = 40
@@ -140,6 +150,10 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive; got {value}.")
+        if self.final_rate > 1:
+            raise ValueError(
+                f"final_rate is a share, at most 1; got {self.final_rate}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +183,10 @@ class JointConfig:
             of a run on the same data: that tree.
         initial_vectors: how the vectors of nodes start. random; factors: from
             the same factorisation, inner nodes from the mean of their items.
+        factor_folds: parts of the training users, with initial_vectors=
+            factors: while those of one part are trained on, the factors are
+            those that the others made, so that the model learns what they
+            tell of strangers. 1 for one factorisation of all.
         category_parts: parts of a category path, from the coarsest, that the
             first tree and the tree learner make use of; all by default.
         embedding_dim: embedding size, E.
@@ -218,6 +236,7 @@ class JointConfig:
     branching: int = 2
     initial_tree: str = "category"
     initial_vectors: str = "random"
+    factor_folds: int = 1
     category_parts: int | None = None
     embedding_dim: int = 24
     windows: tuple[int, ...] = choices.WINDOWS

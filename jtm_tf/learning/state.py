@@ -52,7 +52,12 @@ class State:
         self.model = self._new_model(inputs.first_tree)
         self._tree_measures: dict[str, list[float]] = {}
         self._trainer = model_step.Trainer(
-            self.model, inputs.examples, config.training, seed=config.seed
+            self.model,
+            inputs.examples,
+            config.training,
+            seed=config.seed,
+            epochs=config.joint_iterations * config.epochs_per_iteration,
+            vectors=inputs.first_vectors,
         )
         self._iteration = tf.Variable(0, dtype=tf.int64)
         self._seconds = tf.Variable(0.0, dtype=tf.float64)
@@ -72,6 +77,8 @@ class State:
         Raises:
             ValueError: the checkpoint is damaged.
         """
+        self._inputs = self._inputs.kept(self._folder)
+        self._trainer.vectors = self._inputs.first_vectors
         if not self._manager.latest_checkpoint:
             self._inputs.first_tree.save(self._folder.tree(0))
             self._start_vectors()
@@ -282,7 +289,7 @@ class State:
     def _start_vectors(self):
         """Starts a new model's nodes from what is known of the items."""
         if self._inputs.first_vectors is not None:
-            self._trainer.start_from(self._inputs.first_vectors)
+            self._trainer.start_from_vectors()
 
     def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:
         """Returns an untrained model; the same at every call."""

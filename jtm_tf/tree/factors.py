@@ -85,6 +85,44 @@ def item_vectors(
     return _folded(matrix, items, regularization, alpha)
 
 
+def cross_fitted(
+    matrix: sparse.csr_array,
+    fold: np.ndarray,
+    count: int,
+    dim: int,
+    *,
+    seed: int = 0,
+) -> np.ndarray:
+    """Returns `item_vectors` of all users, and those without each fold's.
+
+    Args:
+        matrix: [U, N + 1], as `taken` returns it.
+        fold: [U] int in 0..count - 1, the part of each user.
+        count: K, parts; with one there is nothing to leave out.
+        dim: E, factors.
+        seed: of the random starts.
+
+    Returns:
+        [1 + K, N + 1, E] float32, all turned alike: what is left of the
+        differences between tables is what the users of a fold told. With one
+        part [1, N + 1, E].
+    """
+    tables = [item_vectors(matrix, dim, seed=seed)]
+    for part in range(count if count > 1 else 0):
+        others = matrix[np.flatnonzero(fold != part)]
+        tables.append(_turned(item_vectors(others, dim, seed=seed), tables[0]))
+    return np.stack(tables)
+
+
+def _turned(vectors, like):
+    """Returns vectors turned as near to others as a rotation takes them.
+
+    Products between them stay (the orthogonal Procrustes problem).
+    """
+    left, _, right = np.linalg.svd(vectors.T.astype(np.float64) @ like)
+    return vectors @ (left @ right).astype(np.float32)
+
+
 def _half_step(matrix, rows, columns, regularization, alpha):
     """Returns the least-squares factors of the rows, those of columns fixed.
 

@@ -258,13 +258,15 @@ def test_a_tree_of_other_items_is_refused(data, finished, tmp_path):
 
 
 @pytest.mark.parametrize("first", ["random", "factors"])
-def test_a_random_start_knows_nothing_of_a_planted_world(data, first):
+def test_a_random_start_knows_nothing_of_a_planted_world(data, first, tmp_path):
     """Though the world was drawn from the same seed."""
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
     config = dataclasses.replace(runs.TINY, seed=0, initial_tree=first)
     hidden = worlds.draw(seed=0).true_tree
     assert np.all(initial.random(50, seed=0).pi == hidden.pi)
-    moved = inputs.take(config, bare).first_tree.moved_items(hidden)
+    folder = run_folder.RunFolder(tmp_path / "run")
+    taken = inputs.take(config, bare, folder)
+    moved = taken.first_tree.moved_items(hidden)
     assert moved > 40
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from jtm_tf.data import splits
 from jtm_tf.learning import model_step
@@ -40,7 +41,8 @@ def make_trainer(network=tree_model.TreeModel):
 
 
 def table_and_slots(trainer):
-    return [v.numpy() for v in trainer._table_and_slots()]
+    table = trainer.model.embedding.table
+    return [v.numpy() for v in (table.value, *trainer.optimizer.slots(table))]
 
 
 def test_vectors_and_slots_move_with_their_items():
@@ -136,7 +138,7 @@ def test_a_diverged_loss_is_named():
         trainer.train_epoch()
 
 
-def beam_trainer(**options):
+def beam_trainer(vectors=None, **options):
     """Returns a trainer under the beam, of a model that begins with factors."""
     keras.utils.set_random_seed(0)
     tree = initial.random(ITEMS, seed=0)
@@ -159,7 +161,9 @@ def beam_trainer(**options):
         np.arange(60),
     )
     config = settings.TrainingConfig(batch_size=20, **options)
-    return model_step.Trainer(model, examples, config, seed=0)
+    return model_step.Trainer(
+        model, examples, config, seed=0, epochs=2, vectors=vectors
+    )
 
 
 def test_an_epoch_under_the_beam_has_as_many_targets():
@@ -211,7 +215,8 @@ def test_a_start_from_vectors():
     vectors = vectors.astype(np.float32)
     vectors[[0, 5]] = 0
     before = model.embedding.numpy()
-    trainer.start_from(vectors)
+    trainer.vectors = vectors[None]
+    trainer.start_from_vectors()
     table = model.embedding.numpy()
     known = np.setdiff1d(np.arange(ITEMS + 1), [0, 5])
     scale = table[tree.pi[1], 0] / vectors[1, 0]
@@ -234,3 +239,69 @@ def test_a_start_from_vectors():
     known = np.any(vectors[1:], axis=1)
     want = scorers.likely(products.astype(np.float32) / 1e-3).numpy()
     np.testing.assert_allclose(got[known], want[known], rtol=1e-4, atol=1e-3)
+
+
+def test_a_fold_is_trained_from_the_vectors_of_the_others():
+    folds = 3
+    vectors = np.random.default_rng(4).normal(size=(1 + folds, ITEMS + 1, 4))
+    vectors = vectors.astype(np.float32)
+    vectors[:, 0] = 0
+    # Hardly learning, so that what is in the table is what was put there.
+    trainer = beam_trainer(vectors, targets=4, learning_rate=1e-9)
+    tree = trainer.model.tree
+    trainer.start_from_vectors()
+    scale = 0.1 / vectors[0, 1:].std()
+    fold = trainer.examples.fold_of(folds, seed=0)
+    assert len(set(fold)) == folds
+
+    def check(of):
+        table = trainer.model.embedding.numpy()
+        want = scale * vectors[of]
+        np.testing.assert_allclose(table[tree.pi[1:]], want[1:], atol=1e-6)
+        for level in range(1, tree.max_level):
+            for node in tree.occupied(level):
+                below = np.flatnonzero(tree.ancestors(level) == node)
+                np.testing.assert_allclose(
+                    table[node], want[below].mean(axis=0), atol=1e-6
+                )
+
+    seen, stream = [], trainer._stream
+
+    def watched(examples, **position):
+        check(1 + len(seen) % folds)
+        seen.append(examples)
+        return stream(examples, **position)
+
+    trainer._stream = watched
+    steps = []
+    for _ in range(2):
+        trainer.train_epoch(steps.append)
+        check(0)
+    assert len(steps) == 2 * trainer.batches_per_epoch
+    for part, examples in enumerate(seen):
+        want = trainer.examples.targets[fold == part % folds]
+        np.testing.assert_array_equal(examples.targets, want)
+    # What training makes of a vector stays when the tables are changed.
+    learned = np.full((1, 4), 3, np.float32)
+    trainer.model.embedding.table.value.scatter_add(
+        tf.IndexedSlices(learned, [tree.pi[7]])
+    )
+    trainer._begin_from(2)
+    trainer._begin_from(0)
+    np.testing.assert_allclose(
+        trainer.model.embedding.numpy()[tree.pi[7]],
+        scale * vectors[0, 7] + 3,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_the_rate_falls_evenly_to_its_end(share):
+    trainer = beam_trainer(learning_rate=0.01, final_rate=share)
+    rates = [float(trainer.optimizer.learning_rate)]
+    for _ in range(2):  # epochs, as it was told
+        trainer.train_epoch(
+            lambda _: rates.append(float(trainer.optimizer.learning_rate))
+        )
+    want = np.linspace(0.01, share * 0.01, len(rates))
+    np.testing.assert_allclose(rates, want, rtol=1e-4)

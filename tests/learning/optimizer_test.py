@@ -155,3 +155,28 @@ def test_rows_may_learn_faster_than_dense_weights():
         optimizer_lib.RowSparseAdam(1e-3, row_rate=5.0).get_config()
     )
     assert copy.row_rate == 5.0
+
+
+def test_a_row_that_a_batch_hardly_concerns_hardly_moves():
+    """Below its epsilon a step is in proportion to the gradient."""
+    (gradient,) = dense_gradients(1)
+    before = variable().numpy()
+    scaled = [
+        run(
+            optimizer_lib.RowSparseAdam(1e-2, row_epsilon=10.0),
+            [sliced(size * gradient, [2])],
+        )[2]
+        - before[2]
+        for size in (1.0, 0.1)
+    ]
+    np.testing.assert_allclose(scaled[1], 0.1 * scaled[0], rtol=0.02)
+    # Where gradients are far above it, nothing changes; nor for dense ones.
+    for g in (sliced(1e6 * gradient, [2]), gradient):
+        small, none = (
+            run(optimizer_lib.RowSparseAdam(1e-2, row_epsilon=epsilon), [g])
+            for epsilon in (1e-3, None)
+        )
+        np.testing.assert_allclose(small, none, rtol=1e-4)
+    optimizer = optimizer_lib.RowSparseAdam(row_epsilon=0.5)
+    copy = optimizer_lib.RowSparseAdam.from_config(optimizer.get_config())
+    assert copy.row_epsilon == 0.5

@@ -1,5 +1,6 @@
 """Killed at any moment and started again, a run ends as if undisturbed."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -114,12 +115,35 @@ class Killed(BaseException):
     """Stands for a SIGKILL in one process: nothing may catch it."""
 
 
+# Begins from several tables of factors and trains on the folds in turn.
+FOLDED = dataclasses.replace(
+    runs.TINY,
+    loss="beam",
+    direct=True,
+    whole_history=4,
+    initial_tree="factors",
+    initial_vectors="factors",
+    factor_folds=2,
+    training=dataclasses.replace(
+        runs.TINY.training, train_beam=8, stratum=2, final_rate=0.1
+    ),
+)
+
+
+@pytest.mark.parametrize("name", ["plain", "folded"])
 def test_killed_wherever_the_disk_is_touched(
-    undisturbed, tmp_path, monkeypatch
+    name, undisturbed, tmp_path, monkeypatch
 ):
     """Dies after the first, second, .. touch until a run has no more."""
     data_dir, want = undisturbed
     data = interactions.load(data_dir)
+    config, options = runs.TINY, settings.RunOptions()
+    metrics = want.read_metrics()
+    if name == "folded":
+        config = FOLDED
+        metrics = joint.run(config, data, tmp_path / "want")
+        # Every so often within an epoch.
+        options = settings.RunOptions(checkpoint_seconds=0.02)
     touches, deaths = 0, 0
 
     def mortal(original):
@@ -142,11 +166,12 @@ def test_killed_wherever_the_disk_is_touched(
     while finished is None:
         touches, deaths = 0, deaths + 1
         try:
-            finished = joint.run(runs.TINY, data, tmp_path / "run")
+            finished = joint.run(config, data, tmp_path / "run", options)
         except Killed:
             assert deaths < 30
     assert deaths > 5
-    assert timeless(finished) == timeless(want.read_metrics())
+    assert timeless(finished) == timeless(metrics)
+    assert not (tmp_path / "run" / "factors.npy").exists()
 
 
 def test_a_run_of_before_there_were_measures_goes_on(undisturbed, tmp_path):

@@ -112,3 +112,28 @@ def test_bad_input():
     nothing = factors.taken(np.zeros(0, int), np.zeros(0, int), 5)
     with pytest.raises(ValueError, match="nothing to factor"):
         factors.item_vectors(nothing, 4)
+
+
+def test_factors_without_those_of_a_fold():
+    rng = np.random.default_rng(5)
+    owners = np.repeat(np.arange(90), 8)
+    # Two kinds of people, so that the factors have something to find.
+    items = 1 + (owners % 2) * 10 + rng.integers(10, size=len(owners))
+    matrix = factors.taken(owners, items, 21)
+    fold = np.arange(90) % 3
+    tables = factors.cross_fitted(matrix, fold, 3, 4, seed=6)
+    assert tables.shape == (4, 22, 4) and tables.dtype == np.float32
+    whole = factors.item_vectors(matrix, 4, seed=6)
+    np.testing.assert_array_equal(tables[0], whole)
+    for part in range(3):
+        others = factors.item_vectors(matrix[fold != part], 4, seed=6)
+        table = tables[1 + part]
+        # Turned, so that products stay and the tables lie near each other.
+        np.testing.assert_allclose(
+            table @ table.T, others @ others.T, atol=1e-4
+        )
+        apart = np.linalg.norm(table - whole)
+        assert apart <= np.linalg.norm(others - whole) + 1e-5
+        assert apart < 0.5 * np.linalg.norm(whole)
+    (alone,) = factors.cross_fitted(matrix, fold * 0, 1, 4, seed=6)
+    np.testing.assert_array_equal(alone, whole)

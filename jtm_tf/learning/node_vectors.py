@@ -1,0 +1,131 @@
+"""The vectors of nodes, and their optimiser slots, when pi changes.
+
+They are one table by code. Here its rows move with their items, inner nodes
+follow the items below them, and all of it starts from vectors of items that
+are known beforehand.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf.tree import tree as tree_lib
+
+
+class NodeVectors:
+    """A node table that is changed from outside, between training steps.
+
+    Args:
+        table: [num_codes, E], the vectors.
+        slots: of the same shape, the optimiser's moments of them.
+        stddev: the spread of a table's entries at a random start.
+    """
+
+    def __init__(
+        self, table: tf.Variable, slots: tuple[tf.Variable, ...], stddev: float
+    ):
+        self._table, self._slots, self._stddev = table, slots, stddev
+
+    def carry(self, old: tree_lib.Tree, new: tree_lib.Tree) -> None:
+        """Moves the rows of leaves, slots too, to where their items go."""
+        moved = np.flatnonzero(old.pi != new.pi)
+        if not len(moved):
+            return
+        for variable in (self._table, *self._slots):
+            # All are read before one is written: items change places.
+            rows = tf.gather(variable, old.pi[moved])
+            variable.scatter_update(tf.IndexedSlices(rows, new.pi[moved]))
+
+    def renew_inner(self, tree: tree_lib.Tree) -> None:
+        """Sets inner nodes to the mean of their items' vectors."""
+        for nodes, means in self.inner_means(tree):
+            self._table.scatter_update(tf.IndexedSlices(means, nodes))
+            for slot in self._slots:  # moments of a vector that is gone
+                slot.scatter_update(
+                    tf.IndexedSlices(np.zeros_like(means), nodes)
+                )
+
+    def inner_means(
+        self, tree: tree_lib.Tree
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns (occupied nodes, their items' mean vectors) by level."""
+        return _means_by_level(tree, tf.gather(self._table, tree.pi).numpy())
+
+    def shift_inner(
+        self,
+        before: list[tuple[np.ndarray, np.ndarray]],
+        after: list[tuple[np.ndarray, np.ndarray]],
+    ) -> None:
+        """Moves inner nodes by the change of their items' mean vector.
+
+        What training made of a node beside that mean is kept. A node that
+        was empty has no mean to move from, and starts from the new one.
+
+        Args:
+            before: what `inner_means` returned then.
+            after: what it returns now.
+        """
+        for (old, was), (new, now) in zip(before, after, strict=True):
+            _, here, there = np.intersect1d(
+                new, old, assume_unique=True, return_indices=True
+            )
+            rows = now.copy()
+            rows[here] += tf.gather(self._table, new[here]).numpy()
+            rows[here] -= was[there]
+            self._table.scatter_update(tf.IndexedSlices(rows, new))
+
+    def scale_of(self, vectors: np.ndarray) -> float:
+        """Returns what `start_from` multiplies vectors of items with.
+
+        They get the spread of other tables: Adam's steps are made for that.
+
+        Args:
+            vectors: [N + 1, E] float; rows of zeros do not count.
+        """
+        return self._stddev / vectors[np.any(vectors != 0, axis=1)].std()
+
+    def start_from(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
+        """Sets leaves to the vectors of their items, inner nodes to means.
+
+        Args:
+            vectors: [N + 1, E] float; rows of zeros stay as they are.
+            tree: where the items sit.
+        """
+        known = np.flatnonzero(np.any(vectors != 0, axis=1))
+        rows = vectors[known] * self.scale_of(vectors)
+        self._table.scatter_update(tf.IndexedSlices(rows, tree.pi[known]))
+        self.renew_inner(tree)
+
+    def add(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
+        """Adds to leaves a vector for their item, to inner nodes the mean.
+
+        Args:
+            vectors: [N + 1, E] float32; the row of PAD does not count.
+            tree: where the items sit.
+        """
+        for nodes, rows in [
+            (tree.pi[1:], vectors[1:]),
+            *_means_by_level(tree, vectors),
+        ]:
+            self._table.scatter_add(tf.IndexedSlices(rows, nodes))
+
+
+def _means_by_level(tree, vectors):
+    """Returns (occupied nodes, mean vectors of their items) by inner level.
+
+    Args:
+        tree: where the items sit.
+        vectors: [N + 1, E], of the items.
+    """
+    # By leaf, so that the items below a node are a range on any level.
+    order = np.argsort(tree.pi[1:]) + 1
+    vectors = vectors[order]
+    means = []
+    for level in range(1, tree.max_level):
+        nodes, begins, counts = np.unique(
+            tree.ancestors(level)[order],
+            return_index=True,
+            return_counts=True,
+        )
+        sums = np.add.reduceat(vectors, begins)
+        means.append((nodes, sums / counts[:, None].astype(np.float32)))
+    return means
