@@ -18,6 +18,7 @@ from jtm_tf.learning import optimizer
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
 from jtm_tf.models import tree_model
+from jtm_tf.tree import edge_weights
 from jtm_tf.tree import tree as tree_lib
 
 # The epoch whose draws `Trainer.measure` uses; no run gets there.
@@ -127,7 +128,7 @@ class Trainer(tf.Module):
                 losses = self._step(inputs)
                 if on_batch is not None:
                     on_batch(losses)
-        self._begin_from(0)
+        self.begin_from_all()
         # Not at every step: a look at the loss would wait for it.
         if not np.isfinite(self.mean_loss).all():
             raise FloatingPointError(
@@ -137,6 +138,26 @@ class Trainer(tf.Module):
             )
         self.epoch.assign_add(1)
         self.batch.assign(0)
+
+    def folds(self, examples: splits.Examples) -> edge_weights.Folds | None:
+        """Returns how the model is prepared for the users of each fold.
+
+        Whoever does so ends with `begin_from_all`.
+
+        Args:
+            examples: of the training users.
+        """
+        if self._folds == 1:
+            return None
+        return edge_weights.Folds(
+            examples.fold_of(self._folds, seed=self._seed),
+            self._folds,
+            lambda part: self._begin_from(part + 1),
+        )
+
+    def begin_from_all(self) -> None:
+        """Has the model begin from the vectors that all users made."""
+        self._begin_from(0)
 
     def measure(
         self, examples: splits.Examples, *, max_samples: int = 20_000

@@ -213,13 +213,17 @@ class State:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            return tree_step.next_tree(
+            examples = self._half(other=True)
+            tree = tree_step.next_tree(
                 config,
                 self.model,
-                self._half(other=True),
+                examples,
                 self._inputs.kin,
+                self._trainer.folds(examples),
                 progress,
             )
+        self._trainer.begin_from_all()
+        return tree
 
     def losses(self) -> dict[str, float]:
         """Returns Eq. 2 as it is now; see `RunOptions.measure_loss`."""

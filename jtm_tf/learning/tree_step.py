@@ -11,6 +11,7 @@ from jtm_tf.data import splits
 from jtm_tf.learning import settings
 from jtm_tf.models import tree_model
 from jtm_tf.tree import clustering
+from jtm_tf.tree import edge_weights
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
 
@@ -20,6 +21,7 @@ def next_tree(
     model: tree_model.TreeModel,
     examples: splits.Examples,
     kin: np.ndarray,
+    folds: edge_weights.Folds | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tree_lib.Tree:
     """Learns pi for a fixed model.
@@ -29,6 +31,7 @@ def next_tree(
         model: theta, and the old pi.
         examples: the samples that Algorithm 2 weighs.
         kin: see `categories.kin_groups`.
+        folds: see `tree.learning.learn`.
         progress: see `tree.learning.learn`.
     """
     if config.traits.learner == "cluster":
@@ -43,6 +46,7 @@ def next_tree(
         tree_model.log_prob_fn(model),
         config.tree_learning,
         kin=kin,
+        folds=folds,
         progress=progress,
     )
     return result.tree

@@ -6,6 +6,7 @@ j = s..e of the path. Pure NumPy. Samples are streamed by item, and all batches
 of a level that reach the model are of one shape.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,21 @@ import numpy as np
 from jtm_tf import ragged
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Folds:
+    """Parts of the samples that the model is to be prepared for.
+
+    Attributes:
+        of: [S] int in 0..count - 1, the part of each sample.
+        count: parts.
+        prepare: called with a part before the model scores samples of it.
+    """
+
+    of: np.ndarray
+    count: int
+    prepare: Callable[[int], object]
 
 
 class EdgeWeights:
@@ -29,6 +45,7 @@ class EdgeWeights:
         score_leaves: whether the leaf level counts.
         max_samples_per_item: more are thinned at random; None for all.
         seed: of the thinning.
+        folds: None where the model is the same for all samples.
 
     Attributes:
         counts: [N] int, the samples of items 1..N that are weighed.
@@ -51,6 +68,7 @@ class EdgeWeights:
         score_leaves: bool = True,
         max_samples_per_item: int | None = None,
         seed: int = 0,
+        folds: Folds | None = None,
     ):
         targets = np.asarray(targets)
         wrong = (targets < 1) | (targets > tree.num_items)
@@ -65,6 +83,7 @@ class EdgeWeights:
         self._deepest = tree.max_level - (not score_leaves)
         self._histories, self._log_prob = histories, log_prob
         self._batch_samples, self._batch_nodes = batch_samples, batch_nodes
+        self._folds = folds
         # A_c is samples[starts[c]:][:counts[c]].
         self._samples = np.argsort(targets, kind="stable")
         if max_samples_per_item is not None:
@@ -108,6 +127,30 @@ class EdgeWeights:
         row = np.repeat(np.arange(len(items)), counts)
         samples = self._samples[ragged.ranges(counts, self._starts[items])]
         weights = np.zeros((len(items), self._branching**gap), np.float32)
+        for part in self._parts(samples):
+            self._add_all(
+                weights,
+                samples[part],
+                row[part],
+                nodes,
+                level,
+                gap,
+                progress or (lambda: None),
+            )
+        return weights
+
+    def _parts(self, samples):
+        """Yields which samples the model is prepared for, part by part."""
+        if self._folds is None:
+            yield slice(None)
+            return
+        of = self._folds.of[samples]
+        for part in range(self._folds.count):
+            self._folds.prepare(part)
+            yield np.flatnonzero(of == part)
+
+    def _add_all(self, weights, samples, row, nodes, level, gap, progress):
+        """Adds to `weights`, [n, b**d], those of samples of items `row`."""
         for start in range(0, len(row), self._batch_samples):
             part = slice(start, start + self._batch_samples)
             history, rows = self._histories(samples[part]), row[part]
@@ -122,9 +165,7 @@ class EdgeWeights:
                         sums, item, history, nodes[rows], level - gap, depth
                     )
             weights[rows[begins]] += sums
-            if progress is not None:
-                progress()
-        return weights
+            progress()
 
     def _add(self, sums, item, history, nodes, level, depth):
         """Adds log p of all descendants `depth` below to their item's sum."""

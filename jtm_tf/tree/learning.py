@@ -176,6 +176,7 @@ def learn(
     config: TreeLearningConfig,
     *,
     kin: np.ndarray | None = None,
+    folds: edge_weights.Folds | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Finds the pi that maximises -L(theta, pi) (Eq. 2) for a fixed theta.
@@ -189,6 +190,7 @@ def learn(
         config: see `TreeLearningConfig`.
         kin: [N + 1] int, the group of each item, see `categories.kin_groups`;
             needed if `kin_strength` is set.
+        folds: parts of the samples that `log_prob` is prepared for.
         progress: called with (pairs scored, pairs in all) after each batch.
 
     Returns:
@@ -214,6 +216,7 @@ def learn(
         score_leaves=config.score_leaves,
         max_samples_per_item=config.max_samples_per_item,
         seed=config.seed,
+        folds=folds,
     )
     total = sum(
         weigh.pairs_of(*step) for step in steps(tree.max_level, config.gap)

@@ -10,6 +10,7 @@ from scipy import optimize
 
 from jtm_tf.data import planted_world
 from jtm_tf.tree import assignment
+from jtm_tf.tree import edge_weights
 from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
@@ -117,6 +118,27 @@ def test_against_plain_loops(branching, num_items, strength, margin):
     )
     got = tree_learning.learn(tree, targets, histories, table, config, kin=kin)
     np.testing.assert_array_equal(got.tree.pi[1:], want)
+
+
+def test_the_model_is_prepared_for_each_part_of_the_samples():
+    """Every sample is scored once, as if there were no parts."""
+    tree, targets, table = case(20, 90)
+    of = np.random.default_rng(2).integers(4, size=90)
+    prepared = []
+
+    def log_prob(history, nodes, level):
+        assert np.all(of[history[:, 0]] == prepared[-1])
+        return table(history, nodes, level)
+
+    config = Config(gap=2, batch_samples=7, batch_nodes=20, group_weights=30)
+    folds = edge_weights.Folds(of, 5, prepared.append)  # one has no sample
+    want = tree_learning.learn(tree, targets, histories, table, config)
+    got = tree_learning.learn(
+        tree, targets, histories, log_prob, config, folds=folds
+    )
+    np.testing.assert_array_equal(got.tree.pi, want.tree.pi)
+    assert got.scored_pairs == want.scored_pairs
+    assert got.blocks[0].total == pytest.approx(want.blocks[0].total)
 
 
 def test_one_step_to_the_leaves_is_one_matching():
