@@ -8,6 +8,9 @@ keras_adam_growth: the same with Keras's Adam at 4,000,000 items.
 plain_speedup: time of a step of the plain network over ours, at 65,000 items;
     at least 2. The plain network pools every place of the history, padding
     masked, and takes [user; node], 264 wide, for every pair.
+beam_over_sampling: time of a step under the beam (loss=beam and its defaults)
+    over one with sampled negatives (loss=softmax and its default), as many
+    targets, at 65,000 items; beam_narrow_over_sampling with --train_beam=20.
 *_processor: the same in processor time, which other programs disturb less.
 """
 
@@ -20,12 +23,14 @@ from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
 from jtm_tf.learning import samples
+from jtm_tf.learning import settings
 from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
 from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
 
 BATCH = 256
+DEFAULT = settings.TrainingConfig()
 NEGATIVES = 200  # what the paper draws for its 4 million items
 SMALL, LARGE = 65_000, 4_000_000
 
@@ -81,15 +86,41 @@ def plain_model(tree):
     return model
 
 
-def stepper(model, tree):
+def stepper(model, tree, negatives=NEGATIVES):
     """Returns a call that takes one step on the next of a few batches."""
-    stream = samples.dataset(
-        worlds.random_examples(tree.num_items, 20 * BATCH),
-        tree,
-        max_history=model.max_history,
-        negatives=NEGATIVES,
-        batch_size=BATCH,
+    return _steps(
+        model,
+        samples.dataset(
+            worlds.random_examples(tree.num_items, 20 * BATCH),
+            tree,
+            max_history=model.max_history,
+            negatives=negatives,
+            batch_size=BATCH,
+        ),
     )
+
+
+def beam_stepper(tree, train_beam=DEFAULT.train_beam):
+    """Returns a call that takes one step under the beam, as many targets."""
+    model = worlds.with_optimizer(
+        worlds.random_model(tree, loss="beam", train_beam=train_beam)
+    )
+    return _steps(
+        model,
+        samples.beam_dataset(
+            worlds.random_examples(tree.num_items, 20 * BATCH),
+            tree,
+            max_history=model.max_history,
+            strata=model.beam_loss.strata(DEFAULT.stratum),
+            targets=DEFAULT.targets,
+            horizon=DEFAULT.horizon,
+            batch_size=BATCH // DEFAULT.targets,
+        ),
+    )
+
+
+def _steps(model, stream):
+    """Returns a call that trains on the next of a few batches."""
     batches = itertools.cycle(stream.take(8))
     step = tf.function(model.step)
     return lambda: step(next(batches)).numpy()
@@ -117,6 +148,18 @@ def run(quick: bool = False):
         },
         rounds=rounds,
     )
+    beam, beam_processor = timing.seconds(
+        {
+            "sampling": stepper(
+                worlds.with_optimizer(worlds.random_model(small)),
+                small,
+                DEFAULT.negatives,
+            ),
+            "beam": beam_stepper(small),
+            "beam_narrow": beam_stepper(small, train_beam=20),
+        },
+        rounds=rounds,
+    )
     dense = worlds.with_optimizer(
         worlds.random_model(large), keras.optimizers.Adam
     )
@@ -136,6 +179,13 @@ def run(quick: bool = False):
             processor["plain"] / processor["small"], 3
         ),
         "plain_speedup": round(times["plain"] / times["small"], 3),
+        **{
+            f"{name}_over_sampling{kind}": round(
+                seconds[name] / seconds["sampling"], 3
+            )
+            for name in ("beam", "beam_narrow")
+            for kind, seconds in (("", beam), ("_processor", beam_processor))
+        },
         "batch": BATCH,
         "pairs_a_step": {"65k": pairs(small), "4m": pairs(large)},
         "milliseconds_a_step": {

@@ -32,10 +32,12 @@ def random_tree(num_items: int, *, seed: int = 0) -> tree_lib.Tree:
     return tree_lib.Tree.from_order(rng.permutation(num_items) + 1)
 
 
-def random_model(tree: tree_lib.Tree) -> tree_model.TreeModel:
+def random_model(tree: tree_lib.Tree, **options) -> tree_model.TreeModel:
     """Returns an untrained model of the paper's size on `tree`."""
     keras.utils.set_random_seed(0)
-    model = tree_model.TreeModel(tree.num_items, tree.max_level, tree.branching)
+    model = tree_model.TreeModel(
+        tree.num_items, tree.max_level, tree.branching, **options
+    )
     model.set_tree(tree)
     return model
 

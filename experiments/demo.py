@@ -128,24 +128,17 @@ def _data(out_dir):
 
 
 def _config(method) -> settings.JointConfig:
-    """Returns settings for minutes, not hours, the same for each method."""
-    default = settings.JointConfig()
-    return dataclasses.replace(
-        default,
+    """Returns settings for minutes, not hours; TDM's as it was published."""
+    published = settings.AS_PUBLISHED if method == "tdm" else {}
+    return settings.from_flat(
+        **published,
         method=method,
         seed=_SEED.value,
         joint_iterations=_JOINT_ITERATIONS.value,
-        epochs_per_iteration=1,
+        samples_per_epoch=_SAMPLES.value,
         windows=_WINDOWS,
-        training=dataclasses.replace(
-            default.training, samples_per_epoch=_SAMPLES.value
-        ),
-        tree_learning=dataclasses.replace(
-            default.tree_learning,
-            gap=6,
-            max_samples_per_item=2,
-            seed=_SEED.value,
-        ),
+        gap=6,
+        max_samples_per_item=2,
     )
 
 

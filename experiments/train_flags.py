@@ -154,6 +154,14 @@ with flag_groups.group("The run"):
         required=True,
     )
     _define("seed")
+    AS_PUBLISHED = flags.DEFINE_bool(
+        "as_published",
+        False,
+        "Train as the paper does: from random vectors, by sampled negatives, "
+        "taking every tree. Sets "
+        + ", ".join(settings.AS_PUBLISHED)
+        + "; those that are given too have what is given.",
+    )
     CHECKPOINT_SECONDS = _define("checkpoint_seconds")
     MEASURE_LOSS = _define("measure_loss")
 
@@ -185,6 +193,12 @@ def config() -> Config:
     """
     names = [name for name in settings.names() if name in flags.FLAGS]
     values = {name: flags.FLAGS[name].value for name in names}
+    if AS_PUBLISHED.value:
+        values |= {
+            name: value
+            for name, value in settings.AS_PUBLISHED.items()
+            if not flags.FLAGS[name].present
+        }
     for name in ("windows", "hidden", "negatives"):
         values[name] = program.integers(name, values[name])
     if len(values["negatives"]) == 1:

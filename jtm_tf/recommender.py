@@ -318,10 +318,8 @@ def fit(
         progress: whether to draw bars; by default in a terminal and in a
             notebook.
         **settings: any other flag of `experiments.train`, such as
-            `samples_per_epoch=60_000`. `initial_tree` is "random" by default
-            where the data have no categories; of fewer than 2,000 items a
-            round is judged by a tenth of them, `num_results`, at twice the
-            beam.
+            `samples_per_epoch=60_000`. Of fewer than 2,000 items a round is
+            judged by a tenth of them, `num_results`, at twice the beam.
 
     Raises:
         ValueError: unknown settings, data that lie in no folder, or
@@ -345,8 +343,6 @@ def fit(
         # Among all items recommended everybody finds everything.
         few = max(1, few)
         settings = {"num_results": few, "beam_width": 2 * few, **settings}
-    if "category" not in data.items.column_names:
-        settings = {"initial_tree": "random", **settings}
     config = settings_lib.from_flat(
         method=method, joint_iterations=rounds, **settings
     )

@@ -9,6 +9,7 @@ import pytest
 
 import jtm_tf
 from jtm_tf.data import splits
+from jtm_tf.learning import settings
 from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 from tests.support import close
@@ -18,6 +19,7 @@ from tests.support import worlds
 
 # What `runs.TINY` says, as a user would say it.
 TINY = {
+    **settings.AS_PUBLISHED,
     "rounds": 2,
     "embedding_dim": 4,
     "windows": (3, 1),
@@ -171,14 +173,12 @@ def test_integers_without_categories(tmp_path):
         }
     )
     data = jtm_tf.prepare(rows, tmp_path / "data")
-    model = jtm_tf.fit(data, tmp_path / "run", **{**TINY, "rounds": 1})
-    assert model.run.settings.initial_tree == "random"
     small = {name: TINY[name] for name in ("windows", "hidden", "gap")}
-    few = jtm_tf.fit(
+    model = jtm_tf.fit(
         data, tmp_path / "few", rounds=1, samples_per_epoch=64, **small
     )
-    settings = few.run.settings
-    assert (settings.num_results, settings.beam_width) == (5, 10)
+    found = model.run.settings
+    assert (found.num_results, found.beam_width) == (5, 10)
     want = ids(model.recommend([103, 107]))
     assert all(isinstance(raw_id, int) for raw_id in want)
     history = ["103", 7.5, np.int64(107), float("nan")]

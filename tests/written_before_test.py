@@ -19,6 +19,7 @@ ARCHIVE = shell.ROOT / "tests" / "written_before" / "99d241a.tar.xz"
 RUNS = ("jtm", "hsm", "youtube_dnn", "attention")
 # Of runs/jtm, as README.md beside the archive has it.
 FLAGS = (
+    "--as_published",
     "--method=jtm",
     "--joint_iterations=2",
     "--epochs_per_iteration=1",

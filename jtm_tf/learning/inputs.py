@@ -6,6 +6,7 @@ Here a run is refused whose data cannot give what its settings ask for.
 import dataclasses
 
 import numpy as np
+from absl import logging
 
 from jtm_tf import categories as categories_lib
 from jtm_tf import files
@@ -88,10 +89,14 @@ def take(
         )
         for split in ("validation", "test")
     }
+    if config.initial_tree == "auto":
+        kind = "factors" if paths is None else "category"
+        config = dataclasses.replace(config, initial_tree=kind)
     vectors = _factors(config, examples, data.num_items, folder)
     first = None if vectors is None else vectors[0]
     tree = _first_tree(config, data.num_items, paths, first)
     samples.check(examples, tree, config.training.negatives)
+    _tell_of_the_beam(config, examples)
     return Inputs(
         examples=examples,
         unseen=splits.examples(data, config.profile, split="validation"),
@@ -107,6 +112,30 @@ def take(
             1 + len(data.profile_values(name)) for name in config.profile
         ),
     )
+
+
+def _tell_of_the_beam(config, examples):
+    """Tells of settings of beam training that do less than they look."""
+    if config.method_loss != "beam":
+        return
+    beam, targets = config.training.train_beam, config.training.targets
+    fewest = min(results for results, _ in config.all_cuts)
+    if beam < fewest:
+        logging.warning(
+            "train_beam=%d is below the fewest results that are judged, %d: a "
+            "search for them keeps nodes that training never compares. Take "
+            "at least as many.",
+            beam,
+            fewest,
+        )
+    longest = int((examples.ends - examples.starts).max())
+    if targets > longest:
+        logging.warning(
+            "targets=%d is more than any training user has rows, %d: all "
+            "histories repeat their targets. Take fewer.",
+            targets,
+            longest,
+        )
 
 
 def categories(
@@ -176,7 +205,7 @@ def _first_tree(config, num_items, paths, vectors):
     if paths is None:
         raise ValueError(
             "The data has no categories, which the initial tree needs: name "
-            "their column at experiments.prepare, or use initial_tree=random."
+            "their column at experiments.prepare, or use initial_tree=factors."
         )
     return initial.by_category(paths, **shape)
 

@@ -317,6 +317,8 @@ class Trainer(tf.Module):
                 empty slots.
         """
         old, nodes = self.model.tree, self._nodes
+        under_beam = self.model.loss_name == "beam"
+        beam = self.model.beam_loss if under_beam else None
         means = nodes.inner_means(old) if inner == "shift" else None
         self.model.set_tree(tree)
         if carry:
@@ -325,7 +327,8 @@ class Trainer(tf.Module):
             nodes.shift_inner(means, nodes.inner_means(tree))
         elif inner == "yes":
             nodes.renew_inner(tree)
-        if self.model.loss_name == "beam":
+        # Where the same leaves are in use the graphs are too.
+        if under_beam and self.model.beam_loss is not beam:
             self._trace()
 
     def start_from_vectors(self) -> None:

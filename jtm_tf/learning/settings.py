@@ -57,7 +57,7 @@ METHODS = {  # In the order of Table 1; the last is Figure 2's rival.
 }
 
 # How the first tree may be made; a file that ends so holds one made before.
-INITIAL_TREES = ("category", "random", "factors")
+INITIAL_TREES = ("auto", "category", "random", "factors")
 TREE_FILE = ".npz"
 
 # The values of those settings that have few.
@@ -85,7 +85,24 @@ BEFORE: Mapping[str, Any] = {
     "train_beam": 40,
     "targets": 5,
     "horizon": None,
-    "stratum": 16,
+    "stratum": 50,
+}
+
+# What the paper does where the defaults do more: it trains from nothing, by
+# sampled negatives, for the next item alone, and takes every tree that
+# Algorithm 2 finds.
+AS_PUBLISHED: Mapping[str, Any] = {
+    "initial_tree": "category",
+    "initial_vectors": "random",
+    "factor_folds": 1,
+    "direct": False,
+    "whole_history": 0,
+    "loss": "softmax",
+    "row_rate": 5.0,
+    "row_epsilon": 1e-7,
+    "final_rate": 1.0,
+    "tree_tries": 0,
+    "path_weight": 0.5,
 }
 
 _LEAST = {
@@ -127,21 +144,22 @@ class TrainingConfig:
             described and searched once for all of them.
         horizon: among how many of the following items the targets are, 1 for
             the next alone; all that the user took later by default.
-        stratum: nodes drawn on each level, r, with loss=beam, for all that
-            the beam does not meet there.
+        stratum: nodes drawn on the last level, r, with loss=beam, for all
+            that the beam does not meet there; fewer above it, by the square
+            root of a level's nodes.
     """
 
     batch_size: int = 256
     learning_rate: float = 1e-3
-    row_rate: float = 5.0
-    row_epsilon: float = 1e-7
-    final_rate: float = 1.0
+    row_rate: float = 1.0
+    row_epsilon: float = 1e-3
+    final_rate: float = 0.05
     negatives: int | tuple[int, ...] = 100
     samples_per_epoch: int | None = None
     train_beam: int = 40
     targets: int = 5
     horizon: int | None = None
-    stratum: int = 16
+    stratum: int = 50
 
     def __post_init__(self):
         for name in (field.name for field in dataclasses.fields(self)):
@@ -177,10 +195,10 @@ class JointConfig:
             whatever comes of it.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
-            category path; random: for data without categories; factors: by
-            clusters of what a factorisation makes of who took what, with
-            categories or without. Or a file, such as trees/iteration_003.npz
-            of a run on the same data: that tree.
+            category path; factors: by clusters of what a factorisation makes
+            of who took what; auto: by category where the data have any, else
+            by factors; random: as a yardstick. Or a file, such as
+            trees/iteration_003.npz of a run on the same data: that tree.
         initial_vectors: how the vectors of nodes start. random; factors: from
             the same factorisation, inner nodes from the mean of their items.
         factor_folds: parts of the training users, with initial_vectors=
@@ -193,7 +211,8 @@ class JointConfig:
         windows: lengths of the history's time windows, oldest first; the
             model sees their sum of behaviours, T, or whole_history if larger.
         whole_history: behaviours of one more window, that of the whole
-            history; 0 for none.
+            history; as many as those of all windows by default, 0 for none.
+            Attention has none.
         hidden: widths of the scorer's hidden layers.
         loss: how Eq. 2 is read. softmax: a positive against the negatives of
             its level; bce: each node on its own; beam: a positive against
@@ -213,8 +232,9 @@ class JointConfig:
             tree changes.
         renew_inner: whether inner nodes start anew, from the mean of their
             items' vectors, when the tree changes, or, with shift, move by
-            what that mean changes. auto: anew after clustering only, where a
-            code no longer means what it did.
+            what that mean changes. auto: anew after clustering, where a code
+            no longer means what it did; as shift where a step may be taken
+            back, see tree_tries; else not at all.
         cold_start: whether the model is drawn anew after each tree step.
         cross_fit: whether the tree step weighs samples of users that the
             model step of the round left out: one half of them, the halves in
@@ -232,22 +252,22 @@ class JointConfig:
     joint_iterations: int = 6
     epochs_per_iteration: int = 1
     tree_steps: int = 3
-    tree_tries: int = 0
+    tree_tries: int = 3
     branching: int = 2
-    initial_tree: str = "category"
-    initial_vectors: str = "random"
-    factor_folds: int = 1
+    initial_tree: str = "auto"
+    initial_vectors: str = "factors"
+    factor_folds: int = 4
     category_parts: int | None = None
     embedding_dim: int = 24
     windows: tuple[int, ...] = choices.WINDOWS
-    whole_history: int = 0
+    whole_history: int | None = None
     hidden: tuple[int, ...] = (128, 64, 32)
-    loss: str = "softmax"
+    loss: str = "beam"
     scorer: str = "mlp"
-    direct: bool = False
+    direct: bool = True
     visits: str = "auto"
     profile: tuple[str, ...] = ()
-    path_weight: float = 0.5
+    path_weight: float = 0.25
     carry_embeddings: bool = True
     renew_inner: str = "auto"
     cold_start: bool = False
@@ -298,7 +318,16 @@ class JointConfig:
     @property
     def max_history(self) -> int:
         """T, the behaviours that a user is described by."""
-        return max(sum(self.windows), self.whole_history)
+        return max(sum(self.windows), self.whole_window)
+
+    @property
+    def whole_window(self) -> int:
+        """Behaviours of the window of the whole history, 0 for none."""
+        if (self.traits.scorer or self.scorer) == "attention":
+            return 0
+        if self.whole_history is None:
+            return sum(self.windows)
+        return self.whole_history
 
     @property
     def all_cuts(self) -> tuple[tuple[int, int], ...]:

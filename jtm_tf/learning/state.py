@@ -25,6 +25,8 @@ from jtm_tf.tree import tree as tree_lib
 
 # Samples, at most, on which a tree step must not raise Eq. 2.
 _PROMISED = 10_000
+# Relative difference of two measures of Eq. 2 that tells of nothing.
+_ALIKE = 1e-6
 
 
 class State:
@@ -155,7 +157,8 @@ class State:
         for margin in _margins(self._config.tree_learning.margin, self._tries):
             self._take_tree(self._next_tree(margin))
             after = self._promised()
-            if after <= before:
+            # A way back and forth leaves its traces in the last bits.
+            if after <= before * (1 + _ALIKE):
                 break
             logging.info(
                 "With margin %g Eq. 2 rose from %.4f to %.4f; the tree step "
@@ -287,8 +290,11 @@ class State:
         if self._config.renew_inner != "auto":
             return self._config.renew_inner
         # After clustering a code no longer means what it did: an inner node
-        # is worth what its new items are. Algorithm 2 moves few of them.
-        return "yes" if self._config.traits.learner == "cluster" else "no"
+        # is worth what its new items are.
+        if self._config.traits.learner == "cluster":
+            return "yes"
+        # Algorithm 2 moves few of them; and a shift has a way back.
+        return "shift" if self._config.tree_tries else "no"
 
     def _start_vectors(self):
         """Starts a new model's nodes from what is known of the items."""
@@ -306,7 +312,7 @@ class State:
             tree.branching,
             embedding_dim=config.embedding_dim,
             windows=config.windows,
-            whole_history=config.whole_history,
+            whole_history=config.whole_window,
             hidden=config.hidden,
             hierarchical=traits.hierarchical,
             loss=config.method_loss,

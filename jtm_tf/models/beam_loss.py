@@ -18,6 +18,8 @@ through the scores, not through the choice of C_l.
 Several targets share one history, which is described and searched once.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -57,8 +59,20 @@ class BeamLoss:
         return self._sizes[level - 1] > self.beam_width
 
     def strata(self, stratum: int) -> list[int]:
-        """Returns r_l of the levels 1..l_max: r where the beam prunes."""
-        return [stratum * self.prunes(level) for level in self._levels]
+        """Returns r_l of the levels 1..l_max, 0 where nothing is pruned.
+
+        What is left to be drawn for grows with a level's nodes, the error of
+        its estimate with their square root.
+
+        Args:
+            stratum: r on the last level; above it r (N_l / N)^(1/2).
+        """
+        last = self._sizes[-1]
+        return [
+            self.prunes(level)
+            * math.ceil(stratum * (self._sizes[level] / last) ** 0.5)
+            for level in self._levels
+        ]
 
     def __call__(self, model: preference.Preference, inputs) -> tf.Tensor:
         """Returns the loss of each level 1..l_max, averaged over users.

@@ -7,6 +7,7 @@ with another tree. Training reads batches of `learning.samples`.
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from jtm_tf.models import attention
@@ -83,15 +84,12 @@ class TreeModel(preference.Preference, keras.Model):
             raise ValueError(
                 f"scorer must be one of {choices.SCORERS}; got {scorer!r}."
             )
-        if scorer == "attention" and whole_history:
-            raise ValueError(
-                "Attention weighs each behaviour of the windows; whole_history "
-                f"must be 0 with it; got {whole_history}."
-            )
         self.num_items, self.max_level = num_items, max_level
         self.branching, self.embedding_dim = branching, embedding_dim
         self.windows, self.hidden = tuple(windows), tuple(hidden)
-        self.whole_history, self.train_beam = whole_history, train_beam
+        self.train_beam = train_beam
+        # Attention weighs each behaviour of the windows as it is.
+        self.whole_history = 0 if scorer == "attention" else whole_history
         self.hierarchical, self.loss_name = hierarchical, loss
         self.scorer_name, self.path_weight = scorer, path_weight
         self.direct = direct and scorer == "mlp"
@@ -157,7 +155,12 @@ class TreeModel(preference.Preference, keras.Model):
                 "The model was built for (items, levels, branching) "
                 f"{have}; the tree has {came}."
             )
+        same = self._beam_loss is not None and np.array_equal(
+            self.tree.occupied_codes(), tree.occupied_codes()
+        )
         self.pi.assign(tree.pi)
+        if same:
+            return
         self._beam_loss = None  # of the old one
         # Keras traces `fit` anew: the graph holds the nodes in use.
         self.train_function = self.test_function = None

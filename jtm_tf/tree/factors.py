@@ -110,7 +110,11 @@ def cross_fitted(
     tables = [item_vectors(matrix, dim, seed=seed)]
     for part in range(count if count > 1 else 0):
         others = matrix[np.flatnonzero(fold != part)]
-        tables.append(_turned(item_vectors(others, dim, seed=seed), tables[0]))
+        if others.nnz:
+            vectors = item_vectors(others, dim, seed=seed)
+            tables.append(_turned(vectors, tables[0]))
+        else:  # there is one user
+            tables.append(np.zeros_like(tables[0]))
     return np.stack(tables)
 
 

@@ -42,6 +42,7 @@ def _run_dir(tmp_path_factory):
     run(
         "train",
         "--method=jtm",
+        "--as_published",
         f"--data_dir={data_dir}",
         f"--out_dir={run_dir}",
         "--joint_iterations=2",

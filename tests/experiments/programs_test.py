@@ -79,9 +79,13 @@ def test_flags_are_settings():
         "flags.FLAGS([*always, '--negatives=3,4', '--cuts=7:9', '--slack=inf',"
         "'--nolazy', '--profile=age', '--windows=2,1', '--visits=no',"
         "'--samples_per_epoch=5', '--seed=2'])\n"
-        "assert train_flags.config() == settings.from_flat(negatives=(3, 4), "
+        "given = dict(negatives=(3, 4), "
         "cuts=((7, 9),), slack=float('inf'), lazy=False, profile=('age',), "
         "windows=(2, 1), visits='no', samples_per_epoch=5, seed=2)\n"
+        "assert train_flags.config() == settings.from_flat(**given)\n"
+        "flags.FLAGS([*always, '--as_published', '--loss=bce'])\n"
+        "given |= {**settings.AS_PUBLISHED, 'loss': 'bce'}\n"
+        "assert train_flags.config() == settings.from_flat(**given)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -185,6 +185,7 @@ def test_bad_settings(change, message):
 
 def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
+    by_category = dataclasses.replace(runs.TINY, initial_tree="category")
     few_negatives = dataclasses.replace(
         runs.TINY,
         training=dataclasses.replace(runs.TINY.training, negatives=(1, 2)),
@@ -195,7 +196,7 @@ def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
             data,
             "num_results=20",
         ),
-        (runs.TINY, bare, "initial_tree=random"),
+        (by_category, bare, "initial_tree=factors"),
         (few_negatives, data, "levels below its root: give one total or"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -205,8 +206,24 @@ def test_a_refused_run_leaves_its_folder_free(data, tmp_path):
 
 def test_data_without_categories(data, tmp_path):
     bare = dataclasses.replace(data, items=data.items.drop(["category"]))
-    with pytest.raises(ValueError, match="initial_tree=random"):
-        joint.run(runs.TINY, bare, tmp_path / "run")
+    by_category = dataclasses.replace(runs.TINY, initial_tree="category")
+    folder = run_folder.RunFolder(tmp_path / "run")
+    with pytest.raises(ValueError, match="use initial_tree=factors"):
+        joint.run(by_category, bare, folder.path)
+    # By itself it begins with what factors tell, else with categories.
+    trees = {
+        (first, source is bare): inputs.take(
+            dataclasses.replace(runs.TINY, initial_tree=first), source, folder
+        ).first_tree.pi.tolist()
+        for first, source in (
+            ("auto", bare),
+            ("auto", data),
+            ("factors", bare),
+            ("category", data),
+        )
+    }
+    assert trees["auto", True] == trees["factors", True]
+    assert trees["auto", False] == trees["category", False]
 
 
 def test_a_run_starts_from_a_saved_tree(data, finished, tmp_path):
@@ -270,6 +287,28 @@ def test_a_random_start_knows_nothing_of_a_planted_world(data, first, tmp_path):
     assert moved > 40
 
 
+def test_a_beam_that_trains_less_than_is_asked_is_told(data, tmp_path, caplog):
+    folder = run_folder.RunFolder(tmp_path / "run")
+
+    def told(**changes):
+        caplog.clear()
+        training = dataclasses.replace(runs.DEFAULT.training, **changes)
+        config = dataclasses.replace(
+            runs.DEFAULT, cuts=((4, 8),), training=training
+        )
+        inputs.take(config, data, folder)
+        return caplog.text
+
+    assert not told(train_beam=4, targets=5)
+    assert "train_beam=3 is below the fewest results that are judged, 4" in (
+        told(train_beam=3)
+    )
+    assert "targets=1000 is more than any training user has rows" in (
+        told(train_beam=4, targets=1000)
+    )
+    assert not folder.path.exists()
+
+
 def test_coarser_categories(data):
     paths = data.categories()
     coarse = inputs.categories(
@@ -319,7 +358,8 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     """From a random tree only Algorithm 2 can bring alike items together."""
     shape = {"users": 400, "items": 128, "rows": 20, "seed": seed}
     data = interactions.load(worlds.prepare(tmp_path, **shape))
-    config = settings.JointConfig(
+    config = dataclasses.replace(
+        settings.from_flat(**settings.AS_PUBLISHED),
         seed=seed,
         initial_tree="random",
         joint_iterations=3,
@@ -330,7 +370,7 @@ def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
         num_results=8,
         beam_width=4,
         training=settings.TrainingConfig(
-            batch_size=256, learning_rate=5e-3, negatives=28
+            batch_size=256, learning_rate=5e-3, negatives=28, row_rate=5.0
         ),
         tree_learning=tree_learning.TreeLearningConfig(gap=2),
     )

@@ -1,6 +1,5 @@
 """Killed at any moment and started again, a run ends as if undisturbed."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ def command(data_dir, out_dir):
     return [
         "experiments.train",
         "--method=jtm",
+        "--as_published",
         f"--data_dir={data_dir}",
         f"--out_dir={out_dir}",
         "--joint_iterations=2",
@@ -115,35 +115,19 @@ class Killed(BaseException):
     """Stands for a SIGKILL in one process: nothing may catch it."""
 
 
-# Begins from several tables of factors and trains on the folds in turn.
-FOLDED = dataclasses.replace(
-    runs.TINY,
-    loss="beam",
-    direct=True,
-    whole_history=4,
-    initial_tree="factors",
-    initial_vectors="factors",
-    factor_folds=2,
-    training=dataclasses.replace(
-        runs.TINY.training, train_beam=8, stratum=2, final_rate=0.1
-    ),
-)
-
-
-@pytest.mark.parametrize("name", ["plain", "folded"])
+@pytest.mark.parametrize("name", ["published", "default"])
 def test_killed_wherever_the_disk_is_touched(
     name, undisturbed, tmp_path, monkeypatch
 ):
     """Dies after the first, second, .. touch until a run has no more."""
     data_dir, want = undisturbed
     data = interactions.load(data_dir)
-    config, options = runs.TINY, settings.RunOptions()
-    metrics = want.read_metrics()
-    if name == "folded":
-        config = FOLDED
+    config, metrics = runs.TINY, want.read_metrics()
+    if name == "default":
+        config = runs.DEFAULT
         metrics = joint.run(config, data, tmp_path / "want")
-        # Every so often within an epoch.
-        options = settings.RunOptions(checkpoint_seconds=0.02)
+    # Every so often within an epoch.
+    options = settings.RunOptions(checkpoint_seconds=0.02)
     touches, deaths = 0, 0
 
     def mortal(original):

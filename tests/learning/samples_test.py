@@ -206,8 +206,19 @@ def test_worlds_without_negatives_or_samples_are_refused():
     with pytest.raises(ValueError, match="one item"):
         stream(initial.random(1, seed=0), make_examples(1))
     crowded = tree_lib.Tree(np.array([PAD, 8, 9]), max_level=3)
-    with pytest.raises(ValueError, match="Level 1 has a single node"):
-        stream(crowded, make_examples(2))
+    for open_stream in (stream, beam_stream):
+        with pytest.raises(ValueError, match="Level 1 has a single node"):
+            open_stream(crowded, make_examples(2))
+
+
+def test_users_of_one_row_are_samples_without_a_history():
+    rows = np.arange(5)
+    examples = splits.Examples(rows.astype(np.int32) + 1, rows, rows)
+    (batch,) = beam_stream(initial.random(5, seed=0), examples)
+    assert not batch["history"].any()
+    for targets in batch["targets"]:
+        assert len(targets) == 3 and len(set(targets)) == 1
+    assert sorted(batch["targets"][:, 0]) == [1, 2, 3, 4, 5]
 
 
 def beam_stream(tree, examples, **settings):

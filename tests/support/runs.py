@@ -12,7 +12,9 @@ from jtm_tf.learning import joint
 from jtm_tf.learning import settings
 from tests.support import worlds
 
-TINY = settings.JointConfig(
+# As published, which is traced in seconds, and finds trees to tell of.
+TINY = settings.from_flat(
+    **settings.AS_PUBLISHED,
     joint_iterations=2,
     epochs_per_iteration=1,
     embedding_dim=4,
@@ -20,9 +22,21 @@ TINY = settings.JointConfig(
     hidden=(8,),
     num_results=5,
     beam_width=8,
-    training=settings.TrainingConfig(batch_size=64, negatives=12),
-    tree_learning=dataclasses.replace(
-        settings.JointConfig().tree_learning, gap=3
+    batch_size=64,
+    negatives=12,
+    gap=3,
+)
+_DEFAULT = settings.JointConfig()
+# The same with the defaults: from factors, under the beam.
+DEFAULT = dataclasses.replace(
+    TINY,
+    **{
+        name: getattr(_DEFAULT, name)
+        for name in settings.AS_PUBLISHED
+        if hasattr(_DEFAULT, name)
+    },
+    training=dataclasses.replace(
+        _DEFAULT.training, batch_size=64, train_beam=8, stratum=4
     ),
 )
 
