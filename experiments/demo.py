@@ -63,7 +63,7 @@ _HOUSEHOLDS = flags.DEFINE_integer(
 )
 
 _METHODS = {
-    "tdm": "TDM: the tree of product categories, left as it is",
+    "tdm": "TDM, as published: the tree of product categories, left as it is",
     "jtm": "JTM: the tree is learned too, users described level by level",
 }
 _RULES = ("repeat", "popular")
@@ -139,6 +139,7 @@ def _config(method) -> settings.JointConfig:
         windows=_WINDOWS,
         gap=6,
         max_samples_per_item=2,
+        **({} if published else {"tree_steps": 1, "tree_tries": 1}),
     )
 
 
