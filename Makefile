@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python -m
 .PHONY: help demo test lint bench docs clean
 
 help:
-	@echo "make demo    train on The Complete Journey and recommend (4 min)"
+	@echo "make demo    train on The Complete Journey and recommend (5 min)"
 	@echo "make test    lint and tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
