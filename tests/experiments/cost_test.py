@@ -37,7 +37,8 @@ def _runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cost")
     data_dir = worlds.prepare(folder)
     data = interactions.load(data_dir)
-    config = settings.JointConfig(
+    config = dataclasses.replace(
+        settings.from_flat(**settings.AS_PUBLISHED),
         seed=3,
         joint_iterations=1,
         embedding_dim=8,
