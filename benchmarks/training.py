@@ -89,14 +89,7 @@ def plain_model(tree):
 def stepper(model, tree, negatives=NEGATIVES):
     """Returns a call that takes one step on the next of a few batches."""
     return _steps(
-        model,
-        samples.dataset(
-            worlds.random_examples(tree.num_items, 20 * BATCH),
-            tree,
-            max_history=model.max_history,
-            negatives=negatives,
-            batch_size=BATCH,
-        ),
+        samples.dataset, model, tree, negatives=negatives, batch_size=BATCH
     )
 
 
@@ -106,21 +99,24 @@ def beam_stepper(tree, train_beam=DEFAULT.train_beam):
         worlds.random_model(tree, loss="beam", train_beam=train_beam)
     )
     return _steps(
+        samples.beam_dataset,
         model,
-        samples.beam_dataset(
-            worlds.random_examples(tree.num_items, 20 * BATCH),
-            tree,
-            max_history=model.max_history,
-            strata=model.beam_loss.strata(DEFAULT.stratum),
-            targets=DEFAULT.targets,
-            horizon=DEFAULT.horizon,
-            batch_size=BATCH // DEFAULT.targets,
-        ),
+        tree,
+        strata=model.beam_loss.strata(DEFAULT.stratum),
+        targets=DEFAULT.targets,
+        horizon=DEFAULT.horizon,
+        batch_size=BATCH // DEFAULT.targets,
     )
 
 
-def _steps(model, stream):
+def _steps(dataset, model, tree, **options):
     """Returns a call that trains on the next of a few batches."""
+    stream = dataset(
+        worlds.random_examples(tree.num_items, 20 * BATCH),
+        tree,
+        max_history=model.max_history,
+        **options,
+    )
     batches = itertools.cycle(stream.take(8))
     step = tf.function(model.step)
     return lambda: step(next(batches)).numpy()

@@ -5,6 +5,7 @@ as if nothing had happened: model (with pi), optimiser, and the position in
 the sample stream.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -183,6 +184,11 @@ class Trainer(tf.Module):
         """Into how many parts the users fall, each with its own vectors."""
         return 1 if self.vectors is None else max(1, len(self.vectors) - 1)
 
+    @functools.cached_property
+    def _scale(self):
+        """What the vectors are multiplied with, the same for all tables."""
+        return self._nodes.scale_of(self.vectors[0])
+
     def _parts(self):
         """Returns the stretches of an epoch: (examples, samples, steps)."""
         examples, most = self.examples, self.config.samples_per_epoch
@@ -229,8 +235,7 @@ class Trainer(tf.Module):
         if now == table:
             return
         change = self.vectors[table] - self.vectors[now]
-        change *= self._nodes.scale_of(self.vectors[0])
-        self._nodes.add(change, self.model.tree)
+        self._nodes.add(change * self._scale, self.model.tree)
         self.begun_from.assign(table)
 
     def _stream(self, examples, *, max_samples, **position):
@@ -342,13 +347,12 @@ class Trainer(tf.Module):
         """
         if self.vectors is None:
             raise ValueError("The trainer was given no vectors to start from.")
-        model, vectors = self.model, self.vectors[0]
-        self._nodes.start_from(vectors, model.tree)
+        model = self.model
+        self._nodes.start_from(self.vectors[0] * self._scale, model.tree)
         if self._folds > 1:
             self.begun_from.assign(0)
         if model.direct and model.whole_history:
-            scale = self._nodes.scale_of(vectors)
-            model.scorer.start_from_products(1 / scale**2)
+            model.scorer.start_from_products(1 / self._scale**2)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""

@@ -74,9 +74,9 @@ class NodeVectors:
             self._table.scatter_update(tf.IndexedSlices(rows, new))
 
     def scale_of(self, vectors: np.ndarray) -> float:
-        """Returns what `start_from` multiplies vectors of items with.
+        """Returns what gives vectors of items the spread of other tables.
 
-        They get the spread of other tables: Adam's steps are made for that.
+        Adam's steps are made for that.
 
         Args:
             vectors: [N + 1, E] float; rows of zeros do not count.
@@ -91,8 +91,8 @@ class NodeVectors:
             tree: where the items sit.
         """
         known = np.flatnonzero(np.any(vectors != 0, axis=1))
-        rows = vectors[known] * self.scale_of(vectors)
-        self._table.scatter_update(tf.IndexedSlices(rows, tree.pi[known]))
+        rows = tf.IndexedSlices(vectors[known], tree.pi[known])
+        self._table.scatter_update(rows)
         self.renew_inner(tree)
 
     def add(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:

@@ -40,6 +40,7 @@ class State:
 
     Attributes:
         model: theta and pi as they are now.
+        inputs: as given; once begun, with their vectors in a file.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class State:
         folder: run_folder.RunFolder,
         options: settings.RunOptions,
     ):
-        self._config, self._inputs = config, inputs
+        self._config, self.inputs = config, inputs
         self._folder, self._options = folder, options
         self.model = self._new_model(inputs.first_tree)
         self._tree_measures: dict[str, list[float]] = {}
@@ -79,10 +80,10 @@ class State:
         Raises:
             ValueError: the checkpoint is damaged.
         """
-        self._inputs = self._inputs.kept(self._folder)
-        self._trainer.vectors = self._inputs.first_vectors
+        self.inputs = self.inputs.kept(self._folder)
+        self._trainer.vectors = self.inputs.first_vectors
         if not self._manager.latest_checkpoint:
-            self._inputs.first_tree.save(self._folder.tree(0))
+            self.inputs.first_tree.save(self._folder.tree(0))
             self._start_vectors()
         else:
             self._restore(self._manager.latest_checkpoint)
@@ -186,7 +187,7 @@ class State:
         # inner nodes are, has no way back.
         if (
             config.traits.learner != "joint"
-            or not len(self._inputs.unseen)
+            or not len(self.inputs.unseen)
             or config.cold_start
             or self._renewal == "yes"
         ):
@@ -199,7 +200,7 @@ class State:
         Of users whom the model has not seen: on others it is lowest for the
         histories that it has learned by heart, and those are the old tree's.
         """
-        return self._trainer.measure(self._inputs.unseen, max_samples=_PROMISED)
+        return self._trainer.measure(self.inputs.unseen, max_samples=_PROMISED)
 
     def _next_tree(self, margin):
         """Returns the tree that is learned with a margin."""
@@ -221,7 +222,7 @@ class State:
                 config,
                 self.model,
                 examples,
-                self._inputs.kin,
+                self.inputs.kin,
                 self._trainer.folds(examples),
                 progress,
             )
@@ -233,8 +234,8 @@ class State:
         if not self._options.measure_loss:
             return {}
         return {
-            "train": round(self._trainer.measure(self._inputs.examples), 5),
-            "validation": round(self._trainer.measure(self._inputs.unseen), 5),
+            "train": round(self._trainer.measure(self.inputs.examples), 5),
+            "validation": round(self._trainer.measure(self.inputs.unseen), 5),
         }
 
     def finish_iteration(self) -> None:
@@ -255,7 +256,7 @@ class State:
 
     def _half(self, *, other: bool) -> splits.Examples:
         """Returns the samples to train on, or the `other` ones to weigh."""
-        examples = self._inputs.examples
+        examples = self.inputs.examples
         if not (self._config.cross_fit and self._learns_tree):
             return examples
         # Drawn from the seed again and again, so that nothing is to be kept.
@@ -270,7 +271,7 @@ class State:
         """Returns what a tree tells of the training users, [] if flat."""
         if self.model.flat:
             return {name: [] for name in tree_statistics.MEASURES}
-        some = self._inputs.examples.of_some_users(seed=self._config.seed)
+        some = self.inputs.examples.of_some_users(seed=self._config.seed)
         return tree_statistics.measures(tree, some.starts, some.target_items())
 
     def _take_tree(self, tree):
@@ -298,7 +299,7 @@ class State:
 
     def _start_vectors(self):
         """Starts a new model's nodes from what is known of the items."""
-        if self._inputs.first_vectors is not None:
+        if self.inputs.first_vectors is not None:
             self._trainer.start_from_vectors()
 
     def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:
@@ -319,8 +320,8 @@ class State:
             train_beam=config.training.train_beam,
             scorer=traits.scorer or config.scorer,
             direct=config.direct,
-            visits=self._inputs.visits,
-            profile_sizes=self._inputs.profile_sizes,
+            visits=self.inputs.visits,
+            profile_sizes=self.inputs.profile_sizes,
             path_weight=config.path_weight,
         )
         model.set_tree(tree)
