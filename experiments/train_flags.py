@@ -59,6 +59,7 @@ _GROUPS = {
         "tree_tries",
         "gap",
         "slack",
+        "weights",
         "kin_strength",
         "margin",
         "solver",

@@ -70,6 +70,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "renew_inner": (*WHETHER, "shift"),
     "solver": tree_learning_lib.SOLVERS,
     "order": assignment.ORDERS,
+    "weights": tree_learning_lib.WEIGHTS,
 }
 
 # What runs did before there were these settings: an older run is continued

@@ -200,7 +200,15 @@ class State:
         Of users whom the model has not seen: on others it is lowest for the
         histories that it has learned by heart, and those are the old tree's.
         """
-        return self._trainer.measure(self.inputs.unseen, max_samples=_PROMISED)
+        loss = self._trainer.measure(self.inputs.unseen, max_samples=_PROMISED)
+        if self._config.tree_learning.weights == "likelihood":
+            return loss
+        # What no user tells is no part of the promise.
+        tree = self.model.tree
+        counts = np.bincount(
+            self.inputs.examples.target_items(), minlength=tree.num_items + 1
+        )
+        return loss - float(tree_statistics.entropy(tree, counts).sum())
 
     def _next_tree(self, margin):
         """Returns the tree that is learned with a margin."""

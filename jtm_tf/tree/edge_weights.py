@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jtm_tf import ragged
+from jtm_tf.tree import statistics
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
@@ -45,6 +46,8 @@ class EdgeWeights:
         score_leaves: whether the leaf level counts.
         max_samples_per_item: more are thinned at random; None for all.
         seed: of the thinning.
+        informative: whether a node's weight is less what it is worth to
+            everyone: log p(n|u) - log p(n), p(n) its share of the samples.
         folds: None where the model is the same for all samples.
 
     Attributes:
@@ -68,6 +71,7 @@ class EdgeWeights:
         score_leaves: bool = True,
         max_samples_per_item: int | None = None,
         seed: int = 0,
+        informative: bool = False,
         folds: Folds | None = None,
     ):
         targets = np.asarray(targets)
@@ -79,6 +83,7 @@ class EdgeWeights:
             )
         self.counts = np.bincount(targets, minlength=tree.num_items + 1)[1:]
         self.pairs, self.seconds = 0, 0.0
+        self._log_shares = _log_shares(tree, self.counts) if informative else []
         self._branching = tree.branching
         self._deepest = tree.max_level - (not score_leaves)
         self._histories, self._log_prob = histories, log_prob
@@ -183,6 +188,10 @@ class EdgeWeights:
                 branching=self._branching,
             )
             scores = self._score(history[part], codes, level + depth, size)
+            if self._log_shares:
+                shares = self._log_shares[level + depth]
+                first = tree_lib.first_code(level + depth, self._branching)
+                scores = scores - shares[codes - first]
             begins = np.flatnonzero(np.diff(item[part], prepend=-1))
             sums[item[part][begins]] += np.add.reduceat(
                 scores, begins, axis=0, dtype=np.float64
@@ -206,3 +215,15 @@ class EdgeWeights:
             )
         self.pairs += rows * codes.shape[1]
         return scores[:rows]
+
+
+def _log_shares(tree, counts):
+    """Returns log p(n) of the nodes of each level, from the root.
+
+    Of a node's samples in the old tree, and one more, so that a node without
+    any is rare but not impossible.
+    """
+    counts = np.concatenate([[0], counts])
+    levels = range(tree.max_level + 1)
+    below = [1 + statistics.sums(tree, level, counts) for level in levels]
+    return [np.log(x / x.sum()).astype(np.float32) for x in below]

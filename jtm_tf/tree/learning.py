@@ -27,6 +27,7 @@ from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import LogProbFn
 
 SOLVERS = ("greedy", "priced", "exact")
+WEIGHTS = ("likelihood", "information")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,10 @@ class TreeLearningConfig:
             balanced; more lets a node of level l seat ceil(slack N / b**l)
             items but never more than it has leaves; inf leaves only that
             bound, the paper's.
+        weights: what Algorithm 2 maximises. likelihood: Eq. 2, which also
+            falls where what is popular gathers under few nodes; information:
+            what the nodes tell of a user beyond that, log p(n|u) - log p(n)
+            for each node n of an item's path.
         kin_strength: pseudo-samples, with the mean weight of the items of its
             category, that steady an item's own.
         margin: nats a sample must gain before its item leaves its old node.
@@ -65,6 +70,7 @@ class TreeLearningConfig:
 
     gap: int = 7
     slack: float = 1.0
+    weights: str = "likelihood"
     kin_strength: float = 0.0
     margin: float = 0.0
     score_leaves: bool = True
@@ -81,6 +87,7 @@ class TreeLearningConfig:
         for name, allowed in (
             ("solver", SOLVERS),
             ("order", assignment.ORDERS),
+            ("weights", WEIGHTS),
         ):
             value = getattr(self, name)
             if value not in allowed:
@@ -216,6 +223,7 @@ def learn(
         score_leaves=config.score_leaves,
         max_samples_per_item=config.max_samples_per_item,
         seed=config.seed,
+        informative=config.weights == "information",
         folds=folds,
     )
     total = sum(

@@ -349,7 +349,7 @@ def test_thinning_is_seeded_and_changes_nothing_when_not_needed():
     assert 0.7 < ratio * len(targets) / most < 1.3
 
 
-def learned(p, tree, *, cap, rounds=4, samples=15_000):
+def learned(p, tree, *, cap=None, rounds=4, samples=15_000, **options):
     """Returns the tree after some steps with a perfect model, [U, N] `p`."""
     rng = np.random.default_rng(0)
     users = rng.integers(0, len(p), samples)
@@ -381,6 +381,7 @@ def learned(p, tree, *, cap, rounds=4, samples=15_000):
                 kin_strength=5.0,
                 max_samples_per_item=cap,
                 seed=number,
+                **options,
             ),
             kin=kin,
         ).tree
@@ -397,6 +398,50 @@ def test_thinned_steps_tell_no_less_of_users(zipf, seed):
     }
     assert min(told.values()) > before
     assert told[2] > 0.95 * told[None] and told[5] > 0.95 * told[None]
+
+
+def test_weights_without_what_is_popular():
+    tree, targets, table = case(13, 200)
+    counts = np.bincount(targets, minlength=14)
+    below = [np.zeros(table.tree.num_codes) for _ in range(5)]
+    for level in range(5):
+        np.add.at(below[level], tree.ancestors(level)[1:], counts[1:])
+    log_share = sum(
+        np.where(
+            tree_lib.level_of(np.arange(1, tree.num_codes), 2) == level,
+            np.log((below[level][1:] + 1) / (200 + 2**level)),
+            0,
+        )
+        for level in range(5)
+    )
+    table_of = table.values[:, 1:] - log_share.astype(np.float32)
+
+    def weighed(log_prob, informative):
+        weigh = edge_weights.EdgeWeights(
+            tree,
+            targets,
+            histories,
+            log_prob,
+            batch_samples=64,
+            batch_nodes=256,
+            informative=informative,
+        )
+        return weigh(np.arange(13), np.ones(13, np.int64), 4, 4)
+
+    got = weighed(table, True)
+    wanted = weighed(lambda h, nodes, _: table_of[h[:, :1], nodes - 1], False)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("zipf, seed", [(0.7, 0), (1.0, 1)])
+def test_informative_weights_tell_more_of_users(zipf, seed):
+    p, tree = tastes.preferences(np.random.default_rng(seed), 1500, 10, zipf)
+    found = {
+        weights: learned(p, tree, weights=weights)
+        for weights in tree_learning.WEIGHTS
+    }
+    told = {name: tastes.told(found[name], p) for name in found}
+    assert told["information"] > 1.03 * told["likelihood"]
 
 
 @pytest.mark.parametrize("num_items", [300, 512])
