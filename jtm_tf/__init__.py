@@ -11,6 +11,8 @@ preparing data needs no TensorFlow.
 import importlib
 import typing
 
+from jtm_tf.command_line import keras_backend
+
 if typing.TYPE_CHECKING:
     from jtm_tf.data.interactions import Interactions
     from jtm_tf.data.interactions import load
@@ -19,6 +21,8 @@ if typing.TYPE_CHECKING:
     from jtm_tf.recommender import Recommendations
     from jtm_tf.recommender import Recommender
     from jtm_tf.tree.tree import Tree
+
+keras_backend.check()
 
 _HOMES = {
     "prepare": "data.preparing.prepare",

@@ -22,6 +22,7 @@ from jtm_tf import ragged
 from jtm_tf.baselines import rules
 from jtm_tf.baselines import scan
 from jtm_tf.data import splits
+from jtm_tf.models import numerics
 from jtm_tf.types import PAD
 
 
@@ -79,19 +80,26 @@ class SASRecConfig:
 GRID = {"targets": (1, 5)}
 
 
-class Block(keras.layers.Layer):
+class Block(numerics.Layer):
     """Attention to what came before, then two dense layers a position."""
 
     def __init__(self, config: SASRecConfig):
         super().__init__()
-        self.before = keras.layers.LayerNormalization()
+        self.before = keras.layers.LayerNormalization(dtype=numerics.FLOAT32)
         self.attention = keras.layers.MultiHeadAttention(
-            config.heads, config.dim // config.heads, dropout=config.dropout
+            config.heads,
+            config.dim // config.heads,
+            dropout=config.dropout,
+            dtype=numerics.FLOAT32,
         )
-        self.after = keras.layers.LayerNormalization()
-        self.inner = keras.layers.Dense(config.dim, activation="relu")
-        self.outer = keras.layers.Dense(config.dim)
-        self.dropout = keras.layers.Dropout(config.dropout)
+        self.after = keras.layers.LayerNormalization(dtype=numerics.FLOAT32)
+        self.inner = keras.layers.Dense(
+            config.dim, activation="relu", dtype=numerics.FLOAT32
+        )
+        self.outer = keras.layers.Dense(config.dim, dtype=numerics.FLOAT32)
+        self.dropout = keras.layers.Dropout(
+            config.dropout, dtype=numerics.FLOAT32
+        )
 
     def call(self, states, training=None):
         """Maps [B, T, E] to [B, T, E]."""
@@ -104,7 +112,7 @@ class Block(keras.layers.Layer):
         return states + self.dropout(self.outer(inner), training=training)
 
 
-class Network(keras.Model):
+class Network(numerics.Model):
     """Describes a user by [B, T] items, at every position."""
 
     def __init__(self, num_items: int, config: SASRecConfig):
@@ -112,14 +120,22 @@ class Network(keras.Model):
         self.config = config
         small = keras.initializers.RandomNormal(stddev=0.02)
         self.items = keras.layers.Embedding(
-            num_items + 1, config.dim, embeddings_initializer=small
+            num_items + 1,
+            config.dim,
+            embeddings_initializer=small,
+            dtype=numerics.FLOAT32,
         )
         self.places = keras.layers.Embedding(
-            config.max_history, config.dim, embeddings_initializer=small
+            config.max_history,
+            config.dim,
+            embeddings_initializer=small,
+            dtype=numerics.FLOAT32,
         )
-        self.dropout = keras.layers.Dropout(config.dropout)
+        self.dropout = keras.layers.Dropout(
+            config.dropout, dtype=numerics.FLOAT32
+        )
         self.blocks = [Block(config) for _ in range(config.blocks)]
-        self.norm = keras.layers.LayerNormalization()
+        self.norm = keras.layers.LayerNormalization(dtype=numerics.FLOAT32)
 
     def call(self, history, training=None):
         """Maps [B, T] int32 items, right-padded, to states [B, T, E].

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jtm_tf.models import numerics
+
 # Of a table while it is read from a file.
 _BLOCK_ROWS = 1 << 20
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class NodeEmbedding(keras.layers.Layer):
+class NodeEmbedding(numerics.Layer):
     """One vector for every node of the tree, looked up by heap code.
 
     The table is read and updated by rows only (`ResourceGather`), so that a

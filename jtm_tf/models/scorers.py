@@ -16,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from jtm_tf.models import numerics
+
 # Slope of the leaky rectifier below zero: the PReLU of the released network
 # at its initial value. One pass over memory where a learned slope takes three.
 SLOPE = 0.25
@@ -63,7 +65,7 @@ def likely(products):
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class NodeScorer(keras.layers.Layer):
+class NodeScorer(numerics.Layer):
     """Scores nodes for users: a leaky-rectified MLP, first layer factored.
 
     Beside user and node the MLP sees the inner product of the node with each
@@ -283,7 +285,7 @@ class NodeScorer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class ProductScorer(keras.layers.Layer):
+class ProductScorer(numerics.Layer):
     """Scores by inner product, as YouTube product-DNN does.
 
     A tower maps the user to a vector of the nodes' own space, so that exact

@@ -14,6 +14,7 @@ from jtm_tf.models import attention
 from jtm_tf.models import beam_loss
 from jtm_tf.models import choices
 from jtm_tf.models import embedding
+from jtm_tf.models import numerics
 from jtm_tf.models import preference
 from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
@@ -23,7 +24,7 @@ from jtm_tf.types import PAD
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class TreeModel(preference.Preference, keras.Model):
+class TreeModel(preference.Preference, numerics.Model):
     """Scores (user, node) pairs; a user is a history of items.
 
     A user is a row of T items, left-padded, followed by one code for each

@@ -8,12 +8,13 @@ import keras
 import tensorflow as tf
 
 from jtm_tf.models import choices
+from jtm_tf.models import numerics
 from jtm_tf.tree import ops as tree_ops
 from jtm_tf.types import PAD
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class UserRepresentation(keras.layers.Layer):
+class UserRepresentation(numerics.Layer):
     """Pools a history, lifted to the scored level, in time windows (Sec. 2.3).
 
     The input for level l is c^l = {b_l(pi(c_1)), ..., b_l(pi(c_m))}; each
@@ -107,7 +108,7 @@ class UserRepresentation(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class UserSequence(keras.layers.Layer):
+class UserSequence(numerics.Layer):
     """Embeds a history behaviour by behaviour, for scorers with attention."""
 
     def build(self, input_shape=None):
@@ -137,7 +138,7 @@ class UserSequence(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class Profile(keras.layers.Layer):
+class Profile(numerics.Layer):
     """Embeds what is known of a user beside the history; nothing by default.
 
     Args:

@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from jtm_tf.models import choices
+from jtm_tf.models import numerics
 from jtm_tf.types import PAD
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
-class Visits(keras.layers.Layer):
+class Visits(numerics.Layer):
     """Counts how often a history went through a node, window by window.
 
     An MLP on embeddings cannot tell whether two vectors are equal; this can:
