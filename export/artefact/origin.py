@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from export.artefact import saved_model
 from export.artefact import versions
+from export.serving import version_names
 from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.models import frozen
@@ -162,8 +163,9 @@ def find(
         ValueError: it is damaged.
     """
     folder = pathlib.Path(model_dir).resolve()
-    if (folder / "saved_model.pb").exists() and folder.name.isdecimal():
-        return read(folder), folder.parent, int(folder.name)
+    number = version_names.number(folder.name)
+    if (folder / "saved_model.pb").exists() and number is not None:
+        return read(folder), folder.parent, number
     there = versions.existing(folder)
     if there:
         return read(folder / str(there[-1])), folder, there[-1]

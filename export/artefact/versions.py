@@ -8,12 +8,16 @@ ends, however it ends; so what a killed export left is known for certain.
 
 import contextlib
 import fcntl
+import functools
 import os
 import pathlib
 import re
 import shutil
 from collections.abc import Iterator
 
+from absl import logging
+
+from export.serving import version_names
 from jtm_tf import files
 
 
@@ -22,8 +26,15 @@ def existing(base: files.Path) -> list[int]:
     base = pathlib.Path(base)
     if not base.is_dir():
         return []
-    names = [path.name for path in base.iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if name.isdecimal())
+    if odd := version_names.passed_over(base):
+        _tell(version_names.complaint(base, odd))
+    return sorted(version_names.folders(base))
+
+
+@functools.cache
+def _tell(complaint):
+    """Warns, once."""
+    logging.warning("%s", complaint)
 
 
 def choose(base: files.Path, version: int | None = None) -> int:
@@ -31,11 +42,16 @@ def choose(base: files.Path, version: int | None = None) -> int:
 
     Raises:
         ValueError: it exists; versions are never replaced, since a server
-            may have them open.
+            may have them open. Or it does not fit 64 bits.
     """
     there = existing(base)
     if version is None:
-        return max(there, default=0) + 1
+        version = max(there, default=0) + 1
+    if version_names.number(str(version)) is None:
+        raise ValueError(
+            f"A version is an integer from 0 to {version_names.LARGEST}; got "
+            f"{version}. Choose one with --version, or another folder."
+        )
     if version in there:
         raise ValueError(
             f"{base} has a version {version} already; leave --version out to "

@@ -31,13 +31,13 @@ from export.serving import errors
 from export.serving import grpc_api
 from export.serving import metrics as metrics_lib
 from export.serving import rest_json
+from export.serving import version_names
 
 _MODEL = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     r"(?P<method>:predict|:classify|:regress|/metadata)?"
 )
-_MAX_VERSION = 2**63 - 1
 _MAX_HEADER = 16 * 1024
 
 # Threads that read and write JSON.
@@ -300,7 +300,7 @@ def _target(verb, path):
             )
         raise errors.invalid(f"Malformed request: {verb} {path}")
     version = found["version"]
-    if version is not None and int(version[:20]) > _MAX_VERSION:
+    if version is not None and int(version[:20]) > version_names.LARGEST:
         raise errors.invalid(f"Failed to convert version: {version[:30]}.")
     return (
         engine_lib.Target(

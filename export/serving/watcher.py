@@ -17,6 +17,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from export.serving import errors
 from export.serving import loaded
 from export.serving import metrics as metrics_lib
+from export.serving import version_names
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -47,6 +48,7 @@ class Watcher:
         # Of versions that failed: their files then, and at the last look.
         self._failed: dict[int, tuple[Any, Any]] = {}
         self._complaint = ""
+        self._odd: set[str] = set()  # names that were told of
         # Whether versions came or went since memory was last settled.
         self._unsettled = False
         self._stop = threading.Event()
@@ -112,17 +114,17 @@ class Watcher:
     def poll(self) -> None:
         """Looks at the folder once, and follows what has changed."""
         try:
-            there = {
-                int(path.name): path
-                for path in self.base.iterdir()
-                if path.name.isdecimal() and path.is_dir()
-            }
+            there = version_names.folders(self.base)
+            odd = version_names.passed_over(self.base)
         except OSError as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 logging.warning("Cannot look for versions: %s", error)
             return
         self._complaint = ""
+        if set(odd) - self._odd:
+            logging.warning("%s", version_names.complaint(self.base, odd))
+        self._odd = set(odd)
         chosen: list[int] = []
         for number in sorted(there, reverse=True):
             if len(chosen) == self._keep or self._stop.is_set():

@@ -201,6 +201,23 @@ def test_versions(tmp_path):
         versions.choose(tmp_path, 10)
 
 
+ODD = ("20231125081446123457", "9223372036854775808", "012", "١٢", "²", " 3")
+
+
+def test_what_looks_like_a_version_is_passed_over(tmp_path, caplog):
+    for name in (*ODD, "9223372036854775806", "-1", "1.0"):
+        (tmp_path / name).mkdir()
+    assert versions.existing(tmp_path) == [2**63 - 2]
+    (told,) = caplog.messages
+    assert all(repr(name) in told for name in ODD) and "'-1'" not in told
+    assert versions.existing(tmp_path) and len(caplog.messages) == 1
+    assert versions.choose(tmp_path) == 2**63 - 1
+    (tmp_path / str(2**63 - 1)).mkdir()
+    for version in (None, 2**63):
+        with pytest.raises(ValueError, match=f"0 to {2**63 - 1}; got {2**63}"):
+            versions.choose(tmp_path, version)
+
+
 def test_a_crash_leaves_no_version(tmp_path):
     with pytest.raises(RuntimeError):
         with versions.publishing(tmp_path, 3) as folder:

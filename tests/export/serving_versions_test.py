@@ -19,6 +19,16 @@ from tests.support import served_models
 POLL = 0.05
 
 
+@pytest.fixture(name="warnings")
+def _warnings(monkeypatch):
+    """Collects what the watcher warns of."""
+    said = []
+    monkeypatch.setattr(
+        watcher.logging, "warning", lambda text, *x: said.append(text % x)
+    )
+    return said
+
+
 @pytest.fixture(name="made", scope="module")
 def _made(tmp_path_factory):
     """Versions 1 to 3, each in a folder to copy from."""
@@ -124,12 +134,17 @@ def test_swaps_under_load(made, base):
         wait_for(lambda: [x[0] for x in server.watcher.states()] == [7, 6])
 
 
-def test_the_newest_are_kept(made, base):
+def test_the_newest_are_kept(made, base, warnings):
     for version in (2, 3):
         put(made, base, version)
-    (base / "draft").mkdir()
+    for name in ("draft", "20231125081446123457", "٩", "007"):
+        (base / name).mkdir()
     with running(base, keep_versions=2) as (server, client):
         assert ask(client) == 3
+        time.sleep(4 * POLL)
+        (told,) = warnings  # once, not at every look
+        assert "'007', '20231125081446123457', '٩'" in told
+        assert [number for number, *_ in server.watcher.states()] == [3, 2]
         assert ask(client, version=2) == 2
         code, text = calls.refusal(lambda: ask(client, version=1))
         assert code == "NOT_FOUND" and "[2, 3]" in text
@@ -139,16 +154,6 @@ def test_the_newest_are_kept(made, base):
         base.rename(base.parent / "lost")  # an old answer is better than none
         time.sleep(4 * POLL)
         assert ask(client) == 2
-
-
-@pytest.fixture(name="warnings")
-def _warnings(monkeypatch):
-    """Collects what the watcher warns of."""
-    said = []
-    monkeypatch.setattr(
-        watcher.logging, "warning", lambda text, *x: said.append(text % x)
-    )
-    return said
 
 
 @pytest.mark.parametrize(
