@@ -12,6 +12,9 @@ from typing import Any
 
 Path = str | os.PathLike[str]
 
+# What TensorFlow takes for more than a name.
+_PATTERN = re.compile(r"[*?\[\]\\]")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[pathlib.Path]:
@@ -52,6 +55,23 @@ def scratch(path: Path) -> Iterator[pathlib.Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def without_patterns(folder: Path) -> Iterator[pathlib.Path]:
+    """Yields a name of a folder that TensorFlow takes for no pattern.
+
+    It looks for the files of a checkpoint by a pattern, and in a folder named
+    run[1] finds none: then the name is that of a link, gone after the block.
+    """
+    folder = pathlib.Path(folder)
+    if not _PATTERN.search(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch_folder:
+        link = pathlib.Path(scratch_folder, "folder")
+        link.symlink_to(folder.resolve(), target_is_directory=True)
+        yield link
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -165,9 +165,11 @@ def find(
     folder = pathlib.Path(model_dir).resolve()
     number = version_names.number(folder.name)
     if (folder / "saved_model.pb").exists() and number is not None:
+        version_names.check_base(folder.parent)
         return read(folder), folder.parent, number
     there = versions.existing(folder)
     if there:
+        version_names.check_base(folder)
         return read(folder / str(there[-1])), folder, there[-1]
     if run_folder.RunFolder(folder).config.exists():
         return Origin(trained.load(folder)), None, None

@@ -42,8 +42,10 @@ def choose(base: files.Path, version: int | None = None) -> int:
 
     Raises:
         ValueError: it exists; versions are never replaced, since a server
-            may have them open. Or it does not fit 64 bits.
+            may have them open. Or it does not fit 64 bits, or no version can
+            be loaded from such a folder.
     """
+    version_names.check_base(pathlib.Path(base))
     there = existing(base)
     if version is None:
         version = max(there, default=0) + 1

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 LARGEST = 2**63 - 1
+_PATTERN = re.compile(r"[*?\[\]\\]")
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
 
 
@@ -19,6 +20,16 @@ def number(name: str) -> int | None:
         return None
     found = int(name)
     return found if found <= LARGEST else None
+
+
+def check_base(base: pathlib.Path) -> None:
+    """Raises a `ValueError` where TensorFlow could load no version."""
+    if _PATTERN.search(str(base.absolute())):
+        raise ValueError(
+            f"{base}: TensorFlow takes *, ?, [, ] and \\ in a path for a "
+            "pattern and would load no version from there; choose another "
+            "folder."
+        )
 
 
 def folders(base: pathlib.Path) -> dict[int, pathlib.Path]:

@@ -60,6 +60,7 @@ class Watcher:
         Raises:
             ValueError: no version of the folder works.
         """
+        version_names.check_base(self.base)
         self.poll()
         if not self._versions:
             raise ValueError(

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import pathlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
+from jtm_tf import files
 from jtm_tf.data import splits
 from jtm_tf.learning import inputs as inputs_lib
 from jtm_tf.learning import model_step
@@ -25,6 +28,8 @@ from jtm_tf.tree import tree as tree_lib
 
 # Samples, at most, on which a tree step must not raise Eq. 2.
 _PROMISED = 10_000
+# What a checkpoint is in, beside the file that names the last one.
+_CHECKPOINT = re.compile(r"ckpt-\d+\..+")
 # Relative difference of two measures of Eq. 2 that tells of nothing.
 _ALIKE = 1e-6
 
@@ -71,7 +76,9 @@ class State:
                 seconds=self._seconds,
             ),
             directory=str(folder.checkpoints),
-            max_to_keep=1,
+            # The manager would find what to remove by a pattern, and take a
+            # folder named run[1] for run1.
+            max_to_keep=None,
         )
 
     def begin(self) -> None:
@@ -116,7 +123,7 @@ class State:
                 ) as bar:
                     trainer.train_epoch(lambda _: (bar.update(), clock()))
         # Whoever is killed while judging or in the tree step trained enough.
-        self._manager.save()
+        self._save()
         losses = trainer.mean_loss
         return {
             "loss": round(float(losses.sum()), 6),
@@ -251,7 +258,7 @@ class State:
         self._trainer.reset_loss()
         self._seconds.assign(0.0)
         self._iteration.assign_add(1)
-        self._manager.save()
+        self._save()
 
     @property
     def _learns_tree(self) -> bool:
@@ -335,10 +342,21 @@ class State:
         model.set_tree(tree)
         return model
 
+    def _save(self):
+        """Writes a checkpoint, then removes those before it."""
+        latest = pathlib.Path(self._manager.save())
+        for path in latest.parent.iterdir():
+            mine = path.name.startswith(f"{latest.name}.")
+            if _CHECKPOINT.fullmatch(path.name) and not mine:
+                path.unlink(missing_ok=True)
+
     def _restore(self, path):
         """Goes back to a checkpoint."""
+        path = pathlib.Path(path)
         try:
-            self._manager.checkpoint.restore(path).assert_consumed()
+            with files.without_patterns(path.parent) as folder:
+                reader = self._manager.checkpoint
+                reader.restore(str(folder / path.name)).assert_consumed()
         except (
             tf.errors.OpError,
             AssertionError,
@@ -369,7 +387,7 @@ class State:
             self._seconds.assign_add(now - last_tick)
             last_tick = now
             if now - last_save > self._options.checkpoint_seconds:
-                self._manager.save()
+                self._save()
                 last_save = time.monotonic()
 
         yield tick

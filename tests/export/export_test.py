@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from export import serving
+from export.artefact import origin
 from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
@@ -199,6 +201,20 @@ def test_versions(tmp_path):
     assert versions.choose(tmp_path, 5) == 5
     with pytest.raises(ValueError, match="version 10 already.* write 11"):
         versions.choose(tmp_path, 10)
+
+
+@pytest.mark.parametrize("name", ["v[1]", "v*", "v?", "a\\b"])
+def test_a_folder_that_tensorflow_takes_for_a_pattern(name, tmp_path):
+    for _ in range(2):  # missing, then with a version in it
+        with pytest.raises(ValueError, match="choose another folder"):
+            versions.choose(tmp_path / name)
+        (tmp_path / name / "1").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "1" / "saved_model.pb").touch()
+    for folder in (tmp_path / name, tmp_path / name / "1"):
+        with pytest.raises(ValueError, match="choose another folder"):
+            origin.find(folder)
+    with pytest.raises(ValueError, match="choose another folder"):
+        serving.Server(tmp_path / name, serving.Config()).start()
 
 
 ODD = ("20231125081446123457", "9223372036854775808", "012", "١٢", "²", " 3")

@@ -85,7 +85,8 @@ def checkpoints(folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="There is no SIGKILL.")
 def test_sigkill(undisturbed, tmp_path):
     data_dir, want = undisturbed
-    folder = run_folder.RunFolder(tmp_path / "run")
+    # A name that TensorFlow would take for a pattern.
+    folder = run_folder.RunFolder(tmp_path / "run[1]\\b*?")
     arguments = command(data_dir, folder.path)
     rng = np.random.default_rng(0)
     for reached, longest in (
@@ -109,6 +110,10 @@ def test_sigkill(undisturbed, tmp_path):
             tree_lib.Tree.load(want.tree(iteration)).pi,
         )
     assert not list(folder.path.rglob(".*"))
+    kept = {
+        path.name.partition(".")[0] for path in folder.checkpoints.iterdir()
+    }
+    assert len(kept - {"checkpoint"}) == 1
 
 
 class Killed(BaseException):
