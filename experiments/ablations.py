@@ -101,7 +101,7 @@ def _write(out: pathlib.Path, found: dict[str, dict[str, Any]]) -> None:
     plots.save(figure, out.with_suffix(".svg"))
     command = program.command("experiments.ablations", sys.argv[1:])
     with files.replacing(out.with_suffix(".md")) as temporary:
-        temporary.write_text(variants.report(found, command) + "\n")
+        temporary.write_text(variants.report(found, command) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def main() -> None:
     found["seconds"] = round(time.monotonic() - started, 1)
     if _OUT.value:
         text = json.dumps(found, indent=1) + "\n"
-        pathlib.Path(_OUT.value).write_text(text)
+        pathlib.Path(_OUT.value).write_text(text, encoding="utf-8")
     print(json.dumps(found))
     if found["wrong"] or found["differed"] or found["exit_status"]:
         raise ValueError(
@@ -78,7 +78,7 @@ def main() -> None:
 def _resident_gib(pid):
     """Returns the largest memory a process has had; None if unknown."""
     try:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return None
     kilobytes = status.partition("VmHWM:")[2].split()[0]

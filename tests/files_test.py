@@ -1,11 +1,13 @@
 """Files appear whole or not at all."""
 
+import ast
 import pathlib
 import tempfile
 
 import pytest
 
 from jtm_tf import files
+from tests.support import shell
 
 
 def test_replaces_on_success(tmp_path):
@@ -94,3 +96,29 @@ def test_differences_are_named(have, want, found):
     turned = [(name, theirs, ours) for name, ours, theirs in found]
     assert list(files.differences(want, have)) == turned
     assert not list(files.differences(have, have))
+
+
+# The arguments of those before their encoding.
+_BEFORE_ENCODING = {"open": 2, "write_text": 1, "read_text": 0}
+
+
+def test_text_is_utf_8_whatever_the_locale():
+    for package in ("jtm_tf", "experiments", "export", "benchmarks"):
+        for path in sorted((shell.ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call):
+                    where = f"{path}:{node.lineno}"
+                    assert _says_its_encoding(node), where
+
+
+def _says_its_encoding(call):
+    """Tells whether a call opens no file as text of an unnamed encoding."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    owner = getattr(getattr(call.func, "value", None), "id", None)
+    if name not in _BEFORE_ENCODING or owner in ("os", "archive", "files"):
+        return True
+    words = {keyword.arg for keyword in call.keywords}
+    modes = [x.value for x in call.args if isinstance(x, ast.Constant)]
+    if name == "open":
+        return "encoding" in words or any("b" in str(x) for x in modes)
+    return "encoding" in words or len(call.args) > _BEFORE_ENCODING[name]

@@ -53,7 +53,7 @@ def write(
         tensor_name="nodes", tensor_path=_VECTORS, metadata_path=_METADATA
     )
     with files.replacing(folder / _CONFIG) as temporary:
-        temporary.write_text(text_format.MessageToString(config))
+        temporary.write_text(text_format.MessageToString(config), "utf-8")
     return len(rows)
 
 

@@ -185,7 +185,7 @@ def _run(job, environment):
     status = start(job.command, job.log, environment)
     if status == 0 and job.is_finished():
         return None
-    lines = job.log.read_text(errors="replace").splitlines()
+    lines = job.log.read_text("utf-8", errors="replace").splitlines()
     last = lines[-1] if lines else "it said nothing"
     return f"exit status {status}, see {job.log}: {last}"
 
@@ -197,7 +197,7 @@ def start(
 ) -> int:
     """Runs a process to its end, adds what it says to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as out:
+    with log.open("a", encoding="utf-8", errors="backslashreplace") as out:
         out.write(f"$ {shlex.join(command)}\n")
         out.flush()
         return subprocess.run(

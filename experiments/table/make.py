@@ -114,7 +114,7 @@ def make(
         ("table1.csv", table_text.csv_text(rows)),
     ):
         with files.replacing(out_dir / name) as temporary:
-            temporary.write_text(content)
+            temporary.write_text(content, "utf-8")
     finished.write_summaries(out_dir / "runs.json", runs)
     return failed
 

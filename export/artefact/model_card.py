@@ -84,7 +84,7 @@ def write(folder: pathlib.Path, card: dict[str, Any]) -> None:
     """Writes a card for programs and the same for people."""
     files.write_json(folder / "model_card.json", card)
     with files.replacing(folder / "model_card.md") as temporary:
-        temporary.write_text(as_markdown(card))
+        temporary.write_text(as_markdown(card), "utf-8")
 
 
 def as_markdown(card: dict[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The frame of every program: errors for people, flags that hold lists."""
 
 import functools
+import io
 import logging as python_logging
+import os
 import pathlib
 import re
 import shlex
@@ -30,6 +32,11 @@ def entry(main: Callable[[], None]) -> Callable[[], None]:
             sys.exit(f"Error: {error}")
 
     def run() -> None:
+        _start_in_utf8()
+        # What a terminal, or a pipe of another locale, cannot show is escaped.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         logging.get_absl_logger().addFilter(_is_for_users)
         # TensorFlow's warnings have a handler of their own; once is enough.
         python_logging.getLogger("tensorflow").propagate = False
@@ -37,6 +44,17 @@ def entry(main: Callable[[], None]) -> Callable[[], None]:
         app.run(guarded, flags_parser=parse)
 
     return run
+
+
+def _start_in_utf8():
+    """Starts anew where the locale has no letters for what is asked.
+
+    TensorFlow and Arrow take names of files as UTF-8, whatever the locale.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        if not all(argument.isascii() for argument in sys.argv):
+            command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+            os.execv(sys.executable, command)
 
 
 def _is_for_users(record):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from jtm_tf.command_line import program
+from jtm_tf.data import interactions
 from jtm_tf.learning import settings
 from tests.support import shell
 from tests.support import worlds
@@ -233,3 +235,24 @@ def test_demo_on_other_data(data_dir, tmp_path):
     picture = tmp_path / "demo" / "learning_curve.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert run("demo", *flags)[1] == stdout
+
+
+@pytest.mark.parametrize("name", ["data", "lücke", "数"])
+def test_any_letters_in_a_locale_that_has_none(name, tmp_path):
+    rows = [f"u{u % 7}👤,é{u % 5},{1700000000 + u}" for u in range(140)]
+    log = tmp_path / f"{name}.csv"
+    log.write_text("\n".join(["user,item,timestamp", *rows, "👤,é"]), "utf-8")
+    env = dict(os.environ, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    ended = subprocess.run(
+        [sys.executable, "-m", "experiments.prepare", "--dataset=csv"]
+        + [f"--input={log}", f"--data_dir={tmp_path / name}"],
+        cwd=shell.ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert ended.returncode == 0, ended.stderr
+    shown = "👤,é" if name != "data" else "\\U0001f464,\\xe9"
+    assert f"line 142: {shown}" in ended.stdout
+    assert interactions.load(tmp_path / name).item_ids.number("é3")
