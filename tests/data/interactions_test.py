@@ -7,14 +7,15 @@ import shutil
 import hypothesis
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
 from jtm_tf import files
 from jtm_tf.data import interactions
+from jtm_tf.data.preparing import csv_rows
 from jtm_tf.data.preparing import encoding
 from jtm_tf.data.preparing import preparation
-from jtm_tf.data.preparing import sources
 
 
 def random_rows(seed, *, rows=300):
@@ -60,7 +61,7 @@ def prepare(tmp_path, rows, **settings):
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("block_bytes", [1 << 24, 500])
 def test_content_against_a_loop(tmp_path, monkeypatch, seed, block_bytes):
-    monkeypatch.setattr(sources, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_rows, "_BLOCK_BYTES", block_bytes)
     rows = random_rows(seed)
     got = prepare(tmp_path, rows, min_interactions=8)
 
@@ -132,12 +133,12 @@ def test_rows_and_splits_of_users(tmp_path):
 
 def test_ids_stay_text_unless_all_are_integers(tmp_path, monkeypatch):
     # A block is five rows or so, so that the exception comes late.
-    monkeypatch.setattr(sources, "_BLOCK_BYTES", 50)
+    monkeypatch.setattr(csv_rows, "_BLOCK_BYTES", 50)
     rows = [(str(u), str(9 - i), "1", "", "") for u in range(4) for i in (1, 2)]
     got = prepare(tmp_path, rows, min_interactions=2)
     assert got.users["raw_id"].to_pylist() == [0, 1, 2, 3]
     assert got.items["raw_id"].to_pylist() == [7, 8]
-    for other in ("007", "-0", "+7", " 7", "7.0", "0x7", "9" * 19):
+    for other in ("007", "-0", "+7", "7.5", "0x7", "9" * 19):
         again = prepare(
             tmp_path,
             [*rows, ("3", other, "2", "", "")],
@@ -147,6 +148,68 @@ def test_ids_stay_text_unless_all_are_integers(tmp_path, monkeypatch):
         assert again.items["raw_id"].type == pa.string(), other
         assert again.items["raw_id"].to_pylist() == sorted(["7", "8", other])
         assert again.users["raw_id"].type == pa.int64()
+
+
+def test_one_rule_for_ids_of_every_format(tmp_path):
+    """Whatever the format, an id is what `identity` says."""
+    odd = ["7", "7.0", " 7", "8", "8e0", "NULL", "\\N", "", "nan", "9.", "9"]
+    rows = [
+        (str(u), x, str(t), "", "") for u in range(4) for t, x in enumerate(odd)
+    ]
+    (tmp_path / "csv").mkdir()
+    options = {"min_interactions": 2, "max_bad_share": 0.5}
+    got = prepare(tmp_path / "csv", rows, **options)
+    assert got.users["raw_id"].to_pylist() == [0, 1, 2, 3]
+    assert got.items["raw_id"].to_pylist() == [7, 8, 9]
+    assert got.manifest["counts"]["skipped"] == {"empty_item": 16}
+    assert got.manifest["counts"]["rows_read"] == 44
+    told = " ".join(got.manifest["odd_ids"]["item"])
+    assert "4 rows had spaces" in told and "' 7'" in told
+    assert "12 rows had a word for missing, 'NULL', '\\\\N', 'nan'" in told
+    assert "12 rows wrote an integer as a float" in told
+
+    numbers = pa.array([7.0, 8.0, None, float("nan"), 9.0] * 4)
+    users = pa.array([2**63 + u for u in range(4)] * 5, pa.uint64())
+    table = {"user": users, "item": numbers, "timestamp": list(range(20))}
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    config = preparation.Config(
+        dataset="parquet",
+        input=str(tmp_path / "log.parquet"),
+        data_dir=str(tmp_path / "parquet"),
+        **options,
+    )
+    preparation.run(config)
+    again = interactions.load(tmp_path / "parquet")
+    assert again.items["raw_id"].to_pylist() == [7, 8, 9]
+    assert again.users["raw_id"].to_pylist() == [
+        str(2**63 + u) for u in range(4)
+    ]
+    assert again.manifest["counts"]["skipped"] == {"empty_item": 8}
+    for data in (got, again):
+        for form in (8, "8", " 8", "8.0", 8.0, "8e0", np.float32(8)):
+            assert data.item_ids.number(form) == 2
+        assert not any(data.item_ids.number(x) for x in ("8.5", "NULL", True))
+
+
+def test_what_made_ids_text_is_said(tmp_path):
+    rows = [(str(u), str(i), "1") for u in range(3) for i in range(40)]
+    rows += [("1", "nan", "1"), ("2", "A", "1"), ("2", "7.0", "1")]
+    rows = [(*row, "", "") for row in rows]
+    got = prepare(tmp_path, rows, min_interactions=2)
+    assert got.items["raw_id"].type == pa.string() and len(got.items) == 43
+    assert got.manifest["odd_ids"] == {
+        "item": [
+            "2 ids of 43 are no integer of 64 bits: 'nan', 'A'; so all are "
+            "strings",
+            "1 row had what may be a word for missing, 'nan', and it was "
+            "taken as an id, since not all others are integers",
+            "1 id differs from another only in how a number is written, such "
+            "as '7.0'",
+        ]
+    }
+    assert got.item_ids.number(7) and got.item_ids.number("7.0") != (
+        got.item_ids.number("7")
+    )
 
 
 def test_no_category_no_column(tmp_path):

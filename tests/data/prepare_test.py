@@ -176,7 +176,7 @@ def test_a_share_of_bad_rows_can_be_allowed(tmp_path):
 @pytest.mark.parametrize(
     "settings, match",
     [
-        ({"dataset": "movielens"}, "Unknown dataset 'movielens'; expected"),
+        ({"dataset": "netflix"}, "Unknown dataset 'netflix'; expected"),
         ({"min_interactions": 0}, "min_interactions must be >= 1"),
         ({"max_bad_share": 1.5}, "max_bad_share must be in"),
     ],

@@ -1,19 +1,22 @@
 """Tests of the raw formats: `reader`, `tables`, `published` and below."""
 
 import datetime
+import decimal
 import gzip
 import json
 import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from jtm_tf.data.preparing import csv_rows
 from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
-from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import times
 
 # Inside UserBehavior's nine days.
 NOON = 1511582400
@@ -99,30 +102,32 @@ def test_bad_rows_are_counted_with_their_lines(tmp_path):
         "u,3,6",
     ]
     rows, skipped = read("csv", write(tmp_path / "a.csv", "\n".join(lines)))
-    assert rows["item"] == ["1", "3"]
+    assert rows["item"] == ["1", "1", "3"]
+    assert rows["timestamp"] == [5, 5, 6]
     assert skipped.counts == {
         "wrong_column_count": 2,
         "empty_user": 2,
         "empty_item": 1,
-        "bad_timestamp": 6,
+        "before_1970": 1,
+        "bad_timestamp": 4,
     }
-    assert skipped.malformed == 11
+    assert skipped.malformed == 7  # who has no id is not broken
     assert skipped.examples["wrong_column_count"] == [
         "line 3: u,1",
         "line 8: u,1,5,7",
     ]
     assert skipped.examples["empty_user"] == ["line 4: ,2,5", "line 13: ,,"]
+    assert skipped.examples["before_1970"] == ["line 6: u,1,-5"]
     assert skipped.examples["bad_timestamp"] == [
-        "line 6: u,1,-5",
         "line 7: u,1,five",
         "line 9: u,1,",
         "line 10: u,1,0x10",
-        "line 11: u,1,5.5",
+        "line 12: u,1,99999999999999999999",
     ]
 
 
 def test_line_numbers_hold_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_rows, "_BLOCK_BYTES", 64)
     lines = ["user,item,timestamp"]
     for number in range(2, 200):
         broken = {0: "u,1", 1: "u,1,bad"}.get(number % 50, "u,1,5")
@@ -136,7 +141,7 @@ def test_line_numbers_hold_across_blocks(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block_bytes", [25, 26, 27, 28, 1 << 20])
 def test_what_is_not_utf8_is_skipped(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(sources, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_rows, "_BLOCK_BYTES", block_bytes)
     good = "h\u00e9,\u20ac,5\n\U0001f4da,2,5\n".encode()
     latin = b"\xe9,1,5\n\xe9\xe8\n1,\x82\xac,5\n"
     path = tmp_path / "a.csv"
@@ -152,7 +157,7 @@ def test_what_is_not_utf8_is_skipped(tmp_path, monkeypatch, block_bytes):
 
 
 def test_characters_survive_any_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_BLOCK_BYTES", 25)
+    monkeypatch.setattr(csv_rows, "_BLOCK_BYTES", 25)
     rng = np.random.default_rng(0)
     users = ["".join(rng.choice(list("aé€📚\ufffd"), 3)) for _ in range(200)]
     lines = "".join(f"{user},1,5\n" for user in users)
@@ -211,8 +216,8 @@ def test_truncated_and_broken_packings_are_refused(tmp_path):
         read("csv", tmp_path / "binary")
     with pytest.raises(FileNotFoundError, match="no file .*nowhere"):
         read("csv", tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="no file"):
-        read("csv", tmp_path)
+    with pytest.raises(ValueError, match="stands for .* one file"):
+        read("userbehavior", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +226,6 @@ def test_truncated_and_broken_packings_are_refused(tmp_path):
         pa.array([3, 4, None], pa.int32()),
         pa.array([3.0, 4.0, float("nan")]),
         pa.array([3.0, 4.0, float("inf")]),
-        pa.array([3, 4, -1]),
         pa.array(["3", "4", "x"]),
         pa.array([3 * 10**9, 4 * 10**9 + 1, None], pa.timestamp("ns")),
     ],
@@ -235,17 +239,82 @@ def test_parquet_times(tmp_path, times):
     assert skipped.examples["bad_timestamp"][0].startswith("line 3: 3,a,")
 
 
-def test_times_written_as_iso_8601():
-    good = ["2023-11-18", "2023-11-18 17:42:37", "2023-11-18T17:42:37.25Z"]
-    bad = ["2023-13-01", "18.11.2023", "2023-11-18 17:42", "2023", "x", None]
-    seconds, wrong = sources.parse_seconds(pa.array([*good, "17", *bad[:3]]))
-    assert wrong.tolist() == [False] * 4 + [True] * 3
-    day = datetime.datetime(2023, 11, 18, tzinfo=datetime.UTC)
-    midnight = int(day.timestamp())
-    noon = midnight + 17 * 3600 + 42 * 60 + 37
-    assert seconds.to_pylist()[:4] == [midnight, noon, noon, 17]
-    _, wrong = sources.parse_seconds(pa.array(bad))
-    assert wrong.tolist() == [True, True, True, False, True, True]
+# 2023-11-18 17:42:37 in UTC.
+SOME_TIME = 1700329357
+ISO = {
+    "2023-11-18": 1700265600,
+    "2023-11-18 17:42:37": SOME_TIME,
+    "2023-11-18T17:42:37.25Z": SOME_TIME,
+    "2023-11-18 17:42:37,9 UTC": SOME_TIME,
+    "2023-11-18T23:12:37+05:30": SOME_TIME,
+    "2023-11-18 23:12:37+0530": SOME_TIME,
+    "2023-11-18 12:42:37-05": SOME_TIME,
+    "2023-11-18 17:42:37+00:00": SOME_TIME,
+    "2023-11-18 17:42": SOME_TIME - 37,
+    "2023-11-18T19:42+02": SOME_TIME - 37,
+}
+NUMBERS = {
+    "17": 17,
+    "17.9": 17,
+    "17.": 17,
+    "1.7e3": 1700,
+    " 17 ": 17,
+    "0": 0,
+    "1700885440.25": 1700885440,
+}
+BAD_TIMES = ("2023-13-01", "18.11.2023", "x", "", "nan", "inf", "1e300", None)
+EARLY = ("-1", "-0.5", "1969-12-31", "1970-01-01T00:00+01:00")
+
+
+def test_times_written_as_text():
+    good = {**ISO, **NUMBERS}
+    seconds, bad = times.parse_seconds(pa.array([*good, *BAD_TIMES, *EARLY]))
+    assert seconds.to_pylist()[: len(good)] == list(good.values())
+    assert np.flatnonzero(bad["bad_timestamp"]).tolist() == [
+        len(good) + i for i in range(len(BAD_TIMES))
+    ]
+    assert np.flatnonzero(bad["before_1970"]).tolist() == [
+        len(good) + len(BAD_TIMES) + i for i in range(len(EARLY))
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.float32(),
+        pa.float64(),
+        pa.decimal128(30, 3),
+        pa.int8(),
+        pa.string(),
+        pa.timestamp("ms"),
+        pa.timestamp("ns", "Asia/Kolkata"),
+    ],
+)
+def test_a_number_is_a_number_in_every_type(kind):
+    if pa.types.is_timestamp(kind):
+        numbers = pa.array([5000, -1, None]).cast(pa.timestamp("ms"))
+    else:
+        numbers = pa.array([5, -1, None])
+    seconds, bad = times.parse_seconds(pc.cast(numbers, kind))
+    assert seconds.to_pylist() == [5, 0, 0]
+    assert bad["before_1970"].tolist() == [False, True, False]
+    assert bad["bad_timestamp"].tolist() == [False, False, True]
+
+
+def test_fractions_of_seconds_are_cut_alike():
+    late = datetime.datetime(1970, 1, 1, 0, 0, 5, 900_000)
+    for column in (
+        pa.array([5.9]),
+        pa.array(["5.9"]),
+        pa.array([decimal.Decimal("5.9")]),
+        pa.array([late], pa.timestamp("us")),
+        pa.array([late], pa.timestamp("ns")),
+        pa.array([late.isoformat()]),
+    ):
+        assert times.parse_seconds(column)[0].to_pylist() == [5]
+    for column in (pa.array([True]), pa.array([[1]]), pa.array([b"5"])):
+        with pytest.raises(ValueError, match="holds .* A time is a number"):
+            times.parse_seconds(column)
 
 
 def test_parquet_keeps_the_types_of_ids(tmp_path):
@@ -272,9 +341,9 @@ def test_parquet_keeps_the_types_of_ids(tmp_path):
 
 def test_unusable_parquet_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
-    table = pa.table({"user": [1.5], "item": [1], "timestamp": [1]})
+    table = pa.table({"user": [True], "item": [1], "timestamp": [1]})
     pq.write_table(table, path)
-    with pytest.raises(ValueError, match="integers or strings; got double"):
+    with pytest.raises(ValueError, match="'user' holds bool; ids are integers"):
         read("parquet", path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="cannot be read as Parquet"):

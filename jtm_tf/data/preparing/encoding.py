@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jtm_tf.data import identity
+
 _ITEM_COLUMNS = ("category", "name")
 
 
@@ -16,7 +18,7 @@ class RawRows:
 
     Args:
         infer_integers: user and item ids are text, to be kept as int64 if
-            every one of the column is an integer, written the canonical way.
+            every one of the column is an integer; see `identity`.
 
     Attributes:
         num_rows: rows so far.
@@ -26,7 +28,8 @@ class RawRows:
 
     def __init__(self, *, infer_integers: bool = False) -> None:
         self._chunks: dict[str, list[pa.Array]] = {}
-        self._integers = {"user", "item"} if infer_integers else set()
+        self._infer = infer_integers
+        self._texts: set[str] = set()  # columns whose ids are no integers
         self.num_rows = 0
 
     @property
@@ -44,17 +47,57 @@ class RawRows:
         for name in block.schema.names:
             column = block[name]
             chunks = self._chunks.setdefault(name, [])
-            if name in self._integers:
-                column = as_integers(column)
-                if not pa.types.is_integer(column.type):
-                    self._integers.remove(name)
-                    chunks[:] = [
-                        pc.cast(chunk, pa.string()).dictionary_encode()
-                        for chunk in chunks
-                    ]
-            if name != "timestamp" and name not in self._integers:
-                column = column.dictionary_encode()
+            if name in ("user", "item"):
+                column = self._as_ids(name, column, chunks)
+            elif name != "timestamp":
+                column = self._alike(column, chunks).dictionary_encode()
             chunks.append(column)
+
+    def _as_ids(self, name, column, chunks):
+        """Returns a block's ids as the chunks before have them.
+
+        Integers as long as all are, which is fast; else strings, and so are
+        those before.
+        """
+        if name not in self._texts and self._infer:
+            column = as_integers(column)
+        if name not in self._texts and pa.types.is_integer(column.type):
+            return column
+        if name not in self._texts:
+            self._texts.add(name)
+            chunks[:] = [
+                pc.cast(chunk, pa.string()).dictionary_encode()
+                for chunk in chunks
+            ]
+        return pc.cast(column, pa.string()).dictionary_encode()
+
+    def _alike(self, column, chunks):
+        """Returns a column of the type of the chunks, or makes all strings."""
+        if not chunks or column.type == chunks[0].type.value_type:
+            return column
+        if not pa.types.is_string(chunks[0].type.value_type):
+            chunks[:] = [
+                pc.cast(
+                    chunk.dictionary_decode(), pa.string()
+                ).dictionary_encode()
+                for chunk in chunks
+            ]
+        return pc.cast(column, pa.string())
+
+    def ids(self, name: str) -> tuple[np.ndarray, pa.Array, tuple[str, ...]]:
+        """Returns "user" or "item" as codes and ids, and forgets it.
+
+        Returns:
+            [R] int32 codes, -1 where a row has no id after all; [V] int64 or
+            string ids, each once; and sentences on what was odd, see
+            `identity.resolve`.
+        """
+        codes, values = self.codes(name)
+        if not pa.types.is_string(values.type):
+            return codes, values, ()
+        counts = np.bincount(codes[codes >= 0], minlength=len(values))
+        found = identity.resolve(values, counts, infer_integers=self._infer)
+        return *identity.merged(codes, found.values), found.notes
 
     def timestamps(self) -> np.ndarray:
         """Returns the times, [R] int64."""

@@ -24,18 +24,23 @@ from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import encoding
+from jtm_tf.data.preparing import movielens
 from jtm_tf.data.preparing import planted_market
 from jtm_tf.data.preparing import published
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
 from jtm_tf.data.preparing import tables
+from jtm_tf.data.preparing import times
 
 READERS: dict[str, type[reader_lib.Reader]] = {
     "userbehavior": published.UserBehavior,
     "amazon_books": published.AmazonBooks,
     "ta_feng": published.TaFeng,
     "complete_journey": published.CompleteJourney,
+    "movielens": movielens.MovieLens,
+    "amazon_2023": published.Amazon2023,
+    "recbole": tables.RecBole,
     "csv": tables.Csv,
     "parquet": tables.Parquet,
     "planted": planted_market.Planted,
@@ -49,8 +54,8 @@ class Config:
     Attributes:
         dataset: a name of `READERS`.
         data_dir: the folder to write.
-        input: the raw file; None for a data set that comes as a package or
-            is drawn.
+        input: the raw file, or files, a folder or a pattern for some formats;
+            None for a data set that comes as a package or is drawn.
         metadata: a second file that describes the items.
         columns: the source's column for each role, for csv and parquet.
         profile: further columns, properties of the user.
@@ -68,7 +73,7 @@ class Config:
 
     dataset: str
     data_dir: str
-    input: str | None = None
+    input: str | Sequence[str] | None = None
     metadata: str | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     profile: tuple[str, ...] = ()
@@ -157,11 +162,13 @@ def run(
         raw.add(block)
         on_rows(block.num_rows)
     read = raw.num_rows + sum(skipped.counts.values())
-    _refuse_bad(config, reader, skipped, raw.num_rows, read)
+    ids, odd = _identify(raw, skipped)
+    good = read - sum(skipped.counts.values())
+    _refuse_bad(config, reader, skipped, good, read)
     seconds_read = time.monotonic() - began
 
-    rows, items, users, counts = _number(config, reader, raw, skipped)
-    del raw
+    rows, items, users, counts = _number(config, reader, raw, ids, skipped)
+    del raw, ids
     seconds_sorted = time.monotonic() - began
     fingerprint = interactions.save(
         config.data_dir,
@@ -184,6 +191,7 @@ def run(
         "settings": settings,
         "source": source,
         "skipped": skipped.examples,
+        "odd_ids": odd,
         "timings": {
             "read_seconds": round(seconds_read, 3),
             "number_seconds": round(seconds_sorted - seconds_read, 3),
@@ -197,23 +205,52 @@ def run(
     return manifest, True
 
 
+def _identify(
+    raw: encoding.RawRows, skipped: skip_log.SkipLog
+) -> tuple[dict[str, tuple[np.ndarray, pa.Array]], dict[str, list[str]]]:
+    """Returns codes and ids of users and items, and what was odd about them.
+
+    Only now, when all ids are known, is it known which words are none: rows
+    of those are skipped.
+    """
+    ids: dict[str, tuple[np.ndarray, pa.Array]] = {}
+    odd: dict[str, list[str]] = {}
+    if not raw.num_rows:
+        return ids, odd
+    missing = np.zeros(raw.num_rows, bool)
+    for name in ("user", "item"):
+        codes, values, notes = raw.ids(name)
+        ids[name] = codes, values
+        if notes:
+            odd[name] = list(notes)
+        count = int(np.count_nonzero((codes < 0) & ~missing))
+        if count:
+            why = notes[0] if notes else f"a {name} of spaces"
+            skipped.add(f"empty_{name}", count, [(None, why)], malformed=False)
+        missing |= codes < 0
+    return ids, odd
+
+
 def _number(
     config: Config,
     reader: reader_lib.Reader,
     raw: encoding.RawRows,
+    ids: Mapping[str, tuple[np.ndarray, pa.Array]],
     skipped: skip_log.SkipLog,
 ) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
     """Returns the folder's rows, items and users, and counts of them."""
-    user, user_ids = raw.codes("user")
-    item, item_ids = raw.codes("item")
-    enough = np.bincount(user) >= config.min_interactions
+    user, user_ids = ids["user"]
+    item, item_ids = ids["item"]
+    has_ids = (user >= 0) & (item >= 0)
+    rows_of = np.bincount(user[has_ids], minlength=len(user_ids))
+    enough = rows_of >= config.min_interactions
     if np.count_nonzero(enough) < len(splits.SPLITS):
         raise ValueError(
             f"{np.count_nonzero(enough)} of {len(enough)} users have "
             f"{config.min_interactions} rows or more; three splits need 3. "
             "Lower --min_interactions or bring more data."
         )
-    kept = enough[user]
+    kept = has_ids & enough[user]
     if kept.all():
         kept = slice(None)  # spares a copy of each column
     user, user_ids = encoding.renumber(user[kept], user_ids)
@@ -328,10 +365,12 @@ def _refuse_bad(
         f" Skipped {count} x {reason}, first {skipped.examples[reason][0]!r}."
         for reason, count in skipped.counts.items()
     )
-    if "bad_timestamp" in skipped.counts:
+    if skipped.counts.keys() & {"bad_timestamp", "before_1970"}:
+        skips += f" {times.FORMS}"
+    if skipped.counts.keys() & {"user_no_integer", "item_no_integer"}:
         skips += (
-            " A time is whole seconds, an order, or a date as ISO 8601 writes "
-            "it, 2023-11-18 17:42:37."
+            " Ids stored as floats must be whole numbers up to 2**53; cast "
+            "them to int64 or to strings."
         )
     raise ValueError(
         f"{reader.paths[0]}: {problem}{skips} Expected {reader.form}. "

@@ -6,6 +6,7 @@ The call behind `jtm_tf.prepare`; all work is done by `preparation`.
 import os
 import pathlib
 import tempfile
+import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -35,11 +36,12 @@ def prepare(
     The same call on the same source loads what is there already.
 
     Args:
-        source: rows of who did what when: the path of a CSV or Parquet file,
-            or a pandas, polars or Arrow table. It has the columns user, item
-            and timestamp (seconds, ISO dates or a mere order), maybe category
-            (a path "coarse|fine") and name. Or "complete_journey", the data
-            set that comes as a package.
+        source: rows of who did what when: the path of a file of CSV, JSON
+            lines or Parquet, of a folder of such files, a pattern or a list of
+            paths; or a pandas, polars or Arrow table. It has the columns user,
+            item and timestamp (seconds, ISO dates or a mere order), maybe
+            category (a path "coarse|fine") and name. Or "complete_journey",
+            the data set that comes as a package.
         data_dir: the folder to write.
         columns: the source's name for a column that is called otherwise, as
             {"item": "sku"}.
@@ -59,12 +61,13 @@ def prepare(
             data and `overwrite` is off.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        dataset, path = _as_file(source, pathlib.Path(scratch))
+        dataset, given = _as_input(source, pathlib.Path(scratch))
         config = preparation.Config(
             dataset,
             os.fspath(data_dir),
-            path,
-            columns=columns or {},
+            given,
+            # Of a frame whose columns are numbered, names are numbers.
+            columns={role: str(x) for role, x in (columns or {}).items()},
             profile=tuple(profile),
             min_interactions=min_interactions,
             max_bad_share=max_bad_share,
@@ -72,33 +75,61 @@ def prepare(
             overwrite=overwrite,
         )
         try:
-            preparation.run(config)
+            manifest, _ = preparation.run(config)
         except ValueError as error:
-            if path is None or isinstance(source, (str, os.PathLike)):
+            if scratch not in str(error):
                 raise
             # The reader knows a table, not the file that it went through.
-            said = str(error).replace(path, "the table")
+            said = str(error).replace(str(given), "the table")
             raise ValueError(said) from error
+    for kind, notes in manifest.get("odd_ids", {}).items():
+        for note in notes:
+            warnings.warn(f"{kind} ids: {note}.", stacklevel=2)
     return interactions.load(data_dir)
 
 
-def _as_file(source, scratch):
-    """Returns a name of `preparation.READERS` and the file for it, if any."""
-    if isinstance(source, (str, os.PathLike)):
+def _as_input(source, scratch):
+    """Returns a name of `preparation.READERS` and its input, if any."""
+    if _is_path(source):
         if source == "complete_journey":
             return source, None
-        path = os.fspath(source)
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"There is no file {path}.")
-        return "parquet" if sources.is_parquet(path) else "csv", path
+        given: str | list[str] = os.fspath(source)
+        first = sources.expand(given)[0]
+    elif isinstance(source, (list, tuple)) and all(map(_is_path, source)):
+        if not source:
+            raise ValueError("source is an empty list; expected files.")
+        given = [os.fspath(path) for path in source]
+        first = sources.expand(given[0])[0]
+    else:
+        path = scratch / "table.parquet"
+        # Metadata differ with the maker and would make the same rows other
+        # data.
+        table = _as_table(source).replace_schema_metadata(None)
+        pq.write_table(table, path)
+        return "parquet", str(path)
+    if not first.is_file():
+        raise FileNotFoundError(f"There is no file {first}.")
+    return "parquet" if sources.is_parquet(first) else "csv", given
+
+
+def _is_path(source):
+    """Tells whether a source names a file."""
+    return isinstance(source, (str, os.PathLike))
+
+
+def _as_table(source):
+    """Returns a table in memory as Arrow has it."""
     try:
-        table = pa.table(source)
-    except (TypeError, ValueError) as error:
+        return pa.table(source)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        # Arrow says of pandas which column it was, in a second argument.
+        said = "; ".join(str(part).rstrip(".") for part in error.args)
+        if hasattr(source, "columns"):
+            mixed = isinstance(error, (pa.ArrowInvalid, pa.ArrowTypeError))
+            cure = " Is it of mixed types? Cast it: .astype(str)." * mixed
+            raise ValueError(f"The table: {said}.{cure}") from error
         raise ValueError(
-            "source must be the path of a CSV or Parquet file, or a pandas, "
-            f"polars or Arrow table; got {type(source).__name__}: {error}."
+            "source must be the path of a CSV or Parquet file, a folder or a "
+            "list of them, or a pandas, polars or Arrow table; got "
+            f"{type(source).__name__}: {said}."
         ) from error
-    path = scratch / "table.parquet"
-    # Metadata differ with the maker and would make the same rows other data.
-    pq.write_table(table.replace_schema_metadata(None), path)
-    return "parquet", str(path)

@@ -4,15 +4,18 @@ import importlib.util
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jtm_tf import categories
 from jtm_tf.data.preparing import amazon
+from jtm_tf.data.preparing import csv_rows
+from jtm_tf.data.preparing import json_rows
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import texts
+from jtm_tf.data.preparing import times
 
 
 class UserBehavior(reader_lib.Reader):
@@ -29,11 +32,11 @@ class UserBehavior(reader_lib.Reader):
     first_second, end_second = 1511539200, 1512316800
 
     def rows(self, skipped):
-        csv_rows = _without_header(
+        rows = _without_header(
             self, skipped, names=self.names, numeric=(0, 1, 4)
         )
         yield from reader_lib.stream(
-            csv_rows,
+            rows,
             {name: name for name in self.names if name != "behaviour"},
             skipped,
             more_checks=self._checks,
@@ -70,11 +73,9 @@ class AmazonBooks(reader_lib.Reader):
         return paths
 
     def rows(self, skipped):
-        csv_rows = _without_header(
-            self, skipped, names=self.names, numeric=(2, 3)
-        )
+        rows = _without_header(self, skipped, names=self.names, numeric=(2, 3))
         yield from reader_lib.stream(
-            csv_rows,
+            rows,
             {name: name for name in self.names if name != "rating"},
             skipped,
         )
@@ -83,6 +84,62 @@ class AmazonBooks(reader_lib.Reader):
         if not self.options.metadata:
             return None
         return amazon.describe(self.paths[1], raw_ids, skipped)
+
+
+class Amazon2023(reader_lib.Reader):
+    """Amazon reviews of 2023, any category, with the items' metadata."""
+
+    home = (
+        "Amazon Reviews 2023 are at https://amazon-reviews-2023.github.io: a "
+        "category's reviews, JSON lines, and its metadata; or the ratings of "
+        "the benchmark, CSV."
+    )
+    takes = ("metadata",)
+    many = True
+    infer_integers = False  # an ASIN is an id, with its leading zeros
+    columns = {
+        "user": "user_id",
+        "item": "parent_asin",
+        "timestamp": "timestamp",
+    }
+    form = "JSON lines or CSV with user_id, parent_asin and timestamp (ms)"
+
+    def find_paths(self):
+        paths = super().find_paths()
+        self._rows_in = list(paths)
+        if self.options.metadata:
+            paths.append(pathlib.Path(self.options.metadata))
+        return paths
+
+    def rows(self, skipped):
+        wanted = list(self.columns.values())
+        for path in self._rows_in:
+            record = texts.first_record(path)
+            look = None if record is not None else texts.look(path)
+            header = list(record) if look is None else look.rows[0]
+            reader_lib.require(
+                path, wanted, header, f"Expected {self.form}. {self.home}"
+            )
+            rows = (
+                json_rows.JsonRows(path, wanted, record, skipped=skipped)
+                if look is None
+                else csv_rows.CsvRows(
+                    path,
+                    header,
+                    columns=wanted,
+                    skip_rows=1,
+                    delimiter=look.delimiter,
+                    skipped=skipped,
+                )
+            )
+            yield from reader_lib.stream(
+                rows, self.columns, skipped, parse_time=_parse_milliseconds
+            )
+
+    def describe_items(self, raw_ids, skipped):
+        if not self.options.metadata:
+            return None
+        return amazon.describe(self.paths[-1], raw_ids, skipped)
 
 
 class TaFeng(reader_lib.Reader):
@@ -103,18 +160,19 @@ class TaFeng(reader_lib.Reader):
 
     def rows(self, skipped):
         path = self.paths[0]
-        (header, *_), delimiter = sources.first_rows(path)
+        look = texts.look(path)
+        header = look.rows[0]
         reader_lib.require(path, self.columns.values(), header, self.home)
-        csv_rows = sources.CsvRows(
+        rows = csv_rows.CsvRows(
             path,
             header,
             columns=list(self.columns.values()),
             skip_rows=1,
-            delimiter=delimiter,
+            delimiter=look.delimiter,
             skipped=skipped,
         )
         for block in reader_lib.stream(
-            csv_rows, self.columns, skipped, parse_time=_parse_us_days
+            rows, self.columns, skipped, parse_time=_parse_us_days
         ):
             pin_code = block["pin_code"]
             pin_code = pc.if_else(pc.equal(pin_code, "Unknown"), "", pin_code)
@@ -208,7 +266,7 @@ def _without_header(
     *,
     names: Sequence[str],
     numeric: Sequence[int],
-) -> sources.CsvRows:
+) -> csv_rows.CsvRows:
     """Opens a CSV file that should start with a row, not with a header.
 
     Args:
@@ -224,7 +282,7 @@ def _without_header(
         ValueError: no row has these columns, or a header names others.
     """
     path = reader.paths[0]
-    rows, _ = sources.first_rows(path)
+    rows = texts.look(path).rows
     expected = f"expected {reader.form}"
     if all(len(row) != len(names) for row in rows):
         raise ValueError(
@@ -246,7 +304,7 @@ def _without_header(
                     "another order. Use --dataset=csv with --columns."
                 )
         skipped.add("header", 1, [(1, ",".join(first))], malformed=False)
-    return sources.CsvRows(
+    return csv_rows.CsvRows(
         path,
         names,
         columns=names,
@@ -255,13 +313,19 @@ def _without_header(
     )
 
 
-def _parse_us_days(column: pa.Array) -> tuple[pa.Array, np.ndarray]:
-    """Reads month/day/year as seconds; see `sources.parse_seconds`."""
+def _parse_us_days(column: pa.Array) -> reader_lib.Parsed:
+    """Reads month/day/year as seconds; see `times.parse_seconds`."""
     encoded = column.dictionary_encode()
     days = pc.strptime(
         encoded.dictionary, format="%m/%d/%Y", unit="s", error_is_null=True
     )
-    return sources.parse_seconds(days.take(encoded.indices))
+    return times.parse_seconds(days.take(encoded.indices))
+
+
+def _parse_milliseconds(column: pa.Array) -> reader_lib.Parsed:
+    """Reads milliseconds as seconds; see `times.parse_seconds`."""
+    milliseconds, bad = times.parse_seconds(column)
+    return pc.divide(milliseconds, 1000), bad
 
 
 def _join(columns, separator: str) -> pa.Array:

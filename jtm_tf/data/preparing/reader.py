@@ -8,6 +8,7 @@ looks up those that were kept, after the rows. To add a format, subclass
 """
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import pathlib
@@ -17,14 +18,25 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jtm_tf import categories
+from jtm_tf.data import identity
 from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import texts
+from jtm_tf.data.preparing import times
 from jtm_tf.tree import tree as tree_lib
+
+# Seconds of rows, and the rows that have none, by reason.
+Parsed = tuple[pa.Array, Mapping[str, np.ndarray]]
+
+# Rows without an id, as those of guests, are not broken.
+MISSING = ("empty_user", "empty_item")
 
 ROLES = ("user", "item", "timestamp", "category", "name")
 
@@ -34,7 +46,8 @@ class Options:
     """What a reader may be told.
 
     Attributes:
-        input: the raw file; None for a source that brings its own.
+        input: the raw file, or files, a folder or a pattern for some, see
+            `sources.expand`; None for a source that brings its own.
         metadata: a second file that describes the items.
         columns: the source's column for a role of `ROLES`.
         profile: further columns, properties of the user.
@@ -45,7 +58,7 @@ class Options:
         seed: of a source that is drawn.
     """
 
-    input: str | None = None
+    input: str | Sequence[str] | None = None
     metadata: str | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     profile: tuple[str, ...] = ()
@@ -63,12 +76,14 @@ class Reader(abc.ABC):
         home: where the original can be had.
         form: what a row looks like.
         takes: the options that mean something here, besides `input`.
+        many: rows may be in many files.
         infer_integers: ids are text, to be stored as int64 if all can be.
     """
 
     home = ""
     form = "a table with a header"
     takes: tuple[str, ...] = ()
+    many = False
     infer_integers = True
 
     def __init__(self, options: Options):
@@ -92,13 +107,24 @@ class Reader(abc.ABC):
         self.paths = self.find_paths()
         for path in self.paths:
             if not path.is_file():
-                raise FileNotFoundError(f"There is no file {path}. {self.home}")
+                said = f"There is no file {path}."
+                if path.is_dir():
+                    said = f"{path} is a folder; give one file."
+                raise FileNotFoundError(f"{said} {self.home}".strip())
 
     def find_paths(self) -> list[pathlib.Path]:
         """Returns the input files, the rows' file first."""
         if self.options.input is None:
             raise ValueError(f"--input is missing. {self.home}".strip())
-        return [pathlib.Path(self.options.input)]
+        given = self.options.input
+        given = [given] if isinstance(given, str) else list(given)
+        paths = [file for name in given for file in sources.expand(name)]
+        if len(paths) > 1 and not self.many:
+            raise ValueError(
+                f"--input stands for {len(paths)} files, such as {paths[0]} "
+                f"and {paths[1]}; this dataset is one file. {self.home}".strip()
+            )
+        return paths
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the rows beside the files and the options."""
@@ -142,14 +168,30 @@ class Reader(abc.ABC):
         return None
 
 
+class Rows(Protocol):
+    """Streams the raw rows of one file.
+
+    Attributes:
+        path: the file.
+        substituted: some rows so far may hold `texts.SUBSTITUTE`.
+    """
+
+    path: pathlib.Path
+    substituted: bool
+
+    def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yields blocks of columns and the index of their first row."""
+
+    def line_numbers(self, rows: np.ndarray) -> list[int | None]:
+        """Returns where each row index stands in the file, if known."""
+
+
 def stream(
-    rows: sources.CsvRows | sources.ParquetRows,
+    rows: Rows,
     names: Mapping[str, str],
     skipped: skip_log.SkipLog,
     *,
-    parse_time: Callable[..., tuple[pa.Array, np.ndarray]] = (
-        sources.parse_seconds
-    ),
+    parse_time: Callable[[pa.Array], Parsed] = times.parse_seconds,
     more_checks: Callable[..., Mapping[str, np.ndarray]] | None = None,
     out_of_scope: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
@@ -159,28 +201,27 @@ def stream(
         rows: blocks of raw columns.
         names: the raw column for each role and profile column.
         skipped: takes the rows that fail a check.
-        parse_time: as `sources.parse_seconds`.
+        parse_time: as `times.parse_seconds`.
         more_checks: (raw block, [R] int64 seconds) -> [R] bool, true where
             the row is to be skipped, by reason.
         out_of_scope: the reasons that do not make a row malformed.
 
     Yields:
         What `Reader.rows` yields.
+
+    Raises:
+        ValueError: a column is of a type that means nothing there; also what
+            Arrow says of a file, so that it is told and no traceback.
     """
     for raw, index in rows:
-        columns = {name: _plain(raw[names[name]]) for name in names}
-        user, item = _ids(columns["user"]), _ids(columns["item"])
-        seconds, bad_time = parse_time(columns["timestamp"])
-        columns.update(user=user, item=item, timestamp=seconds)
-        for name in ("category", "name"):
-            if name in columns:
-                columns[name] = pc.cast(columns[name], pa.string())
-        bad = _not_text(raw) if rows.substituted else {}
-        bad |= {
-            "empty_user": _is_empty(user),
-            "empty_item": _is_empty(item),
-            "bad_timestamp": bad_time,
-        }
+        columns, bad = {}, _not_text(raw) if rows.substituted else {}
+        for name in names:
+            with _blamed_on(rows.path, names[name]):
+                columns[name], more = _column(
+                    name, _plain(raw[names[name]]), parse_time
+                )
+            bad |= more
+        seconds = columns["timestamp"]
         if more_checks is not None:
             bad.update(more_checks(raw, seconds))
         yield skip_log.keep_good(
@@ -190,7 +231,7 @@ def stream(
             line_numbers=rows.line_numbers,
             shown=raw,
             skipped=skipped,
-            out_of_scope=out_of_scope,
+            out_of_scope=(*MISSING, *out_of_scope),
         )
 
 
@@ -209,37 +250,141 @@ def require(
         )
 
 
+@contextlib.contextmanager
+def _blamed_on(path, column):
+    """Names file and column in what is wrong with a column's type."""
+    try:
+        yield
+    except (ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: column {column!r} {error}") from error
+
+
 def _plain(column: pa.Array) -> pa.Array:
-    """Returns a column without dictionary, its strings as one type."""
+    """Returns a column without dictionary, its texts as one type."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = column.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if (
+        pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_null(kind)
+    ):
         column = pc.cast(column, pa.string())
     return column
 
 
-def _ids(column: pa.Array) -> pa.Array:
-    """Returns ids as strings or int64; a `ValueError` for other types."""
-    if pa.types.is_integer(column.type):
-        return pc.cast(column, pa.int64())
-    if pa.types.is_string(column.type):
-        return column
-    raise ValueError(f"Ids must be integers or strings; got {column.type}.")
+def _column(name, column, parse_time):
+    """Returns a column as readers promise it, and its bad rows by reason."""
+    if name in ("user", "item"):
+        return _ids(name, column)
+    if name == "timestamp":
+        return parse_time(column)
+    if name in ("category", "name"):
+        return _texts(name, column), {}
+    return _profile(column), {}
+
+
+def _ids(name, column):
+    """Returns ids as strings or int64; see `identity`."""
+    kind, bad = column.type, np.zeros(len(column), bool)
+    if pa.types.is_decimal(kind) or pa.types.is_uint64(kind):
+        try:
+            column = pc.cast(column, pa.int64())
+        except pa.ArrowInvalid:  # too large, or fractions
+            column = pc.cast(column, pa.string())
+    elif pa.types.is_floating(kind):
+        column, bad = identity.of_floats(column)
+    elif pa.types.is_integer(kind):
+        column = pc.cast(column, pa.int64())
+    elif not pa.types.is_string(kind):
+        raise ValueError(
+            f"holds {kind}; ids are integers or strings. Cast it to int64 or "
+            "to string."
+        )
+    return column, {
+        f"{name}_no_integer": bad,
+        f"empty_{name}": _empty(column, bad),
+    }
+
+
+def _texts(name, column):
+    """Returns categories or names as strings; a list of parts is a path."""
+    kind = column.type
+    if name == "category" and _is_list(kind):
+        if not _is_text(kind.value_type):
+            raise ValueError(
+                f"holds {kind}; a category is a string, or a list of strings "
+                "from coarse to fine."
+            )
+        return _paths(pc.cast(column, pa.list_(pa.string())))
+    if pa.types.is_nested(kind):
+        raise ValueError(f"holds {kind}; a {name} is a string.")
+    if pa.types.is_floating(kind):
+        # As whoever wrote them sees them: 7, not 7.0, and NaN is none.
+        numbers, _ = identity.of_floats(column)
+        column = pc.if_else(pc.is_nan(column), None, column)
+        return pc.coalesce(
+            pc.cast(numbers, pa.string()), pc.cast(column, pa.string())
+        )
+    return pc.cast(column, pa.string())
+
+
+def _profile(column):
+    """Returns a property of users; NaN is null."""
+    kind = column.type
+    if pa.types.is_nested(kind):
+        raise ValueError(
+            f"holds {kind}; a property of a user is one string, number, date "
+            "or truth value. Leave it out, or make a column of each part."
+        )
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_nan(column), None, column)
+    return column
+
+
+def _is_list(kind):
+    """Tells whether a type is a list of any length."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_text(kind):
+    """Tells whether a type is text, or has no value at all."""
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_null(kind)
+    )
+
+
+def _paths(column):
+    """Returns lists of strings as paths, parts that are null left out."""
+    parts = column.flatten()
+    rows = pc.list_parent_indices(column)
+    known = pc.and_(parts.is_valid(), pc.not_equal(parts, ""))
+    parts = pc.replace_substring(parts.filter(known), categories.SEPARATOR, "/")
+    counts = np.bincount(rows.filter(known), minlength=len(column))
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(ends), parts)
+    return pc.binary_join(lists, categories.SEPARATOR)
 
 
 def _not_text(raw: pa.RecordBatch) -> dict[str, np.ndarray]:
     """Returns which rows had bytes that are not UTF-8, [R] bool."""
     found = [
-        pc.match_substring(column, sources.SUBSTITUTE) for column in raw.columns
+        pc.match_substring(column, texts.SUBSTITUTE)
+        for column in raw.columns
+        if pa.types.is_string(column.type)
     ]
     rows = functools.reduce(pc.or_, found)
     return {"not_utf8": rows.to_numpy(zero_copy_only=False)}
 
 
-def _is_empty(column: pa.Array) -> np.ndarray:
-    """Returns which ids are null or "", [R] bool."""
+def _empty(column, bad):
+    """Returns which ids are null or "", but for the bad ones, [R] bool."""
     empty = column.is_null()
     if pa.types.is_string(column.type):
         empty = pc.or_kleene(empty, pc.equal(pc.binary_length(column), 0))
-    return pc.fill_null(empty, True).to_numpy(zero_copy_only=False)
+    return ~bad & pc.fill_null(empty, True).to_numpy(zero_copy_only=False)

@@ -1,52 +1,204 @@
-"""Plain tables with a header: CSV and Parquet, columns by name."""
+"""Tables of anybody's: CSV, JSON lines and Parquet, columns by name.
+
+One file, several, a folder or a pattern. A folder that Hive or Spark wrote has
+columns in its name too: log/day=2023-11-18/part-0.parquet.
+"""
 
 import pathlib
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 
+import numpy as np
+import pyarrow as pa
+
+from jtm_tf.data.preparing import csv_rows
+from jtm_tf.data.preparing import json_rows
 from jtm_tf.data.preparing import reader
+from jtm_tf.data.preparing import skip_log
 from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import texts
 
 _NEEDED = ("user", "item", "timestamp")
+# Columns of data sets that have a reader of their own.
+_DATASETS = {
+    "amazon_2023": {"user_id", "parent_asin", "timestamp"},
+    "movielens": {"userId", "movieId", "timestamp"},
+}
 _ALIASES = {"user": ("user", "user_id"), "item": ("item", "item_id")}
 
 
-class Csv(reader.Reader):
-    """Any CSV file with a header: plain, gzip or zip, comma or tab."""
+class Table(reader.Reader):
+    """Files of one format, all with the same columns."""
 
     takes = ("columns", "profile")
+    many = True
 
     def rows(self, skipped):
-        path = self.paths[0]
+        first: dict[str, str] = {}
+        for path in self.paths:
+            names, rows, said = self._open(path, skipped)
+            first = first or names
+            if names.keys() != first.keys():
+                raise ValueError(
+                    f"{path} has columns for {sorted(names)}; {self.paths[0]} "
+                    f"has them for {sorted(first)}. All files need the same."
+                )
+            yield from reader.stream(
+                _WithConstants(rows, said) if said else rows, names, skipped
+            )
+
+    def _open(
+        self, path: pathlib.Path, skipped: skip_log.SkipLog
+    ) -> tuple[dict[str, str], reader.Rows, Mapping[str, str]]:
+        """Returns a file's columns by role, its rows, what its folders say."""
+        header = self._header(path)
+        said = {
+            name: value
+            for name, value in self._said(path).items()
+            if name not in header
+        }
+        names = choose_columns(path, [*header, *said], self.options)
+        columns = [x for x in dict.fromkeys(names.values()) if x not in said]
+        used = {x: said[x] for x in names.values() if x in said}
+        return names, self._rows(path, columns, skipped), used
+
+    def _said(self, path):
+        """Returns the columns that the names of a file's folders hold."""
+        given = self.options.input
+        roots = [given] if isinstance(given, str) else given or []
+        for root in map(pathlib.Path, roots):
+            if root.is_dir() and path.is_relative_to(root):
+                return sources.partition(path.relative_to(root))
+        return {}
+
+    def _header(self, path: pathlib.Path) -> list[str]:
+        """Returns the names of a file's columns."""
+        raise NotImplementedError
+
+    def _rows(
+        self,
+        path: pathlib.Path,
+        columns: Sequence[str],
+        skipped: skip_log.SkipLog,
+    ) -> reader.Rows:
+        """Returns the named columns of a file."""
+        raise NotImplementedError
+
+
+class Csv(Table):
+    """Delimited text with a header, or JSON lines: plain, gzip or zip."""
+
+    def _header(self, path):
         if sources.is_parquet(path):
             raise ValueError(f"{path} is Parquet; use --dataset=parquet.")
-        (header, *_), delimiter = sources.first_rows(path)
-        names = choose_columns(path, header, self.options)
-        csv_rows = sources.CsvRows(
+        record = texts.first_record(path)
+        if record is not None:
+            return list(record)
+        look = texts.look(path)
+        header = look.rows[0]
+        known = {*self.options.columns.values()}
+        known |= {
+            x for role in reader.ROLES for x in _ALIASES.get(role, [role])
+        }
+        if look.starts_with_a_row and not known & set(map(_plain_name, header)):
+            raise ValueError(
+                f"{path}: the first line looks like a row, not like a header: "
+                f"{look.shown}. Put the columns' names on a line before it, "
+                f"such as {_suggested(look)}."
+            )
+        return header
+
+    def _rows(self, path, columns, skipped):
+        record = texts.first_record(path)
+        if record is not None:
+            return json_rows.JsonRows(path, columns, record, skipped=skipped)
+        look = texts.look(path)
+        return csv_rows.CsvRows(
             path,
-            header,
-            columns=list(dict.fromkeys(names.values())),
+            look.rows[0],
+            columns=columns,
             skip_rows=1,
-            delimiter=delimiter,
+            delimiter=look.delimiter,
             skipped=skipped,
         )
-        yield from reader.stream(csv_rows, names, skipped)
 
 
-class Parquet(reader.Reader):
-    """Any Parquet file; ids keep the type that they have in it."""
+class RecBole(Csv):
+    """The atomic files of RecBole, user_id:token and the like."""
 
-    takes = ("columns", "profile")
+    home = (
+        "RecBole's data sets are at https://recbole.io/dataset_list.html; pass "
+        "the file that ends in .inter."
+    )
+    form = "a header with types, user_id:token, item_id:token, timestamp:float"
+
+    def _header(self, path):
+        header = super()._header(path)
+        if not any(":" in column for column in header):
+            raise ValueError(
+                f"{path}: expected {self.form}; got {header}. Use "
+                f"--dataset=csv for other tables. {self.home}"
+            )
+        return header
+
+
+class Parquet(Table):
+    """Parquet; ids keep the type that they have in it."""
+
     infer_integers = False
 
-    def rows(self, skipped):
-        path = self.paths[0]
+    def _header(self, path):
         with sources.open_parquet(path) as source:
-            header = source.schema_arrow.names
-        names = choose_columns(path, header, self.options)
-        columns = list(dict.fromkeys(names.values()))
-        yield from reader.stream(
-            sources.ParquetRows(path, columns), names, skipped
-        )
+            return source.schema_arrow.names
+
+    def _rows(self, path, columns, skipped):
+        return sources.ParquetRows(path, columns)
+
+
+class _WithConstants:
+    """Rows with further columns that are the same for all of a file."""
+
+    def __init__(self, rows: reader.Rows, constants: Mapping[str, str]):
+        self._rows, self._constants = rows, constants
+        self.path = rows.path
+
+    @property
+    def substituted(self) -> bool:
+        return self._rows.substituted
+
+    def __iter__(self) -> Iterator[tuple[pa.RecordBatch, int]]:
+        for block, index in self._rows:
+            columns = dict(zip(block.schema.names, block.columns))
+            for name, value in self._constants.items():
+                kind = pa.array([value])
+                columns[name] = pa.repeat(kind[0], block.num_rows)
+            yield pa.RecordBatch.from_pydict(columns), index
+
+    def line_numbers(self, rows: np.ndarray) -> list[int | None]:
+        return self._rows.line_numbers(rows)
+
+
+def _plain_name(name: str) -> str:
+    """Returns a column's name without a type behind it: user_id:token."""
+    return name.strip().partition(":")[0]
+
+
+def _suggested(look):
+    """Returns a header for rows that have none, to be corrected."""
+    words = ["user", "item", *(f"column_{i}" for i in range(3, 99))]
+    words = words[: len(look.rows[0])]
+    if len(words) > 2:
+        words[-1] = "timestamp"
+    return repr(look.delimiter.join(words))
+
+
+def _hint(header):
+    """Returns which data set has such columns, if one has."""
+    for dataset, columns in _DATASETS.items():
+        if columns <= set(header):
+            return f" It looks like --dataset={dataset}."
+    return ""
 
 
 def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
@@ -73,7 +225,8 @@ def choose_columns(
     """Returns the source's column for each role and profile column.
 
     Roles that are not named in `options.columns` take the column of their
-    own name (or user_id, item_id); category and name may be missing.
+    own name (or user_id, item_id), a type behind it passed over, as in
+    RecBole's user_id:token; category and name may be missing.
 
     Raises:
         ValueError: an unknown role, or a column that is not there.
@@ -94,9 +247,13 @@ def choose_columns(
             f"a reserved name of {list(reserved)}; rename it in the source."
         )
     names = dict(options.columns)
+    by_name: dict[str, str] = {}
+    for column in header:
+        by_name.setdefault(_plain_name(column), column)
+    by_name |= {column: column for column in header}
     for role in reader.ROLES:
         aliases = _ALIASES.get(role, (role,))
-        found = [alias for alias in aliases if alias in header]
+        found = [by_name[alias] for alias in aliases if alias in by_name]
         if role not in names and found:
             names[role] = found[0]
     missing = [role for role in _NEEDED if role not in names]
@@ -104,7 +261,7 @@ def choose_columns(
         raise ValueError(
             f"{path} has no column for {missing}; got {header}. Name them, "
             "as in columns={'user': 'customer', 'item': 'sku'}; in the shell "
-            "--columns=user=customer,item=sku."
+            f"--columns=user=customer,item=sku.{_hint(header)}"
         )
     names.update({name: name for name in options.profile})
     reader.require(path, names.values(), header)
