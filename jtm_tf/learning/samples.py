@@ -9,10 +9,12 @@ as if it had never stopped.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from jtm_tf.data import splits
 from jtm_tf.tree import ops as tree_ops
+from jtm_tf.tree import statistics
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
@@ -185,8 +187,8 @@ def beam_dataset(
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "targets": [B, m] int32
-        items, "far": one [B, r_l] int32 tensor for each level 1..l_max}, as
-        `models.beam_loss` takes them.
+        items, "far": one [B, r_l] int32 tensor for each level 1..l_max,
+        "far_logs": the same in float32}, as `models.beam_loss` takes them.
 
     Raises:
         ValueError: there are no samples, or a tree of one item.
@@ -335,6 +337,10 @@ class _BeamBatches(_Batches):
         self._ends = tf.constant(examples.ends)
         self._count, self._horizon = targets, horizon
         self._strata = strata  # r_l by level
+        self._pi = tf.constant(self._tree.pi)
+        self._logs = [
+            tf.constant(x) for x in self._stood_for(examples.target_items())
+        ]
 
     def batch(self, index):
         """Returns batch `index`, as `beam_dataset` promises it."""
@@ -343,9 +349,7 @@ class _BeamBatches(_Batches):
         return {
             "history": self._users(sample, target),
             "targets": self._following(sample, target, index),
-            "far": tuple(
-                self._far(j, tf.shape(sample)[0], index) for j in self._levels
-            ),
+            **self._far(tf.shape(sample)[0], index),
         }
 
     def _following(self, sample, target, index):
@@ -363,17 +367,59 @@ class _BeamBatches(_Batches):
         place = tf.minimum(place, ahead[:, None] - 1)  # of a rounded 1.0
         return tf.gather(self._items, target[:, None] + place)
 
-    def _far(self, level, batch, index):
-        """Draws nodes of a level evenly, with replacement, [B, r_l]."""
-        nodes = self._occupied[level - 1]
-        rank = tf.random.stateless_uniform(
-            [batch, self._strata[level - 1]],
-            self._seed(index, level),
-            minval=0,
-            maxval=len(nodes),
-            dtype=tf.int32,
-        )
-        return tf.gather(nodes, rank)
+    def _stood_for(self, targets):
+        """Yields the logarithm of the nodes that a node of a level stands for.
+
+        Half of r draws are even over the N_l nodes and half are of the nodes
+        of some sample's target: node n is drawn r_even / N_l + r_busy share(n)
+        times on average, and stands for as many nodes as that goes into 1.
+        """
+        counts = np.bincount(targets, minlength=self._tree.num_items + 1)
+        for level, drawn in zip(self._levels, self._strata):
+            if not drawn:
+                yield np.zeros(1, np.float32)
+                continue
+            share = statistics.sums(self._tree, level, counts) / len(targets)
+            even = (drawn - drawn // 2) / len(self._occupied[level - 1])
+            often = even + drawn // 2 * share
+            yield -np.log(often).astype(np.float32)
+
+    def _far(self, batch, index):
+        """Draws r_l nodes of each level, with replacement, and their logs."""
+        far, logs = [], []
+        for level, drawn in zip(self._levels, self._strata):
+            seed = self._seed(index, level)
+            even, busy = (
+                tf.random.stateless_uniform(
+                    [batch, count],
+                    _fold_in(seed, number),
+                    maxval=most,
+                    dtype=tf.int32,
+                )
+                for number, (count, most) in enumerate(
+                    (
+                        (drawn - drawn // 2, len(self._occupied[level - 1])),
+                        (drawn // 2, self._size),
+                    )
+                )
+            )
+            items = tf.gather(self._items, tf.gather(self._targets, busy))
+            leaves = tf.gather(self._pi, items)
+            nodes = tf.concat(
+                [
+                    tf.gather(self._occupied[level - 1], even),
+                    tree_ops.lift(leaves, level, self._tree),
+                ],
+                1,
+            )
+            first = tree_lib.first_code(level, self._tree.branching)
+            far.append(nodes)
+            logs.append(
+                tf.gather(self._logs[level - 1], nodes - first)
+                if drawn
+                else tf.zeros([batch, 0])
+            )
+        return {"far": tuple(far), "far_logs": tuple(logs)}
 
 
 def _fold_in(seed, data):

@@ -146,8 +146,9 @@ class TrainingConfig:
         horizon: among how many of the following items the targets are, 1 for
             the next alone; all that the user took later by default.
         stratum: nodes drawn on the last level, r, with loss=beam, for all
-            that the beam does not meet there; fewer above it, by the square
-            root of a level's nodes.
+            that the beam does not meet there, half of them evenly, half as
+            often as they are a target's; fewer above it, by the square root
+            of a level's nodes.
     """
 
     batch_size: int = 256

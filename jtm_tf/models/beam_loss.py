@@ -6,9 +6,14 @@ Zhuo et al., "Learning Optimal Tree Models under Beam Search", ICML 2020), and
 some of the others stand for the rest of the level. For a user and a level l
 
     C_l    = children of the k best nodes of C_{l-1}, as the search ranks them
-    Z_l    = sum over C_l and the positives of e^s + N_l / r sum over those of
-             r nodes, drawn evenly from all N_l, that are not yet in it, of e^s
+    Z_l    = sum over C_l and the positives of e^s + sum over those of r nodes
+             that are not yet in it of e^s / a(node)
     loss_l = mean over targets of log Z_l - s(ancestor)
+
+where a(node) is how often r draws meet it on average. Half of them are drawn
+evenly from the level's N_l nodes, half as often as a node is a target's: were
+all drawn evenly, those few that users do take would be met seldom, and then
+count for thousands.
 
 E[Z_l] is the level's whole normaliser: log p is real, comparable between
 levels and trees, and the tree learner may sum it. Where all nodes of a level
@@ -81,9 +86,9 @@ class BeamLoss:
             model: scores the nodes; its pi seats the targets.
             inputs: {"history": [B, user_width] int32 users, "targets": [B, m]
                 int32 items that each of them takes, PAD for none, "far": one
-                [B, r_l] int32 tensor for each level 1..l_max, drawn evenly
-                with replacement from its occupied nodes; r_l is 0 where
-                nothing is pruned}.
+                [B, r_l] int32 tensor for each level 1..l_max, drawn with
+                replacement from its occupied nodes; r_l is 0 where nothing is
+                pruned, "far_logs": for each of them -log a(node)}.
         """
         users = model.described(inputs["history"], self._levels)
         leaves = tf.gather(model.pi.value, inputs["targets"])
@@ -93,7 +98,9 @@ class BeamLoss:
         kept = tf.ones_like(leaves[:, :1])  # the root
         above = None  # ranks of the kept
         losses = []
-        for level, far in zip(self._levels, inputs["far"]):
+        for level, far, logs in zip(
+            self._levels, inputs["far"], inputs["far_logs"], strict=True
+        ):
             candidates = tree_ops.children(kept, self._branching)
             positive = tree_ops.lift(leaves, level, model)
             nodes = tf.concat([candidates, positive, far], 1)
@@ -105,11 +112,8 @@ class BeamLoss:
             scores = tf.where(live, scores, preference.NEVER)
             new = real & ~_among(positive, candidates) & ~_repeated(positive)
             known = tf.concat([candidates, positive], 1)
-            scale = np.log(self._sizes[level] / max(1, parts[2]))
             others = tf.where(
-                _among(far, known),
-                preference.NEVER,
-                others + tf.constant(scale, tf.float32),
+                _among(far, known), preference.NEVER, others + logs
             )
             log_z = tf.reduce_logsumexp(
                 tf.concat(

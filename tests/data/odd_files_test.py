@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import hypothesis
 import numpy as np
@@ -67,7 +68,8 @@ def test_a_quote_that_is_not_closed(tmp_path, monkeypatch):
         read("csv", tmp_path / "a.csv")
 
 
-# Of small odd files: what breaks the readers of others.
+# Of small odd files: what breaks the readers of others. Many of them:
+#     FUZZED_FILES=100000 python -m pytest tests/data/odd_files_test.py -k slow
 FIELD = st.text(st.sampled_from('ab1 ,;|:\t"\n\r\0é👤\x85'), max_size=4)
 
 
@@ -105,7 +107,9 @@ def same_as_the_slow_reader(rows, delimiter, folder, block_bytes, patch):
     delimiter=st.sampled_from([",", "\t", ";", "|"]),
     block_bytes=st.sampled_from([80, 97, 1 << 20]),
 )
-@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.settings(
+    max_examples=int(os.environ.get("FUZZED_FILES", 150)), deadline=None
+)
 def test_rows_are_those_of_the_slow_reader(
     tmp_path_factory, rows, delimiter, block_bytes
 ):

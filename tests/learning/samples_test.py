@@ -249,6 +249,38 @@ def distinct_examples(users=9, seed=0, copies=1):
     )
 
 
+def test_what_far_nodes_stand_for():
+    """Over the draws each node of a level counts once, however busy it is."""
+    rng = np.random.default_rng(0)
+    items = (1 + np.minimum(rng.geometric(0.3, 400), 9)).astype(np.int32)
+    rows = np.arange(len(items))
+    examples = splits.Examples(items, rows // 8 * 8, rows)
+    tree = initial.random(13, seed=0)
+    strata = [0, 1, 4, 7]
+    batches = beam_stream(tree, examples, strata=strata)
+    for level, drawn in enumerate(strata, 1):
+        far, logs = (
+            np.concatenate([batch[name][level - 1] for batch in batches])
+            for name in ("far", "far_logs")
+        )
+        assert far.shape == logs.shape == (len(examples), drawn)
+        if not drawn:
+            continue
+        nodes = tree.occupied(level)
+        counted = [np.exp(logs[far == node]).sum() for node in nodes]
+        counted = np.array(counted) / len(examples)
+        assert len(np.unique(logs[far == nodes[0]])) == 1
+        # Rare ones are met seldom.
+        np.testing.assert_allclose(counted, 1, atol=5 / len(examples) ** 0.5)
+        share = np.bincount(
+            tree.ancestors(level)[items], minlength=nodes[-1] + 1
+        )
+        busiest = np.argmax(share)
+        if drawn > 1:
+            met = np.mean(far == busiest)
+            assert met > 0.4 * share[busiest] / len(items) + 0.4 / len(nodes)
+
+
 @pytest.mark.parametrize("horizon", [1, 2, None])
 def test_targets_follow_their_history(horizon):
     copies, epochs = 20, 2
@@ -285,7 +317,7 @@ def test_targets_follow_their_history(horizon):
             assert stats.chisquare(found).pvalue > 1e-5
 
 
-def test_far_nodes_are_uniform_and_where_they_are_wanted():
+def test_far_nodes_are_half_even_half_as_targets_are():
     examples = make_examples(25, users=50)
     tree = initial.random(25, seed=0)
     strata = [0, 0] + [4] * (tree.max_level - 2)
@@ -300,7 +332,11 @@ def test_far_nodes_are_uniform_and_where_they_are_wanted():
         if strata[level - 1]:
             occupied = tree.occupied(level)
             assert count.sum() == count[occupied].sum()
-            assert stats.chisquare(count[occupied]).pvalue > 1e-4
+            places = tree.ancestors(level)[examples.target_items()]
+            share = np.bincount(places, minlength=tree.num_codes)[occupied]
+            wanted = 0.5 / len(occupied) + 0.5 * share / share.sum()
+            wanted *= count.sum()
+            assert stats.chisquare(count[occupied], wanted).pvalue > 1e-4
 
 
 def test_a_beam_stream_opened_anywhere_goes_on():

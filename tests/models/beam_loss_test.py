@@ -31,14 +31,18 @@ def targets_of(rng, most=4):
     return targets.astype(np.int32)
 
 
-def far_of(rng, model, loss, stratum):
-    """Draws `stratum` nodes of each level that the beam prunes."""
-    far = []
+def far_of(rng, model, loss, stratum, users=USERS):
+    """Draws nodes of each level that the beam prunes, some far oftener."""
+    far, logs = [], []
     for level in range(1, model.max_level + 1):
         nodes = model.tree.occupied(level)
         drawn = stratum if loss.prunes(level) else 0
-        far.append(rng.choice(nodes, (USERS, drawn)).astype(np.int32))
-    return tuple(far)
+        share = np.arange(1, len(nodes) + 1) / np.arange(len(nodes) + 2).sum()
+        share /= share.sum()
+        places = rng.choice(len(nodes), (users, drawn), p=share)
+        far.append(nodes[places].astype(np.int32))
+        logs.append(-np.log(drawn * share[places]).astype(np.float32))
+    return {"far": tuple(far), "far_logs": tuple(logs)}
 
 
 def whole_losses(model, history, targets):
@@ -68,7 +72,7 @@ def test_a_wide_beam_is_the_whole_softmax(settings):
         {
             "history": history,
             "targets": targets,
-            "far": far_of(rng, model, loss, 3),
+            **far_of(rng, model, loss, 3),
         }
     )
     want = whole_losses(model, history, targets)
@@ -90,9 +94,8 @@ def test_the_normaliser_is_unbiased():
         draws = 400
         z = np.zeros([draws, len(levels)])
         for draw in range(draws):
-            far = far_of(rng, model, model.beam_loss, 2)
-            far = [nodes[:1] for nodes in far]
-            inputs = {"history": one, "targets": same, "far": tuple(far)}
+            far = far_of(rng, model, model.beam_loss, 2, users=1)
+            inputs = {"history": one, "targets": same, **far}
             z[draw] = np.exp(run(inputs))  # Z / e^s(positive)
         for place, level in enumerate(levels):
             want = np.exp(whole[place])
@@ -124,7 +127,7 @@ def test_it_scores_what_the_search_scores(path_weight):
     inputs = {
         "history": history,
         "targets": targets_of(rng),
-        "far": far_of(rng, model, model.beam_loss, 2),
+        **far_of(rng, model, model.beam_loss, 2),
     }
     model.beam_loss(Spy(), inputs)
     search = model_search.tree_search(model, 3)
@@ -140,7 +143,7 @@ def test_gradients_reach_every_weight_and_no_choice():
     inputs = {
         "history": judged.held_out(3, USERS).history,
         "targets": targets_of(rng),
-        "far": far_of(rng, model, model.beam_loss, 2),
+        **far_of(rng, model, model.beam_loss, 2),
     }
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(model.level_losses(inputs))
