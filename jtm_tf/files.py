@@ -1,6 +1,7 @@
 """Writes files whole or not at all: a temporary name first, then a rename."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 Path = str | os.PathLike[str]
+
+_FULL = os.strerror(errno.ENOSPC)
 
 # What TensorFlow takes for more than a name.
 _PATTERN = re.compile(r"[*?\[\]\\]")
@@ -33,10 +36,37 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with full_disk_told(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """Says of what is written in the block that the disk is full, if it is.
+
+    TensorFlow, HDF5 and Arrow each say so by an error of their own.
+
+    Args:
+        path: what is written.
+
+    Raises:
+        OSError: the disk is full; in place of whatever else was raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        if not full and _FULL not in str(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"{_FULL}; what was saved before is whole: free some space and "
+            "start the same command again",
+            os.fspath(path),
+        ) from error
 
 
 @contextlib.contextmanager

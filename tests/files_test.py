@@ -1,10 +1,14 @@
 """Files appear whole or not at all."""
 
 import ast
+import errno
+import os
 import pathlib
 import tempfile
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from jtm_tf import files
 from tests.support import shell
@@ -53,6 +57,35 @@ def test_scratch_lies_beside_and_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda *_: False)
     with files.scratch(path) as elsewhere:
         assert elsewhere.parent == pathlib.Path(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "whatever the language"),
+        RuntimeError("Unable to write (errno = 28, No space left on device)"),
+        tf.errors.ResourceExhaustedError(
+            None, None, "x; No space left on device"
+        ),
+    ],
+)
+def test_a_full_disk_is_told_by_name(error, tmp_path):
+    path = tmp_path / "best.keras"
+    path.write_text("old", "utf-8")
+    with pytest.raises(OSError, match="No space .*free some.*best.keras'"):
+        with files.replacing(path) as temporary:
+            temporary.write_text("half", "utf-8")
+            raise error
+    assert path.read_text("utf-8") == "old"
+    assert [x.name for x in tmp_path.iterdir()] == ["best.keras"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_disk_that_is_full(tmp_path):
+    with pytest.raises(OSError, match="free some space.*tree.npz'"):
+        with files.replacing(tmp_path / "tree.npz"):
+            with open("/dev/full", "wb") as out:
+                np.savez(out, pi=np.zeros(10_000))
 
 
 def test_removes_what_killed_runs_left_and_nothing_else(tmp_path):

@@ -79,9 +79,10 @@ def publishing(base: files.Path, version: int) -> Iterator[pathlib.Path]:
             temporary.mkdir()
             stack.enter_context(_lock(temporary))
         try:
-            yield temporary
-            # Fails where another process has published this version.
-            os.rename(temporary, base / str(version))
+            with files.full_disk_told(base):
+                yield temporary
+                # Fails where another process has published this version.
+                os.rename(temporary, base / str(version))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

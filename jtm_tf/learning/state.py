@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +31,8 @@ from jtm_tf.tree import tree as tree_lib
 _PROMISED = 10_000
 # What a checkpoint is in, beside the file that names the last one.
 _CHECKPOINT = re.compile(r"ckpt-\d+\..+")
+# And where TensorFlow writes one, which stays behind if that fails.
+_HALF = re.compile(r"ckpt-\d+_temp")
 # Relative difference of two measures of Eq. 2 that tells of nothing.
 _ALIKE = 1e-6
 
@@ -344,11 +347,15 @@ class State:
 
     def _save(self):
         """Writes a checkpoint, then removes those before it."""
-        latest = pathlib.Path(self._manager.save())
+        with files.full_disk_told(self._folder.checkpoints):
+            latest = pathlib.Path(self._manager.save())
         for path in latest.parent.iterdir():
-            mine = path.name.startswith(f"{latest.name}.")
-            if _CHECKPOINT.fullmatch(path.name) and not mine:
+            if path.name.startswith(f"{latest.name}."):
+                continue
+            if _CHECKPOINT.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+            elif _HALF.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _restore(self, path):
         """Goes back to a checkpoint."""
