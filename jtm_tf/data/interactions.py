@@ -172,8 +172,9 @@ class Interactions:
                 f"The users have no profile column {name!r}; got {columns}. "
                 "Name it in --profile of experiments.prepare."
             )
-        values = pc.unique(self.users[name]).drop_null()
-        return sorted(values.to_pylist())
+        values = pc.unique(self.users[name]).drop_null().to_pylist()
+        # NaN, in folders prepared before it was null, equals nothing.
+        return sorted(value for value in values if value == value)
 
     def profile_codes(self, names: Sequence[str]) -> np.ndarray:
         """Returns users' profiles as codes from 1, 0 where unknown.

@@ -6,6 +6,7 @@ Here a run is refused whose data cannot give what its settings ask for.
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from jtm_tf import categories as categories_lib
@@ -97,6 +98,11 @@ def take(
     tree = _first_tree(config, data.num_items, paths, first)
     samples.check(examples, tree, config.training.negatives)
     _tell_of_the_beam(config, examples)
+    if tf.config.functions_run_eagerly():
+        logging.warning(
+            "TensorFlow runs functions eagerly, many times slower than as "
+            "graphs: call tf.config.run_functions_eagerly(False)."
+        )
     return Inputs(
         examples=examples,
         unseen=splits.examples(data, config.profile, split="validation"),

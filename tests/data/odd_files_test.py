@@ -1,6 +1,7 @@
 """Files as other programs write them: read where it can be known, else told."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -374,6 +375,11 @@ def test_nan_is_no_property(tmp_path):
     data = jtm_tf.prepare(table, tmp_path / "data", profile=["age"])
     ages = dict(zip(*(data.users[x].to_pylist() for x in ("raw_id", "age"))))
     assert ages["u0"] is ages["u3"] is None and ages["u1"] == 20
+    users = data.users.set_column(
+        3, "age", pa.array([np.nan, 20.0] * 3 + [5.0])
+    )
+    older = dataclasses.replace(data, users=users)
+    assert older.profile_values("age") == [5, 20]
 
 
 def test_frames(tmp_path):

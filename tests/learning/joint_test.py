@@ -6,6 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing import event_file_loader
 
 from jtm_tf.data import interactions
@@ -287,7 +288,9 @@ def test_a_random_start_knows_nothing_of_a_planted_world(data, first, tmp_path):
     assert moved > 40
 
 
-def test_a_beam_that_trains_less_than_is_asked_is_told(data, tmp_path, caplog):
+def test_settings_that_do_less_than_they_look_are_told(
+    data, tmp_path, caplog, monkeypatch
+):
     folder = run_folder.RunFolder(tmp_path / "run")
 
     def told(**changes):
@@ -306,6 +309,8 @@ def test_a_beam_that_trains_less_than_is_asked_is_told(data, tmp_path, caplog):
     assert "targets=1000 is more than any training user has rows" in (
         told(train_beam=4, targets=1000)
     )
+    monkeypatch.setattr(tf.config, "functions_run_eagerly", lambda: True)
+    assert "run_functions_eagerly(False)" in told(train_beam=4)
     assert not folder.path.exists()
 
 
