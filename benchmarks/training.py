@@ -124,7 +124,7 @@ def _steps(dataset, model, tree, **options):
 
 def pairs(tree):
     """Returns the pairs that a step scores."""
-    counts = samples.negatives_per_level(NEGATIVES, tree.max_level)
+    counts = samples.negatives_per_level(NEGATIVES, tree)
     return BATCH * (sum(counts) + len(counts))
 
 

@@ -49,6 +49,7 @@ _GROUPS = {
         "horizon",
         "stratum",
         "negatives",
+        "spread",
         "batch_size",
         "learning_rate",
         "row_rate",

@@ -253,6 +253,7 @@ class Trainer(tf.Module):
                 examples,
                 model.tree,
                 negatives=config.negatives,
+                spread=config.spread,
                 siblings=model.siblings,
                 **shared,
             )

@@ -23,23 +23,30 @@ _ORDER, _NEGATIVES, _PLACES = 0, 1, 2
 
 
 def negatives_per_level(
-    negatives: int | Sequence[int], max_level: int
+    negatives: int | Sequence[int], tree: tree_lib.Tree, spread: str = "level"
 ) -> tuple[int, ...]:
     """Returns n_l for the levels 1..l_max.
 
     Args:
-        negatives: a total, spread in proportion to the level (at least one on
-            each), as the released configurations do; or one number a level.
-        max_level: l_max.
+        negatives: a total, at least one on each level; or one number a level.
+        tree: what the levels are of.
+        spread: of a total. level: in proportion to the level, as the released
+            configurations do; nodes: to the square root of the level's nodes,
+            so that where nodes are many there are more.
 
     Raises:
         ValueError: the list has another length, or a level gets none.
     """
+    max_level = tree.max_level
+    levels = range(1, max_level + 1)
     if isinstance(negatives, int):
-        share = negatives / (max_level * (max_level + 1) / 2)
-        return tuple(
-            max(1, round(share * level)) for level in range(1, max_level + 1)
-        )
+        weights = {
+            "level": lambda level: level,
+            "nodes": lambda level: len(tree.occupied(level)) ** 0.5,
+        }[spread]
+        total = sum(map(weights, levels))
+        shares = (negatives * weights(level) / total for level in levels)
+        return tuple(max(1, round(share)) for share in shares)
     if len(negatives) != max_level or min(negatives) < 1:
         raise ValueError(
             f"The tree has {max_level} levels below its root: give one total "
@@ -97,6 +104,7 @@ def dataset(
     *,
     max_history: int,
     negatives: int | Sequence[int],
+    spread: str = "level",
     batch_size: int,
     seed: int = 0,
     epoch: int = 0,
@@ -119,6 +127,7 @@ def dataset(
         tree: the current pi.
         max_history: T.
         negatives: a total or one number a level, see `negatives_per_level`.
+        spread: of a total, likewise.
         batch_size: B.
         seed: of the run.
         epoch: counts on through the whole run; each has its own order.
@@ -135,7 +144,7 @@ def dataset(
         ValueError: there are no samples, or a level has a single node.
     """
     check(examples, tree, negatives)
-    counts = negatives_per_level(negatives, tree.max_level)
+    counts = negatives_per_level(negatives, tree, spread)
     batches = _SampledBatches(
         examples,
         tree,
@@ -219,7 +228,7 @@ def check(
         raise ValueError("There are no training samples; check the splits.")
     if tree.num_items < 2:
         raise ValueError("A tree of one item has nothing to learn.")
-    negatives_per_level(negatives, tree.max_level)
+    negatives_per_level(negatives, tree)
     for level in range(1, tree.max_level + 1):
         if len(tree.occupied(level)) < 2:
             raise ValueError(

@@ -66,6 +66,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "initial_vectors": ("random", "factors"),
     "loss": choices.LOSSES,
     "scorer": choices.SCORERS,
+    "spread": ("level", "nodes"),
     "visits": WHETHER,
     "renew_inner": (*WHETHER, "shift"),
     "solver": tree_learning_lib.SOLVERS,
@@ -134,9 +135,11 @@ class TrainingConfig:
             of a node is smaller, its step is too.
         final_rate: learning rate at the end of the run, as a share of that at
             its beginning, from which it falls evenly; 1 for none of that.
-        negatives: negatives of a sample: one total, spread in proportion to
-            the level, or a number n_l for each level from the top. None are
-            drawn with loss=beam.
+        negatives: negatives of a sample: one total, or a number n_l for each
+            level from the top. None are drawn with loss=beam.
+        spread: how a total of negatives is spread. level: in proportion to the
+            level; nodes: to the square root of a level's nodes, more on the
+            lower levels.
         samples_per_epoch: an epoch is that many samples, drawn at random for
             each; all of them by default. With loss=beam, targets.
         train_beam: nodes kept on each level in training with loss=beam, k of
@@ -157,6 +160,7 @@ class TrainingConfig:
     row_epsilon: float = 1e-3
     final_rate: float = 0.05
     negatives: int | tuple[int, ...] = 100
+    spread: str = "level"
     samples_per_epoch: int | None = None
     train_beam: int = 40
     targets: int = 5
@@ -165,11 +169,16 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in (field.name for field in dataclasses.fields(self)):
-            if name == "negatives":
+            if name in ("negatives", "spread"):
                 continue
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive; got {value}.")
+        if self.spread not in CHOICES["spread"]:
+            raise ValueError(
+                f"spread must be one of {sorted(CHOICES['spread'])}; got "
+                f"{self.spread!r}."
+            )
         if self.final_rate > 1:
             raise ValueError(
                 f"final_rate is a share, at most 1; got {self.final_rate}."
