@@ -93,11 +93,21 @@ class Run:
             "Train it with this version of experiments.train."
         )
 
-    def user_recall(self, cuts: Sequence[Cut]) -> tuple[np.ndarray, np.ndarray]:
+    def filtered(self, cut: Cut) -> dict[str, Any] | None:
+        """Returns the test metrics without known items; None of old runs."""
+        for found in self.metrics.get("filtered", ()):
+            if _is_cut(found["num_results"], found["beam_width"], cut):
+                return found
+        return None
+
+    def user_recall(
+        self, cuts: Sequence[Cut], *, filtered: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Reads each test user's recall from test_users.parquet.
 
         Args:
             cuts: C pairs of M and beam width.
+            filtered: the recall without known items instead; NaN of old runs.
 
         Returns:
             users: [U] int32, ascending.
@@ -114,10 +124,10 @@ class Run:
             )
         table = pq.read_table(self.folder.test_users)
         users = np.unique(table["user"].to_numpy())
-        columns = [self._recall_of(users, table, cut) for cut in cuts]
+        columns = [self._recall_of(users, table, cut, filtered) for cut in cuts]
         return users, np.stack(columns, axis=1)
 
-    def _recall_of(self, users, table, cut):
+    def _recall_of(self, users, table, cut, filtered):
         """Returns the users' recall at a cut, if it is that of the metrics."""
         user, num_results, recall = (
             table[name].to_numpy() for name in ("user", "num_results", "recall")
@@ -138,7 +148,11 @@ class Run:
                 f"got {len(rows)} rows of mean {mean:.6f}. Delete the folder "
                 "and train again."
             )
-        return recall[rows]
+        if not filtered:
+            return recall[rows]
+        if "filtered_recall" not in table.column_names:
+            return np.full(len(rows), np.nan)
+        return table["filtered_recall"].to_numpy()[rows]
 
     def summary(self) -> dict[str, Any]:
         """Returns what runs.json keeps: no path, nothing by level or user."""

@@ -53,6 +53,9 @@ class Row:
         users: test users; None without runs.
         minutes: of training, mean over seeds; None without runs.
         versus: None for JTM itself and where a side has no runs.
+        filtered: mean and spread of the recall without what users are known
+            to have; None where a run was not judged so.
+        versus_filtered: as `versus`, without what users are known to have.
     """
 
     data: str
@@ -64,6 +67,8 @@ class Row:
     users: int | None
     minutes: float | None
     versus: Versus | None
+    filtered: tuple[float, float | None] | None = None
+    versus_filtered: Versus | None = None
 
 
 def mean_and_spread(values: npt.ArrayLike) -> tuple[Any, Any]:
@@ -147,15 +152,25 @@ def rows(
     for run in runs:
         if run.data == data and run.method in found and run.seed in seeds:
             found[run.method][run.seed] = run
-    versus = _versus_all(found, cuts)
+    versus, versus_filtered = (
+        _versus_all(found, cuts, filtered) for filtered in (False, True)
+    )
     return [
-        _row(data, method, found[method], seeds, cut, versus.get((method, at)))
+        _row(
+            data,
+            method,
+            found[method],
+            seeds,
+            cut,
+            versus.get((method, at)),
+            versus_filtered.get((method, at)),
+        )
         for at, cut in enumerate(cuts)
         for method in methods
     ]
 
 
-def _row(data, method, by_seed, seeds, cut, versus):
+def _row(data, method, by_seed, seeds, cut, versus, versus_filtered):
     """Returns one method's row; without runs it has no figures."""
     figures = [run.cut(cut) for run in by_seed.values()]
     metrics, users, minutes = {}, None, None
@@ -166,6 +181,8 @@ def _row(data, method, by_seed, seeds, cut, versus):
         }
         users = figures[0]["users"]
         minutes = float(np.mean([run.minutes for run in by_seed.values()]))
+    filtered = [run.filtered(cut) for run in by_seed.values()]
+    known = [figure["recall"] for figure in filtered if figure is not None]
     return Row(
         data=data,
         method=method,
@@ -176,12 +193,18 @@ def _row(data, method, by_seed, seeds, cut, versus):
         users=users,
         minutes=minutes,
         versus=versus,
+        filtered=(
+            mean_and_spread(known)
+            if known and len(known) == len(filtered)
+            else None
+        ),
+        versus_filtered=versus_filtered,
     )
 
 
-def _versus_all(found, cuts):
+def _versus_all(found, cuts, filtered):
     """Returns `Versus` by (method, index of the cut)."""
-    recall = _recalls(found, cuts)
+    recall = _recalls(found, cuts, filtered)
     ours = recall.get(paper.OURS, {})
     keys, sides = [], []
     for method, by_seed in recall.items():
@@ -213,13 +236,19 @@ def _versus_all(found, cuts):
     return result
 
 
-def _recalls(found, cuts):
-    """Returns [U, C] recall by method and seed, of the same users in all."""
+def _recalls(found, cuts, filtered):
+    """Returns [U, C] recall by method and seed, of the same users in all.
+
+    `filtered`: without what users are known to have, of the runs that were
+    judged so.
+    """
     recall, first = {}, None
     for method, by_seed in found.items():
         recall[method] = {}
         for seed, run in by_seed.items():
-            users, recall[method][seed] = run.user_recall(cuts)
+            users, values = run.user_recall(cuts, filtered=filtered)
+            if not np.isnan(values).any():
+                recall[method][seed] = values
             first = first or (users, run)
             if not np.array_equal(users, first[0]):
                 raise ValueError(

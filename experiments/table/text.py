@@ -28,7 +28,9 @@ All figures in %, mean ± sample standard deviation over seeds. The methods
 that scan all items have no beam: one figure at every beam of the same M.
 *JTM's lift* is its recall over the row's; *JTM − row* is the difference in
 points of recall with its 95 % interval over test users (paired bootstrap of
-the recall averaged over the seeds that both have). "–" is a missing run.
+the recall averaged over the seeds that both have). *Without known* is the
+recall where no item that a user is known to have is recommended, and the
+difference of that. "–" is a missing run.
 Below the paper's rows stand two rules and the paper's Figure 2, then the
 rivals of today: ALS, EASE and SASRec, tuned on validation users.
 """
@@ -46,6 +48,9 @@ def csv_text(rows: Iterable[compare.Row]) -> str:
         + [f"{x}_{y}" for x in metrics.NAMES for y in ("mean", "spread")]
         + ["seeds", "users", "minutes", "jtm_lift", "jtm_difference"]
         + ["jtm_difference_low", "jtm_difference_high"]
+        + ["filtered_recall_mean", "filtered_recall_spread"]
+        + ["jtm_filtered_difference", "jtm_filtered_difference_low"]
+        + ["jtm_filtered_difference_high"]
     )
     for row in rows:
         figures = [
@@ -64,8 +69,16 @@ def csv_text(rows: Iterable[compare.Row]) -> str:
             + [_cell(figure) for figure in figures]
             + [len(row.seeds), row.users, _cell(row.minutes)]
             + [_cell(figure) for figure in against]
+            + [_cell(figure) for figure in _filtered(row)]
         )
     return out.getvalue()
+
+
+def _filtered(row):
+    """Returns the figures without what users are known to have."""
+    versus = row.versus_filtered
+    against = [versus.difference, *versus.interval] if versus else [None] * 3
+    return [*(row.filtered or (None, None)), *against]
 
 
 def _cell(value):
@@ -134,7 +147,10 @@ def _table(rows, published):
     titles += ["paper's recall"] * bool(published)
     titles += ["JTM's lift"]
     titles += ["paper's lift"] * bool(published)
-    titles += ["JTM − row [95 %]", "seeds", "minutes"]
+    titles += ["JTM − row [95 %]"]
+    known = any(row.filtered for row in rows)
+    titles += ["without known", "JTM − row [95 %]"] * known
+    titles += ["seeds", "minutes"]
     lines = []
     for row in rows:
         # JTM is not compared with itself: blank, which is not missing.
@@ -151,6 +167,10 @@ def _table(rows, published):
             is_ours = row.method == paper.OURS
             cells.append("" if is_ours else f"{100 * lift:+.1f}")
         cells.append(_difference(versus) if versus else nothing)
+        if known:
+            cells.append(_spread(row.filtered, 2) if row.filtered else _MISSING)
+            versus = row.versus_filtered
+            cells.append(_difference(versus) if versus else nothing)
         cells.append(str(len(row.seeds)) if row.seeds else "missing")
         cells.append(_MISSING if row.minutes is None else _minutes(row.minutes))
         lines.append(cells)
@@ -159,9 +179,12 @@ def _table(rows, published):
 
 def _figure(row, name, digits):
     """Returns mean ± spread in %."""
-    if not row.metrics:
-        return _MISSING
-    mean, spread = row.metrics[name]
+    return _spread(row.metrics[name], digits) if row.metrics else _MISSING
+
+
+def _spread(figure, digits):
+    """Returns mean ± spread in %."""
+    mean, spread = figure
     text = f"{100 * mean:.{digits}f}"
     return text if spread is None else f"{text} ± {100 * spread:.{digits}f}"
 

@@ -21,7 +21,6 @@ from jtm_tf.data import splits
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import judging
-from jtm_tf.search import model_search
 
 COUNTING: dict[str, Callable[..., rules.Baseline]] = {
     "item_cf": item_cf.ItemCF.fit,
@@ -103,40 +102,40 @@ def run(
     first = (config.num_results, config.num_results)
 
     def judge(model):
-        (found,), _ = _judged(model, data, "validation", [first])
+        users = _users(data, "validation")
+        (found,), _ = judging.judge_cuts(
+            lambda num_results, _: model.recommend_users(users, num_results),
+            users,
+            [first],
+            scans=True,
+        )
         logging.info("validation recall %.4f", found["recall"])
         return found
 
     fitted = config.fit(splits.examples(data), data.num_items, judge)
     folder.claim(header, data_dir=data_dir)
-    asked = [first, *config.cuts]
-    cuts, table = _judged(fitted.model, data, "test", asked)
-    filtered, _ = _judged(
-        fitted.model, data, "test", asked, filter_history=True
-    )
+    tested, table = _tested(fitted.model, data, [first, *config.cuts])
     folder.write_test_users(table)
     metrics = {
         **header,
         **fitted.records(),
-        "test": cuts[0],
-        "cuts": cuts,
-        "filtered": filtered,
+        **tested,
     }
     folder.write_metrics(metrics)
     return metrics
 
 
-def _judged(model, data, split, cuts, *, filter_history=False):
-    """Returns the metrics at each cut, and a table of the users'."""
-    # The shortest there is: these methods look at whole histories.
-    users = splits.held_out_users(data, split, max_history=1)
-    known = users.full_history
-    most = int(known.counts.max()) if filter_history else 0
+def _users(data, split):
+    """Returns the users of a split, whose whole histories are looked at."""
+    return splits.held_out_users(data, split, max_history=1)
 
-    def recommend(num_results, _):
-        items = model.recommend_users(users, num_results + most)
-        if filter_history:
-            items = model_search.without_known(items, known)
-        return items[:, :num_results]
 
-    return judging.judge_cuts(recommend, users, cuts, scans=True)
+def _tested(model, data, cuts):
+    """Judges on test users; see `judging.tested`."""
+    users = _users(data, "test")
+    most = int(users.full_history.counts.max(initial=0))
+
+    def rank(num_results, _):
+        return model.recommend_users(users, num_results + most)
+
+    return judging.tested(rank, users, cuts, scans=True)

@@ -165,15 +165,13 @@ def _level_recall(config, model, users):
 
 def _tested(config, model, users):
     """Judges on test users; returns a part of the metrics, and the table."""
-    cuts, table = judging.judge_cuts(
-        lambda num_results, beam_width: model_search.recommend_users(
+
+    def rank(num_results, beam_width):
+        return model_search.rank_users(
             model, users, num_results=num_results, beam_width=beam_width
-        ),
-        users,
-        config.all_cuts,
-        scans=model.flat,
-    )
-    return {"test": cuts[0], "cuts": cuts}, table
+        )
+
+    return judging.tested(rank, users, config.all_cuts, scans=model.flat)
 
 
 def _write_curves(folder, record):

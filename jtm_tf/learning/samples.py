@@ -7,6 +7,7 @@ is a function of (seed, epoch, position): a stream opened at any batch goes on
 as if it had never stopped.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -345,11 +346,11 @@ class _BeamBatches(_Batches):
         super().__init__(examples, tree, **position)
         self._ends = tf.constant(examples.ends)
         self._count, self._horizon = targets, horizon
-        self._strata = strata  # r_l by level
+        self._strata = list(strata)  # r_l by level
         self._pi = tf.constant(self._tree.pi)
-        self._logs = [
-            tf.constant(x) for x in self._stood_for(examples.target_items())
-        ]
+        self._logs = tf.constant(self._stood_for(examples.target_items()))
+        self._columns = _columns(self._tree, self._strata)
+        self._all_occupied = tf.concat(self._occupied, 0)
 
     def batch(self, index):
         """Returns batch `index`, as `beam_dataset` promises it."""
@@ -377,58 +378,94 @@ class _BeamBatches(_Batches):
         return tf.gather(self._items, target[:, None] + place)
 
     def _stood_for(self, targets):
-        """Yields the logarithm of the nodes that a node of a level stands for.
+        """Returns the logarithm of the nodes that each code stands for.
 
         Half of r draws are even over the N_l nodes and half are of the nodes
         of some sample's target: node n is drawn r_even / N_l + r_busy share(n)
         times on average, and stands for as many nodes as that goes into 1.
         """
         counts = np.bincount(targets, minlength=self._tree.num_items + 1)
+        logs = np.zeros(self._tree.num_codes, np.float32)
         for level, drawn in zip(self._levels, self._strata):
-            if not drawn:
-                yield np.zeros(1, np.float32)
-                continue
-            share = statistics.sums(self._tree, level, counts) / len(targets)
-            even = (drawn - drawn // 2) / len(self._occupied[level - 1])
-            often = even + drawn // 2 * share
-            yield -np.log(often).astype(np.float32)
+            if drawn:
+                share = statistics.sums(self._tree, level, counts)
+                even = (drawn - drawn // 2) / len(self._occupied[level - 1])
+                often = even + drawn // 2 * share / len(targets)
+                first = tree_lib.first_code(level, self._tree.branching)
+                logs[first : first + len(often)] = -np.log(often)
+        return logs
 
     def _far(self, batch, index):
         """Draws r_l nodes of each level, with replacement, and their logs."""
-        far, logs = [], []
-        for level, drawn in zip(self._levels, self._strata):
-            seed = self._seed(index, level)
-            even, busy = (
-                tf.random.stateless_uniform(
-                    [batch, count],
-                    _fold_in(seed, number),
-                    maxval=most,
-                    dtype=tf.int32,
-                )
-                for number, (count, most) in enumerate(
-                    (
-                        (drawn - drawn // 2, len(self._occupied[level - 1])),
-                        (drawn // 2, self._size),
-                    )
-                )
-            )
-            items = tf.gather(self._items, tf.gather(self._targets, busy))
-            leaves = tf.gather(self._pi, items)
-            nodes = tf.concat(
-                [
-                    tf.gather(self._occupied[level - 1], even),
-                    tree_ops.lift(leaves, level, self._tree),
-                ],
-                1,
-            )
-            first = tree_lib.first_code(level, self._tree.branching)
-            far.append(nodes)
-            logs.append(
-                tf.gather(self._logs[level - 1], nodes - first)
-                if drawn
-                else tf.zeros([batch, 0])
-            )
-        return {"far": tuple(far), "far_logs": tuple(logs)}
+        columns, seed = self._columns, _fold_in(self._draws, index)
+        # All levels at once: a graph of a few operations, however many.
+        even = tf.random.stateless_uniform(
+            [batch, len(columns.size)], _fold_in(seed, 0), dtype=tf.float64
+        )
+        rank = tf.cast(even * columns.size, tf.int32)
+        rank = tf.minimum(rank, columns.last) + columns.offset
+        busy = tf.random.stateless_uniform(
+            [batch, len(columns.below)],
+            _fold_in(seed, 1),
+            maxval=self._size,
+            dtype=tf.int32,
+        )
+        items = tf.gather(self._items, tf.gather(self._targets, busy))
+        leaf = tf.gather(self._pi, items) - self._tree.first_leaf
+        nodes = tf.concat(
+            [
+                tf.gather(self._all_occupied, rank),
+                leaf // columns.below + columns.first,
+            ],
+            1,
+        )
+        nodes = tf.gather(nodes, columns.order, axis=1)
+        logs = tf.gather(self._logs, nodes)
+        return {
+            "far": tuple(tf.split(nodes, self._strata, 1)),
+            "far_logs": tuple(tf.split(logs, self._strata, 1)),
+        }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Columns:
+    """What each column of the far nodes of all levels is drawn from.
+
+    Attributes:
+        size, last, offset: of the even ones: nodes of the level, the last of
+            them, and where they begin among those of all levels.
+        below, first: of the others: leaves below a node, first code.
+        order: level by level, of both the first after the second.
+    """
+
+    size: np.ndarray
+    last: np.ndarray
+    offset: np.ndarray
+    below: np.ndarray
+    first: np.ndarray
+    order: np.ndarray
+
+
+def _columns(tree, strata):
+    """Returns `_Columns` for r_l by level."""
+    levels = np.arange(1, tree.max_level + 1)
+    drawn = np.array(strata)
+    even, busy = drawn - drawn // 2, drawn // 2
+    sizes = np.array([len(tree.occupied(level)) for level in levels])
+    firsts = [tree_lib.first_code(level, tree.branching) for level in levels]
+    below = tree.branching ** (tree.max_level - levels)
+    offsets = np.cumsum(sizes) - sizes
+    level_of = np.concatenate(
+        [np.repeat(levels, even), np.repeat(levels, busy)]
+    )
+    return _Columns(
+        np.repeat(sizes, even).astype(np.float64),
+        np.repeat(sizes - 1, even).astype(np.int32),
+        np.repeat(offsets, even).astype(np.int32),
+        np.repeat(below, busy).astype(np.int32),
+        np.repeat(firsts, busy).astype(np.int32),
+        np.argsort(level_of, kind="stable"),
+    )
 
 
 def _fold_in(seed, data):

@@ -53,6 +53,45 @@ def judgement(
     }
 
 
+def tested(
+    rank: Callable[[int, int], np.ndarray],
+    users: splits.HeldOutUsers,
+    cuts: Sequence[tuple[int, int]],
+    *,
+    scans: bool,
+) -> tuple[dict[str, Any], pa.Table]:
+    """Judges what a run found, with and without what users are known to have.
+
+    Args:
+        rank: maps (M, k) to [U, R] items, enough of them that M are left, if
+            the method has as many, where those are dropped that a user is
+            known to have.
+        users: the test users.
+        cuts: pairs (M, k), the run's own first.
+        scans: see `judge_cuts`.
+
+    Returns:
+        `test`, the first cut; `cuts`, all of them; `filtered`, the same with
+        known items left out; and the table of users, which has the recall of
+        those as `filtered_recall`.
+    """
+    ranked: dict[tuple[int, int], np.ndarray] = {}
+
+    def all_items(num_results, beam_width):
+        ranked[num_results, beam_width] = rank(num_results, beam_width)
+        return ranked[num_results, beam_width][:, :num_results]
+
+    def new_items(num_results, beam_width):
+        items = ranked[num_results, beam_width]
+        known = users.full_history
+        return model_search.without_known(items, known)[:, :num_results]
+
+    found, table = judge_cuts(all_items, users, cuts, scans=scans)
+    filtered, of_new = judge_cuts(new_items, users, cuts, scans=scans)
+    table = table.append_column("filtered_recall", of_new["recall"])
+    return {"test": found[0], "cuts": found, "filtered": filtered}, table
+
+
 def judge_cuts(
     recommend: Callable[[int, int], np.ndarray],
     users: splits.HeldOutUsers,

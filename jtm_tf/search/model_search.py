@@ -79,20 +79,47 @@ def recommend_users(
     Returns:
         [U, M] int32 items, best first, PAD where a user has fewer.
     """
-    ranked = num_results
     if filter_history:
-        ranked = beam_width * model.branching
-        if model.flat:
-            known = users.full_history.counts.max(initial=0)
-            ranked = min(model.num_items, num_results + int(known))
-    search = retriever(model, num_results=ranked, beam_width=beam_width)
+        items = rank_users(
+            model, users, num_results=num_results, beam_width=beam_width
+        )
+        return without_known(items, users.full_history)[:, :num_results]
+    return _found(model, users, num_results, beam_width)
+
+
+def rank_users(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int,
+) -> np.ndarray:
+    """Ranks for held-out users all leaves that a search scores.
+
+    Args:
+        model: with its tree.
+        users: the held-out users.
+        num_results: M: of a flat tree so many and as many as a user is known
+            to have.
+        beam_width: k; of no effect on a flat tree.
+
+    Returns:
+        [U, R] int32 items, best first, PAD where a user has fewer.
+    """
+    ranked = max(num_results, beam_width * model.branching)
+    if model.flat:
+        known = users.full_history.counts.max(initial=0)
+        ranked = min(model.num_items, num_results + int(known))
+    return _found(model, users, ranked, beam_width)
+
+
+def _found(model, users, num_results, beam_width):
+    """Returns what a search finds, [U, M]."""
+    search = retriever(model, num_results=num_results, beam_width=beam_width)
     # The concrete function, since a retriever is made for each judgement
     # and TensorFlow warns of functions that are traced again and again.
     recommend = search.recommend.get_concrete_function()
-    items = recommend_all(recommend, users.history)
-    if filter_history:
-        items = without_known(items, users.full_history)[:, :num_results]
-    return items
+    return recommend_all(recommend, users.history)
 
 
 def recommend_all(

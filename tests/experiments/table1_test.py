@@ -71,6 +71,36 @@ def test_mean_and_spread_by_hand(tmp_path):
         assert at_20.versus.difference == pytest.approx(0.075)
 
 
+def test_recall_without_what_users_are_known_to_have(tmp_path):
+    for method, recall in (("jtm", [0.2, 0.4]), ("dnn", [0.1, 0.2])):
+        for seed, filtered in ((0, True), (1, method == "jtm")):
+            fake_runs.write(
+                tmp_path, "toys", method, seed, recall=recall, filtered=filtered
+            )
+    methods = ["dnn", "jtm"]
+
+    def told(seeds):
+        rows = compare.rows(read(tmp_path, methods), "toys", methods, seeds)
+        text = table_text.markdown(rows, compared_with={}, command="", code=[])
+        cells = list(csv.DictReader(io.StringIO(table_text.csv_text(rows))))
+        return row_of(rows, "dnn"), row_of(rows, "jtm"), text, cells[0]
+
+    dnn, jtm, text, cells = told((0,))
+    assert jtm.filtered == pytest.approx((0.075, None), abs=1e-6)
+    assert jtm.versus_filtered is None
+    assert dnn.versus_filtered.difference == pytest.approx(0.0375)
+    assert dnn.versus_filtered.interval == pytest.approx((0.025, 0.05))
+    assert "| without known | JTM − row [95 %] | seeds |" in text
+    assert "| 3.75 | +3.75 [+2.50, +5.00] | 1 |" in text
+    assert float(cells["filtered_recall_mean"]) == pytest.approx(0.0375)
+    assert float(cells["jtm_filtered_difference_low"]) == pytest.approx(0.025)
+    # A run of before, which was not judged so, is not averaged with others.
+    dnn, jtm, text, cells = told(SEEDS)
+    assert dnn.filtered is None and jtm.filtered is not None
+    assert dnn.versus_filtered.seeds == 1
+    assert cells["filtered_recall_mean"] == ""
+
+
 def test_bootstrap_against_a_loop():
     differences = np.random.default_rng(0).normal(size=(7, 3))
     got = compare.bootstrap(differences, resamples=50, seed=3)

@@ -25,6 +25,7 @@ def write(
     seed,
     *,
     recall=None,
+    filtered=False,
     finished=True,
     iterations=3,
     **changes,
@@ -40,6 +41,7 @@ def write(
         method: of the run.
         seed: of the run.
         recall: [U] at M = 200; random if not given.
+        filtered: whether it was judged without known items too: a quarter.
         finished: whether the run has test metrics.
         iterations: records; one if the method is not trained.
         **changes: entries of metrics.json that are to be different.
@@ -63,6 +65,8 @@ def write(
             "recall": at,
             "f_measure": at / 5,
         }
+        if filtered:
+            columns["filtered_recall"] = at / 4
         table.append(pa.table(columns))
         tested.append(_metrics(at.mean(), num_results, beam, len(at)))
     records = [
@@ -93,6 +97,10 @@ def write(
         "test": tested[0],
         "cuts": tested,
     }
+    if filtered:
+        metrics["filtered"] = [
+            {**found, "recall": found["recall"] / 4} for found in tested
+        ]
     if not finished:
         del metrics["test"], metrics["cuts"]
     metrics |= changes
