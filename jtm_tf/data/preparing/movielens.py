@@ -2,11 +2,11 @@
 
 import csv
 import io
-import pathlib
 
 import numpy as np
 import pyarrow as pa
 
+from jtm_tf import categories
 from jtm_tf.data.preparing import csv_rows
 from jtm_tf.data.preparing import reader
 from jtm_tf.data.preparing import sources
@@ -24,12 +24,6 @@ class MovieLens(reader.Reader):
     )
     takes = ("metadata",)
     form = "user, film, rating and seconds, by comma, '::' or tab"
-
-    def find_paths(self):
-        paths = super().find_paths()
-        if self.options.metadata:
-            paths.append(pathlib.Path(self.options.metadata))
-        return paths
 
     def rows(self, skipped):
         path = self.paths[0]
@@ -55,13 +49,13 @@ class MovieLens(reader.Reader):
 
     def describe_items(self, raw_ids, skipped):
         del skipped
-        if not self.options.metadata:
+        if self.metadata is None:
             return None
-        known = _films(self.paths[1])
+        known = _films(self.metadata)
         found = [known.get(str(raw_id)) for raw_id in raw_ids.to_pylist()]
         if not any(found):
             raise ValueError(
-                f"{self.paths[1]} describes none of the {len(found)} films. "
+                f"{self.metadata} describes none of the {len(found)} films. "
                 f"{self.home}"
             )
         names, genres = zip(*(film or (None, None) for film in found))
@@ -95,7 +89,7 @@ def _films(path):
         elif len(row) > 5:  # u.item: a flag for each genre
             flags = np.flatnonzero(np.array(row[5:]) == "1")
             chosen = [_GENRES[i] for i in flags if i < len(_GENRES)]
-            films[row[0]] = row[1], "|".join(chosen) or None
+            films[row[0]] = row[1], categories.join(chosen) or None
     return films
 
 

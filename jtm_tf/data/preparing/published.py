@@ -66,12 +66,6 @@ class AmazonBooks(reader_lib.Reader):
     names = ("user", "item", "rating", "timestamp")
     form = "user,item,rating,seconds without a header"
 
-    def find_paths(self):
-        paths = super().find_paths()
-        if self.options.metadata:
-            paths.append(pathlib.Path(self.options.metadata))
-        return paths
-
     def rows(self, skipped):
         rows = _without_header(self, skipped, names=self.names, numeric=(2, 3))
         yield from reader_lib.stream(
@@ -81,9 +75,9 @@ class AmazonBooks(reader_lib.Reader):
         )
 
     def describe_items(self, raw_ids, skipped):
-        if not self.options.metadata:
+        if self.metadata is None:
             return None
-        return amazon.describe(self.paths[1], raw_ids, skipped)
+        return amazon.describe(self.metadata, raw_ids, skipped)
 
 
 class Amazon2023(reader_lib.Reader):
@@ -104,16 +98,9 @@ class Amazon2023(reader_lib.Reader):
     }
     form = "JSON lines or CSV with user_id, parent_asin and timestamp (ms)"
 
-    def find_paths(self):
-        paths = super().find_paths()
-        self._rows_in = list(paths)
-        if self.options.metadata:
-            paths.append(pathlib.Path(self.options.metadata))
-        return paths
-
     def rows(self, skipped):
         wanted = list(self.columns.values())
-        for path in self._rows_in:
+        for path in self.row_paths:
             record = texts.first_record(path)
             look = None if record is not None else texts.look(path)
             header = list(record) if look is None else look.rows[0]
@@ -137,9 +124,9 @@ class Amazon2023(reader_lib.Reader):
             )
 
     def describe_items(self, raw_ids, skipped):
-        if not self.options.metadata:
+        if self.metadata is None:
             return None
-        return amazon.describe(self.paths[-1], raw_ids, skipped)
+        return amazon.describe(self.metadata, raw_ids, skipped)
 
 
 class TaFeng(reader_lib.Reader):

@@ -78,6 +78,9 @@ class Reader(abc.ABC):
         takes: the options that mean something here, besides `input`.
         many: rows may be in many files.
         infer_integers: ids are text, to be stored as int64 if all can be.
+        row_paths: the input files.
+        metadata: the second file that describes the items, if there is one.
+        paths: all files.
     """
 
     home = ""
@@ -104,7 +107,11 @@ class Reader(abc.ABC):
                     "other columns use --dataset=csv or --dataset=parquet."
                 )
         self.options = options
-        self.paths = self.find_paths()
+        self.row_paths = self.find_paths()
+        self.metadata = None
+        if options.metadata:
+            self.metadata = pathlib.Path(options.metadata)
+        self.paths = [*self.row_paths, *filter(None, [self.metadata])]
         for path in self.paths:
             if not path.is_file():
                 said = f"There is no file {path}."
@@ -113,7 +120,7 @@ class Reader(abc.ABC):
                 raise FileNotFoundError(f"{said} {self.home}".strip())
 
     def find_paths(self) -> list[pathlib.Path]:
-        """Returns the input files, the rows' file first."""
+        """Returns the input files."""
         if self.options.input is None:
             raise ValueError(f"--input is missing. {self.home}".strip())
         given = self.options.input

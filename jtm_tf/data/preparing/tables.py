@@ -36,13 +36,14 @@ class Table(reader.Reader):
 
     def rows(self, skipped):
         first: dict[str, str] = {}
-        for path in self.paths:
+        for path in self.row_paths:
             names, rows, said = self._open(path, skipped)
             first = first or names
             if names.keys() != first.keys():
                 raise ValueError(
-                    f"{path} has columns for {sorted(names)}; {self.paths[0]} "
-                    f"has them for {sorted(first)}. All files need the same."
+                    f"{path} has columns for {sorted(names)}; "
+                    f"{self.row_paths[0]} has them for {sorted(first)}. All "
+                    "files need the same."
                 )
             yield from reader.stream(
                 _WithConstants(rows, said) if said else rows, names, skipped
@@ -171,8 +172,7 @@ class _WithConstants:
         for block, index in self._rows:
             columns = dict(zip(block.schema.names, block.columns))
             for name, value in self._constants.items():
-                kind = pa.array([value])
-                columns[name] = pa.repeat(kind[0], block.num_rows)
+                columns[name] = pa.repeat(value, block.num_rows)
             yield pa.RecordBatch.from_pydict(columns), index
 
     def line_numbers(self, rows: np.ndarray) -> list[int | None]:
