@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from jtm_tf import files
 from jtm_tf.data import splits
+from jtm_tf.data.preparing import csv_rows
 from jtm_tf.data.preparing import encoding
 from jtm_tf.data.preparing import reader
 from jtm_tf.data.preparing import skip_log
-from jtm_tf.data.preparing import sources
+from jtm_tf.data.preparing import texts
 from jtm_tf.types import PAD
 
 _OPTIONAL = ("category", "name")
@@ -133,16 +134,17 @@ def _read(path, required, stream, *, optional=(), of):
         optional: columns that are read where they are there.
         of: what a row is, for errors.
     """
-    (header, *more), delimiter = sources.first_rows(path)
+    look = texts.look(path)
+    header, *more = look.rows
     columns = [*required, *[name for name in optional if name in header]]
     reader.require(path, columns, header, "Name the columns so, each once.")
     skipped = skip_log.SkipLog()
-    rows = sources.CsvRows(
+    rows = csv_rows.CsvRows(
         path,
         header,
         columns=columns,
         skip_rows=1,
-        delimiter=delimiter,
+        delimiter=look.delimiter,
         skipped=skipped,
     )
     blocks = list(stream(rows, skipped)) if more else []

@@ -117,9 +117,8 @@ class LoadedVersion:
 def _pads(folder: pathlib.Path) -> dict[str, Any]:
     """Returns inputs that may be padded, and by what; none without a card."""
     try:
-        pad = json.loads((folder / "model_card.json").read_text("utf-8"))[
-            "ids"
-        ]["pad"]
+        card = json.loads((folder / "model_card.json").read_text("utf-8"))
+        pad = card["ids"]["pad"]
     except FileNotFoundError:
         return {}
     if isinstance(pad, str):

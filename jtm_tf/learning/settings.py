@@ -88,6 +88,8 @@ BEFORE: Mapping[str, Any] = {
     "targets": 5,
     "horizon": None,
     "stratum": 50,
+    "spread": "level",
+    "weights": "likelihood",
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by

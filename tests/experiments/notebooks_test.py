@@ -25,7 +25,7 @@ SHRUNK = {
     "tree_learning": {"JTM_USERS": "150", "JTM_ROUNDS": "1"},
     "serving": {"JTM_SAMPLES": "1000"},
 }
-HOUSEHOLDS, PRODUCTS = 200, 120  # of The Complete Journey
+HOUSEHOLDS, PRODUCTS = 200, 500  # of The Complete Journey
 SECONDS = 900  # a limit on one cell, for busy machines
 
 
