@@ -137,7 +137,7 @@ def _config(method) -> settings.JointConfig:
         joint_iterations=_JOINT_ITERATIONS.value,
         samples_per_epoch=_SAMPLES.value,
         windows=_WINDOWS,
-        gap=6,
+        gap=3,
         max_samples_per_item=2,
         **({} if published else {"tree_steps": 1, "tree_tries": 1}),
     )
