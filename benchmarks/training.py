@@ -60,9 +60,15 @@ class PlainUsers(user_representation.UserRepresentation):
 class PlainScorer(scorers.NodeScorer):
     """The same network on [user; node; products] for every pair."""
 
-    def call(self, users, nodes, pairs=None):
+    def of_users(self, users):
+        return users
+
+    def score(self, of_users, nodes, pairs=None):
+        users = of_users
         batch, width = tf.shape(nodes)[0], tf.shape(nodes)[1]
-        alike = tf.matmul(nodes, self._windows(users), transpose_b=True)
+        windows = users[:, : self.products * self.node_dim]
+        windows = tf.reshape(windows, [-1, self.products, self.node_dim])
+        alike = tf.matmul(nodes, windows, transpose_b=True)
         x = tf.concat([tf.repeat(users[:, None], width, 1), nodes, alike], 2)
         x = tf.reshape(x, [batch * width, x.shape[2]])
         kernel = tf.concat(

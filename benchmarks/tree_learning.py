@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import figures
 from benchmarks import worlds
 from experiments.search_cost import timing
-from jtm_tf.models import tree_model
+from jtm_tf.models import log_prob as log_prob_lib
 from jtm_tf.tree import learning as tree_learning
 
 ITEMS, SAMPLES = 100_000, 500_000
@@ -31,11 +31,12 @@ def run(quick: bool = False):
     examples = worlds.random_examples(items, count)
     product, products = timing.MatrixProduct(), []
     product()
-    log_prob, rows = tree_model.log_prob_fn(model), {}
+    log_prob, rows = log_prob_lib.LogProb(model), {}
 
-    def counted(history, nodes, level):
-        rows[level] = rows.get(level, 0) + len(history)
-        return log_prob(history, nodes, level)
+    def counted(history, levels):
+        for level in levels:
+            rows[level] = rows.get(level, 0) + len(history)
+        return log_prob.describe(history, levels)
 
     def sample_product(done, total):
         del done, total
@@ -47,10 +48,11 @@ def run(quick: bool = False):
         tree,
         examples.target_items(),
         lambda chosen: examples.histories(chosen, model.max_history),
-        counted,
+        log_prob,
         tree_learning.TreeLearningConfig(
             max_samples_per_item=None if quick else PER_ITEM
         ),
+        describe=counted,
         progress=sample_product,
     )
     seconds = result.seconds - sum(products)

@@ -68,6 +68,7 @@ _GROUPS = {
         "lazy",
         "score_leaves",
         "max_samples_per_item",
+        "histories_per_user",
         "cross_fit",
         "carry_embeddings",
         "renew_inner",

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from jtm_tf import files
+from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
@@ -171,6 +172,7 @@ class Recommender:
             ValueError: no history of ids, an unknown profile column, or a
                 beam that ranks fewer than M items.
         """
+        forking.check()
         if num_results < 1:
             raise ValueError(f"num_results must be >= 1; got {num_results}.")
         numbers = self._numbers(history, "history")
@@ -222,6 +224,7 @@ class Recommender:
             beam_width: k, twice M if not given.
             filter_history: never return what the user is known to have.
         """
+        forking.check()
         users = splits.held_out_users(
             self.data,
             split,

@@ -22,7 +22,8 @@ Array = Any
 ScoreFn = Callable[[Array, Array, int], Array]
 
 # The same with log p(node | user) as the score (Eq. 2): NumPy in, NumPy out.
-LogProbFn = Callable[[Array, Array, int], Array]
+# Users are rows of what its `DescribeFn` makes of histories.
+LogProbFn = Callable[[Any, Array, int], Array]
 
 # Recommends: [B, T] history items -> ([B, M] items, [B, M] scores), best first;
 # PAD items fill rows that have fewer than M answers.
@@ -32,8 +33,9 @@ RecommendFn = Callable[[Array], tuple[Array, Array]]
 # [B, W] bool. A node may be entered if an item below it may be returned.
 LiveFn = Callable[[Array, int], Array]
 
-# Describes users for a search, once for all the levels that it scores: ([B, T]
-# history items, levels) -> what its `ScoreFn` takes in place of a history.
+# Describes users once for all the levels that are scored: ([B, T] history
+# items, levels) -> what its `ScoreFn` takes in place of a history, or what, by
+# rows, its `LogProbFn` takes.
 DescribeFn = Callable[[Array, Sequence[int]], Any]
 
 

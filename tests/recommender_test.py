@@ -1,5 +1,7 @@
 """Tests of the public face: by raw ids the same as by item numbers."""
 
+import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -264,6 +266,43 @@ def test_mistakes_are_told(model, tmp_path):
         jtm_tf.prepare(tmp_path / "none.csv", tmp_path)
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         jtm_tf.train  # noqa: B018
+
+
+def test_a_forked_child_is_told(model, tmp_path):
+    """It would wait for ever for the parent's threads."""
+    known = model.data.item_ids.of([1])
+    asked = [
+        lambda: model.recommend(known),
+        lambda: model.evaluate(),
+        lambda: jtm_tf.Recommender.load(model.run.folder.path),
+        lambda: jtm_tf.fit(model.data, tmp_path / "run", **TINY),
+    ]
+    model.recommend(known)  # TensorFlow is in use
+    child = os.fork()
+    if not child:
+        told = 0
+        for ask in asked:
+            try:
+                ask()
+            except RuntimeError as error:
+                told += "forked from" in str(error)
+        os._exit(told)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == len(asked)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_spawned_child_recommends(model):
+    known = model.data.item_ids.of([1, 2])
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        found = pool.apply(recommended, (str(model.run.folder.path), known))
+    assert found == [x.raw_id for x in model.recommend(known)]
+
+
+def recommended(folder, known):
+    """Returns the ids that a run recommends; in a process of its own."""
+    return [x.raw_id for x in jtm_tf.Recommender.load(folder).recommend(known)]
 
 
 def test_imports_are_quick():

@@ -128,6 +128,29 @@ class Examples:
         items = _windows(self.items, self.starts[samples], targets, max_history)
         return np.concatenate([items, self.profile[targets]], axis=1)
 
+    def shared_histories(self, most: int) -> tuple["Examples", np.ndarray]:
+        """Returns a few histories of each user that stand for all samples'.
+
+        A sample's history is cut back to the last of `most` places, evenly
+        spread over the user's rows: of a user with more rows the newest ones
+        of a history are missing, 1 / `most` of the rows at most. Users with
+        no more rows keep each sample's own.
+
+        Args:
+            most: histories of a user.
+
+        Returns:
+            H samples whose histories those are, and [S] int, which of the H
+            histories is that of each sample.
+        """
+        rows = self.ends - self.starts
+        place = self.targets - self.starts
+        cut = -(-(place * most // rows) * rows // most)
+        cut = self.starts + np.where(rows > most, cut, place)
+        _, first, of = np.unique(cut, return_index=True, return_inverse=True)
+        shared = dataclasses.replace(self.take(first), targets=cut[first])
+        return shared, of
+
     def of_some_users(self, most: int = 1_000_000, *, seed: int) -> "Examples":
         """Returns the samples of as many users, drawn, as stay within `most`.
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from jtm_tf import files
+from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.learning import inputs as inputs_lib
 from jtm_tf.learning import settings
@@ -54,6 +55,7 @@ def run(
             is damaged; or the data cannot give what the settings ask for.
         FloatingPointError: the loss diverged.
     """
+    forking.check()
     folder = run_folder.RunFolder(pathlib.Path(out_dir))
     _check_cuts(config)
     header = folder.check(

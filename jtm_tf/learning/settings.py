@@ -90,6 +90,7 @@ BEFORE: Mapping[str, Any] = {
     "stratum": 50,
     "spread": "level",
     "weights": "likelihood",
+    "histories_per_user": None,
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -107,6 +108,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "final_rate": 1.0,
     "tree_tries": 0,
     "path_weight": 0.5,
+    "histories_per_user": None,
 }
 
 _LEAST = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from jtm_tf.data import splits
 from jtm_tf.learning import settings
+from jtm_tf.models import log_prob
 from jtm_tf.models import tree_model
 from jtm_tf.tree import clustering
 from jtm_tf.tree import edge_weights
@@ -38,13 +39,20 @@ def next_tree(
         # What training made of the items says who is alike.
         vectors = model.embedding.table.numpy()[model.tree.pi]
         return clustering.cluster(model.tree, vectors, seed=config.seed)
+    most, history_of = config.tree_learning.histories_per_user, None
+    described = examples
+    if most is not None:
+        described, history_of = examples.shared_histories(most)
+    weighed = log_prob.LogProb(model)
     result = tree_learning.learn(
         model.tree,
         examples.target_items(),
         # Histories keep the old pi while weights are computed: `model` has it.
-        lambda chosen: examples.histories(chosen, model.max_history),
-        tree_model.log_prob_fn(model),
+        lambda chosen: described.histories(chosen, model.max_history),
+        weighed,
         config.tree_learning,
+        describe=weighed.describe,
+        history_of=history_of,
         kin=kin,
         folds=folds,
         progress=progress,

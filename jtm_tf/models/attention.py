@@ -77,7 +77,15 @@ class AttentionScorer(scorers.NodeScorer):
         Returns:
             [B, W] logits.
         """
-        behaviours, profile = users
+        return self.score(self.of_users(users), nodes, pairs)
+
+    def of_users(self, users):
+        """Returns users as they are: each node sees its own."""
+        return users
+
+    def score(self, of_users, nodes, pairs=None):
+        """Scores as `call` does."""
+        behaviours, profile = of_users
         pooled = self._pooled(behaviours, nodes)  # [B, W, windows * E]
         size = pooled.shape[-1]
         parts = [pooled, nodes]

@@ -147,8 +147,11 @@ class FrozenModel(preference.Preference, tf.Module):
         leaves, profile = self._leaves_and_profile(history)
         pooled = self._pooled(leaves, spoken)  # [L * B, windows * E]
         profile = tf.tile(profile, [len(spoken), 1])
-        kernels = self.scorer.folded(tf.concat([pooled, profile], 1))
-        kernels = tf.split(kernels, len(spoken))
+        folded = self.scorer.folded(
+            self.scorer.of_users(tf.concat([pooled, profile], 1))
+        )
+        # Of each level apart.
+        kernels = list(zip(*[tf.split(x, len(spoken)) for x in folded]))
         if not self.hierarchical:
             kernels *= len(levels)
         return leaves, dict(zip(levels, kernels))

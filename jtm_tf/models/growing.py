@@ -7,6 +7,7 @@ item were never trained; those that have one now start from relatives.
 import numpy as np
 
 from jtm_tf.data import splits
+from jtm_tf.models import log_prob
 from jtm_tf.models import tree_model
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import placement
@@ -43,11 +44,13 @@ def edge_weights_of(
     tree, _ = placement.remove(
         model.tree, np.setdiff1d(np.arange(1, model.num_items + 1), kept)
     )
+    weighed = log_prob.LogProb(model)
     return edge_weights.EdgeWeights(
         placement.add(tree, count),  # only its shape is used
         examples.target_items(),
         histories,
-        tree_model.log_prob_fn(model),
+        weighed,
+        describe=weighed.describe,
         batch_samples=2**12,
         batch_nodes=2**17,
         # The leaves that are free were never trained.

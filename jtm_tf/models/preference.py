@@ -111,7 +111,9 @@ class Preference:
         """Returns what `score_described` takes for users on `levels`."""
         spoken = levels if self.hierarchical else [self.max_level]
         leaves, described, profile = self._describe(history, spoken)
-        users = [self._user(one, profile) for one in described]
+        users = [
+            self.scorer.of_users(self._user(one, profile)) for one in described
+        ]
         if not self.hierarchical:
             users *= len(levels)
         return leaves, dict(zip(levels, users))
@@ -126,7 +128,7 @@ class Preference:
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes for users of `described`."""
         leaves, described = users
-        return self.scorer(
+        return self.scorer.score(
             described[level],
             self.embedding(nodes, level=level),
             self._pairs(leaves, nodes, level),

@@ -163,11 +163,39 @@ class NodeScorer(numerics.Layer):
         Returns:
             [B, W] logits.
         """
+        return self.score(self.of_users(users), nodes, pairs)
+
+    def of_users(self, users):
+        """Returns what of the scores belongs to users alone.
+
+        Computed once it serves any number of calls of `score`.
+
+        Args:
+            users: [B, user_dim].
+
+        Returns:
+            W_u user, [B, hidden], the windows, [B, products, E], and, where
+            products are `direct`, the vector whose product with a node adds
+            to its score, [B, E].
+        """
+        first = tf.matmul(users, self.user_kernel) + self.biases[0]
+        width = self.products * self.node_dim
+        if width < self.user_dim:
+            users = users[:, :width]
+        windows = tf.reshape(users, [-1, self.products, self.node_dim])
+        if not self.direct:
+            return first, windows
+        weighted = windows * (_GAIN * self.gains)[:, None]
+        return first, windows, tf.reduce_sum(weighted, 1)
+
+    def score(self, of_users, nodes, pairs=None):
+        """Scores as `call` does, of what `of_users` returned."""
         if (nodes.shape[1] or 0) >= WIDE:
-            return self.scores(nodes, self.folded(users), pairs)
-        logits = self._pairwise(users, nodes, pairs)
-        if self.direct:
-            logits += likely(tf.linalg.matvec(nodes, self._directly(users)))
+            return self.scores(nodes, self.folded(of_users), pairs)
+        first, windows, *directly = of_users
+        logits = self._pairwise(first, windows, nodes, pairs)
+        for vector in directly:
+            logits += likely(tf.linalg.matvec(nodes, vector))
         return logits
 
     def start_from_products(self, scale: float) -> None:
@@ -182,87 +210,75 @@ class NodeScorer(numerics.Layer):
         # The MLP has nothing to say yet; its first layers do not wait.
         self.kernels[-1].assign(np.zeros(self.kernels[-1].shape, np.float32))
 
-    def _pairwise(self, users, nodes, pairs):
+    def _pairwise(self, first, windows, nodes, pairs):
         """Returns what the MLP makes of few candidates, [B, W]."""
         # W [user; node] = W_u user + W_n node. The user's part, by far the
         # wider one, is the same for all candidates: once a user, not W times.
-        user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
         parts, kernels = [nodes], [self.node_kernel]
         if pairs is not None:
             parts.append(pairs)
             kernels.append(self.pair_kernel)
         if self.products:
-            windows = self._windows(users)
             parts.append(tf.matmul(nodes, windows, transpose_b=True))
             kernels.append(self.product_kernel)
         x = tf.concat(parts, 2)
         x = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), tf.concat(kernels, 0))
         shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], self.hidden[0]]
-        x = tf.reshape(x, shape) + user_part[:, None]
+        x = tf.reshape(x, shape) + first[:, None]
         return self._output(x, nodes)
 
-    def folded(self, users):
+    def folded(self, of_users):
         """Returns each user's kernel of [node; 1], [B, E + 1, hidden].
 
         As one product with it the first layer saves a pass over the widest
         activations, 15 % of a beam search; it pays where each user has many
-        candidates. Where products are `direct`, one more column, the last,
-        is the node's share of them: [B, E + 1, hidden + 1].
+        candidates.
+
+        Args:
+            of_users: what `of_users` returned.
+
+        Returns:
+            A tuple of the kernel and, where products are `direct`, the
+            vector whose product with a node adds to its score, [B, E].
         """
-        user_part = tf.matmul(users, self.user_kernel) + self.biases[0]
-        shape = [tf.shape(users)[0], self.node_dim, self.hidden[0]]
+        first, windows, *directly = of_users
+        shape = [tf.shape(first)[0], self.node_dim, self.hidden[0]]
         if self.products:
             # sum_w (u_w . n) k_w = n (sum_w u_w k_w'): the products with the
             # windows are a kernel of the node too, the user's own.
-            windows = tf.transpose(self._windows(users), [0, 2, 1])
+            windows = tf.transpose(windows, [0, 2, 1])
             own = tf.matmul(
                 tf.reshape(windows, [-1, self.products]), self.product_kernel
             )
             kernel = self.node_kernel + tf.reshape(own, shape)
         else:
             kernel = tf.broadcast_to(self.node_kernel, shape)
-        kernel = tf.concat([kernel, user_part[:, None]], 1)
-        if self.direct:
-            directly = tf.pad(self._directly(users), [[0, 0], [0, 1]])
-            kernel = tf.concat([kernel, directly[..., None]], 2)
-        return kernel
+        return tf.concat([kernel, first[:, None]], 1), *directly
 
-    def scores(self, nodes, kernels, pairs=None):
+    def scores(self, nodes, folded, pairs=None):
         """Scores candidates by kernels from `folded`.
 
         Args:
             nodes: [B, W, E] embedded candidates.
-            kernels: what `folded` returns.
+            folded: what `folded` returns.
             pairs: as `call` takes them.
 
         Returns:
             [B, W] logits.
         """
-        directly = None
-        if self.direct:
-            directly = tf.linalg.matvec(nodes, kernels[:, :-1, -1])
-            kernels = kernels[..., :-1]
+        kernels, *directly = folded
         # The user's part and the bias are the kernel's last row: what a node
         # has there is 1.
-        nodes = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
+        first = tf.pad(nodes, [[0, 0], [0, 0], [0, 1]], constant_values=1.0)
         if pairs is not None:
-            nodes = tf.concat([nodes, pairs], 2)
+            first = tf.concat([first, pairs], 2)
             shape = [tf.shape(kernels)[0], *self.pair_kernel.shape]
             pair_kernel = tf.broadcast_to(self.pair_kernel, shape)
             kernels = tf.concat([kernels, pair_kernel], 1)
-        logits = self._output(tf.matmul(nodes, kernels), nodes)
-        return logits if directly is None else logits + likely(directly)
-
-    def _directly(self, users):
-        """Returns the vector whose product with a node adds to its score."""
-        weighted = self._windows(users) * (_GAIN * self.gains)[:, None]
-        return tf.reduce_sum(weighted, 1)
-
-    def _windows(self, users):
-        """Returns the windows that users begin with, [B, products, E]."""
-        width = self.products * self.node_dim
-        shape = [-1, self.products, self.node_dim]
-        return tf.reshape(users[:, :width], shape)
+        logits = self._output(tf.matmul(first, kernels), nodes)
+        for vector in directly:
+            logits += likely(tf.linalg.matvec(nodes, vector))
+        return logits
 
     def _output(self, x, nodes):
         """Maps the first layer of nodes, [B, W, hidden], to [B, W]."""
@@ -330,9 +346,17 @@ class ProductScorer(numerics.Layer):
             x = tf.matmul(rectified(x), kernel) + bias
         return x
 
+    def of_users(self, users):
+        """Returns `vector`, as `NodeScorer.of_users` does its own."""
+        return self.vector(users)
+
+    def score(self, of_users, nodes, pairs=None):
+        """Scores [B, W, E] nodes by [B, E] vectors; takes no `pairs`."""
+        return tf.linalg.matvec(nodes, of_users)
+
     def call(self, users, nodes, pairs=None):
         """Maps [B, user_dim] and [B, W, E] to [B, W]; takes no `pairs`."""
-        return tf.linalg.matvec(nodes, self.vector(users))
+        return self.score(self.of_users(users), nodes)
 
     def get_config(self):
         return {

@@ -183,7 +183,12 @@ class TreeModel(preference.Preference, numerics.Model):
         With the softmax loss the level's normaliser is left out: it is one
         constant for a user and a level, which no choice of a node can see.
         """
-        logits = self.score(history, nodes, level)
+        users = self.described(history, [level])
+        return self.log_prob_described(users, nodes, level)
+
+    def log_prob_described(self, users, nodes, level: int):
+        """Returns what `log_prob` does, for users of `described`."""
+        logits = self.score_described(users, nodes, level)
         if self.loss_name == "bce":
             return tf.math.log_sigmoid(logits)
         return logits
@@ -304,30 +309,3 @@ class TreeModel(preference.Preference, numerics.Model):
             "profile_sizes": self.profile_sizes,
             "path_weight": self.path_weight,
         }
-
-
-def log_prob_fn(model: TreeModel):
-    """Returns the model as a NumPy `LogProbFn`.
-
-    One graph a level and number of candidates, for any number of users.
-    """
-    graphs = {}
-
-    def graph(level, width):
-        def log_prob(history, nodes):
-            return model.log_prob(history, nodes, level)
-
-        return tf.function(log_prob, autograph=False).get_concrete_function(
-            tf.TensorSpec([None, model.user_width], tf.int32),
-            tf.TensorSpec([None, width], tf.int32),
-        )
-
-    def log_prob(history, nodes, level):
-        key = level, nodes.shape[1]
-        if key not in graphs:
-            graphs[key] = graph(*key)
-        return graphs[key](
-            tf.constant(history, tf.int32), tf.constant(nodes, tf.int32)
-        ).numpy()
-
-    return log_prob

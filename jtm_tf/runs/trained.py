@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from jtm_tf import files
+from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.learning import settings as settings_lib
 from jtm_tf.models import saving
@@ -48,6 +49,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
         FileNotFoundError: there is no run, or no model or data yet.
         ValueError: the run never has a model, or the data are others.
     """
+    forking.check()
     folder = run_folder.RunFolder(pathlib.Path(run_dir))
     config = folder.read_config()
     method = config["config"]["method"]

@@ -2,8 +2,9 @@
 
 The weight of item c on a path from level s to level e is the sum of
 log p(b_j(pi(c))|u) over the samples A_c whose target is c and over the levels
-j = s..e of the path. Pure NumPy. Samples are streamed by item, and all batches
-of a level that reach the model are of one shape.
+j = s..e of the path. Pure NumPy. Samples are streamed by history, which is
+described once for all of them and all levels, and then by item; all batches of
+a level that reach the model are of one shape.
 """
 
 import dataclasses
@@ -13,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jtm_tf import ragged
+from jtm_tf import types
 from jtm_tf.tree import statistics
 from jtm_tf.tree import tree as tree_lib
-from jtm_tf.types import LogProbFn
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,9 +40,13 @@ class EdgeWeights:
     Args:
         tree: the old tree; only its shape is used.
         targets: [S] int items, the target of each sample.
-        histories: maps [B] sample indices to [B, T] history items.
+        histories: maps [B] numbers of histories to [B, T] history items.
         log_prob: log p(node|user).
-        batch_samples: most samples, rows, of one call of the model.
+        describe: what is done once for all scores of a history.
+        history_of: [S] int, the number of each sample's history; by default
+            that of the sample.
+        batch_samples: most histories, or samples, rows, of one call of the
+            model.
         batch_nodes: most (sample, node) pairs of one call of the model.
         score_leaves: whether the leaf level counts.
         max_samples_per_item: more are thinned at random; None for all.
@@ -53,7 +58,7 @@ class EdgeWeights:
     Attributes:
         counts: [N] int, the samples of items 1..N that are weighed.
         pairs: (sample, node) pairs scored so far.
-        seconds: wall time inside `log_prob` so far.
+        seconds: wall time inside `describe` and `log_prob` so far.
 
     Raises:
         ValueError: a target is no item of the tree.
@@ -64,8 +69,10 @@ class EdgeWeights:
         tree: tree_lib.Tree,
         targets: np.ndarray,
         histories: Callable[[np.ndarray], np.ndarray],
-        log_prob: LogProbFn,
+        log_prob: types.LogProbFn,
         *,
+        describe: types.DescribeFn = types.as_they_are,
+        history_of: np.ndarray | None = None,
         batch_samples: int,
         batch_nodes: int,
         score_leaves: bool = True,
@@ -81,12 +88,21 @@ class EdgeWeights:
                 f"targets must be [S] items in 1..{tree.num_items}; got shape "
                 f"{targets.shape} and {np.count_nonzero(wrong)} other numbers."
             )
+        if history_of is not None and len(history_of) != len(targets):
+            raise ValueError(
+                f"history_of must name the history of {len(targets)} samples; "
+                f"got {len(history_of)}."
+            )
         self.counts = np.bincount(targets, minlength=tree.num_items + 1)[1:]
         self.pairs, self.seconds = 0, 0.0
         self._log_shares = _log_shares(tree, self.counts) if informative else []
         self._branching = tree.branching
         self._deepest = tree.max_level - (not score_leaves)
-        self._histories, self._log_prob = histories, log_prob
+        self._histories, self._describe = histories, describe
+        self._log_prob = log_prob
+        if history_of is None:
+            history_of = np.arange(len(targets))
+        self._history_of = np.asarray(history_of)
         self._batch_samples, self._batch_nodes = batch_samples, batch_nodes
         self._folds = folds
         # A_c is samples[starts[c]:][:counts[c]].
@@ -132,47 +148,80 @@ class EdgeWeights:
         row = np.repeat(np.arange(len(items)), counts)
         samples = self._samples[ragged.ranges(counts, self._starts[items])]
         weights = np.zeros((len(items), self._branching**gap), np.float32)
-        for part in self._parts(samples):
+        above = level - gap
+        levels = range(above + 1, min(level, self._deepest) + 1)
+        for users, at, part in self._described(samples, levels):
             self._add_all(
                 weights,
-                samples[part],
+                users,
+                at,
                 row[part],
                 nodes,
-                level,
-                gap,
+                (above, levels, gap),
                 progress or (lambda: None),
             )
         return weights
 
+    def _described(self, samples, levels):
+        """Yields users, described, and samples with whose histories they are.
+
+        Yields:
+            Users, [n] int, whose history is that of each of n samples, and
+            which samples those are, ascending.
+        """
+        if not levels:
+            return
+        for part in self._parts(samples):
+            numbers, at = np.unique(
+                self._history_of[samples[part]], return_inverse=True
+            )
+            batch, at = np.divmod(at, self._batch_samples)
+            # Stable: the samples of a batch stay in the order of their items.
+            order = np.argsort(batch, kind="stable")
+            ends = np.cumsum(np.bincount(batch))
+            for i, chosen in enumerate(np.split(order, ends[:-1])):
+                first = i * self._batch_samples
+                own = numbers[first : first + self._batch_samples]
+                histories = self._histories(own)
+                begin = time.perf_counter()
+                users = self._describe(histories, levels)
+                self.seconds += time.perf_counter() - begin
+                yield users, at[chosen], part[chosen]
+
     def _parts(self, samples):
         """Yields which samples the model is prepared for, part by part."""
+        if not len(samples):
+            return
         if self._folds is None:
-            yield slice(None)
+            yield np.arange(len(samples))
             return
         of = self._folds.of[samples]
         for part in range(self._folds.count):
-            self._folds.prepare(part)
-            yield np.flatnonzero(of == part)
+            chosen = np.flatnonzero(of == part)
+            if len(chosen):
+                self._folds.prepare(part)
+                yield chosen
 
-    def _add_all(self, weights, samples, row, nodes, level, gap, progress):
+    def _add_all(self, weights, users, at, row, nodes, block, progress):
         """Adds to `weights`, [n, b**d], those of samples of items `row`."""
+        above, levels, gap = block
         for start in range(0, len(row), self._batch_samples):
             part = slice(start, start + self._batch_samples)
-            history, rows = self._histories(samples[part]), row[part]
+            rows = row[part]
             begins = np.diff(rows, prepend=-1) != 0
             item = np.cumsum(begins) - 1  # of this batch, from 0
             sums = np.zeros((item[-1] + 1, 1))
             for depth in range(1, gap + 1):
                 # A descendant adds its own to the sum of its ancestors.
                 sums = np.repeat(sums, self._branching, axis=1)
-                if level - gap + depth <= self._deepest:
+                if above + depth in levels:
                     self._add(
-                        sums, item, history, nodes[rows], level - gap, depth
+                        sums, item, users, at[part], nodes[rows], above, depth
                     )
             weights[rows[begins]] += sums
             progress()
 
-    def _add(self, sums, item, history, nodes, level, depth):
+    def _add(self, sums, item, users, at, nodes, level, depth):
         """Adds log p of all descendants `depth` below to their item's sum."""
         width = self._branching**depth
         size = min(
@@ -187,7 +236,7 @@ class EdgeWeights:
                 levels=depth,
                 branching=self._branching,
             )
-            scores = self._score(history[part], codes, level + depth, size)
+            scores = self._score(users, at[part], codes, level + depth, size)
             if self._log_shares:
                 shares = self._log_shares[level + depth]
                 first = tree_lib.first_code(level + depth, self._branching)
@@ -197,16 +246,16 @@ class EdgeWeights:
                 scores, begins, axis=0, dtype=np.float64
             )
 
-    def _score(self, history, codes, level, size):
+    def _score(self, users, at, codes, level, size):
         """Returns log p(node|user), [B, W], from a call with `size` rows."""
         rows = len(codes)
         if rows < size:
             # Repeats a row: a compiled model traces each shape anew.
-            short = ((0, size - rows), (0, 0))
-            history = np.pad(history, short, mode="edge")
-            codes = np.pad(codes, short, mode="edge")
+            short = 0, size - rows
+            at = np.pad(at, short, mode="edge")
+            codes = np.pad(codes, (short, (0, 0)), mode="edge")
         begin = time.perf_counter()
-        scores = np.asarray(self._log_prob(history, codes, level))
+        scores = np.asarray(self._log_prob(users[at], codes, level))
         self.seconds += time.perf_counter() - begin
         if scores.shape != codes.shape:
             raise ValueError(

@@ -21,10 +21,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from jtm_tf import categories
+from jtm_tf import types
 from jtm_tf.tree import assignment
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import tree as tree_lib
-from jtm_tf.types import LogProbFn
 
 SOLVERS = ("greedy", "priced", "exact")
 WEIGHTS = ("likelihood", "information")
@@ -61,6 +61,9 @@ class TreeLearningConfig:
         lazy: whether items of the old tree keep their seats first.
         max_samples_per_item: of an item's samples so many are weighed, drawn
             at random; all by default.
+        histories_per_user: of a user with more samples, the histories of so
+            many, evenly spread, stand for those of all: each is described
+            once. None for each sample's own.
         seed: of the thinning.
         batch_samples: most samples, rows, of one call of the model.
         batch_nodes: most (sample, node) pairs of one call of the model.
@@ -78,6 +81,7 @@ class TreeLearningConfig:
     order: str = "regret"
     lazy: bool = True
     max_samples_per_item: int | None = None
+    histories_per_user: int | None = 16
     seed: int = 0
     batch_samples: int = 2**14
     batch_nodes: int = 2**17
@@ -105,7 +109,7 @@ class TreeLearningConfig:
                 f"{self.kin_strength} and {self.margin}."
             )
         sizes = ("gap", "batch_samples", "batch_nodes", "group_weights")
-        for name in sizes + ("max_samples_per_item",):
+        for name in sizes + ("max_samples_per_item", "histories_per_user"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be >= 1; got {value}.")
@@ -179,9 +183,11 @@ def learn(
     tree: tree_lib.Tree,
     targets: np.ndarray,
     histories: Callable[[np.ndarray], np.ndarray],
-    log_prob: LogProbFn,
+    log_prob: types.LogProbFn,
     config: TreeLearningConfig,
     *,
+    describe: types.DescribeFn = types.as_they_are,
+    history_of: np.ndarray | None = None,
     kin: np.ndarray | None = None,
     folds: edge_weights.Folds | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -191,10 +197,13 @@ def learn(
     Args:
         tree: the old tree.
         targets: [S] int items, the target of each sample.
-        histories: maps [B] sample indices to [B, T] history items.
+        histories: maps [B] numbers of histories to [B, T] history items.
         log_prob: log p(node|user), histories lifted through the *old* pi. A
             level is always scored in batches of one shape.
         config: see `TreeLearningConfig`.
+        describe: what is done once for all scores of a history.
+        history_of: [S] int, the number of each sample's history; by default
+            that of the sample. Whether they are shared is the caller's.
         kin: [N + 1] int, the group of each item, see `categories.kin_groups`;
             needed if `kin_strength` is set.
         folds: parts of the samples that `log_prob` is prepared for.
@@ -218,6 +227,8 @@ def learn(
         targets,
         histories,
         log_prob,
+        describe=describe,
+        history_of=history_of,
         batch_samples=config.batch_samples,
         batch_nodes=config.batch_nodes,
         score_leaves=config.score_leaves,

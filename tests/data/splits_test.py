@@ -172,3 +172,25 @@ def test_repeats_are_counted_within_a_user():
     )
     assert splits.repeat_share(examples) == pytest.approx(2 / 6)
     assert splits.repeat_share(examples.take(np.array([0, 2, 3]))) == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 30])
+def test_a_few_histories_stand_for_all_of_a_user(most):
+    data = random_interactions(num_users=60, num_items=9, seed=3)
+    every = splits.examples(data)
+    chosen = np.random.default_rng(most).permutation(len(every))[:150]
+    every = every.take(chosen)
+    shared, of = every.shared_histories(most)
+    assert of.shape == (len(every),)
+    np.testing.assert_array_equal(shared.starts[of], every.starts)
+    kept = shared.targets[of] - every.starts
+    own = every.targets - every.starts
+    rows = every.ends - every.starts
+    assert np.all(kept <= own)
+    assert np.all((own - kept) * most <= rows)
+    np.testing.assert_array_equal(kept[rows <= most], own[rows <= most])
+    distinct = set(zip(shared.starts.tolist(), shared.targets.tolist()))
+    assert len(distinct) == len(shared)
+    users = collections.Counter(shared.starts.tolist())
+    assert max(users.values()) <= most
+    assert np.all(np.isin(np.arange(len(shared)), of)), "none is idle"

@@ -161,18 +161,6 @@ def test_log_prob_of_bce_is_log_sigmoid_and_of_softmax_the_logit():
         close.scores(model.log_prob(history, nodes, 3), link(logits))
 
 
-def test_log_prob_fn_agrees_in_every_shape():
-    model = make_model(loss="bce")
-    log_prob = tree_model.log_prob_fn(model)
-    for level in range(1, model.max_level + 1):
-        for users, width in ((1, 1), (4, 2), (2, 70)):
-            history = make_history(users)
-            nodes = np.resize(model.tree.occupied(level), (users, width))
-            got = log_prob(history, nodes, level)
-            assert isinstance(got, np.ndarray)
-            close.scores(got, model.log_prob(history, nodes, level))
-
-
 def test_padding_more_and_company_do_not_change_a_user():
     model = make_model()
     history = make_history(6)

@@ -120,6 +120,41 @@ def test_against_plain_loops(branching, num_items, strength, margin):
     np.testing.assert_array_equal(got.tree.pi[1:], want)
 
 
+@pytest.mark.parametrize("batch", [3, 40])
+def test_a_shared_history_is_described_once_a_step(batch):
+    """As if each sample had it for itself, in any batches."""
+    tree, targets, table = case(20, 90)
+    history_of = np.random.default_rng(3).integers(10, size=90)
+    described = []
+
+    def describe(history, levels):
+        described.extend((tuple(levels), number) for number in history[:, 0])
+        return history
+
+    config = Config(gap=2, batch_samples=batch, batch_nodes=20)
+    want = tree_learning.learn(
+        tree,
+        targets,
+        lambda samples: histories(history_of[samples]),
+        table,
+        config,
+    )
+    got = tree_learning.learn(
+        tree,
+        targets,
+        histories,
+        table,
+        config,
+        describe=describe,
+        history_of=history_of,
+    )
+    np.testing.assert_array_equal(got.tree.pi, want.tree.pi)
+    assert got.scored_pairs == want.scored_pairs
+    steps = [(1, 2), (3, 4), (5,)]
+    once = [(levels, number) for levels in steps for number in range(10)]
+    assert sorted(described) == once
+
+
 def test_the_model_is_prepared_for_each_part_of_the_samples():
     """Every sample is scored once, as if there were no parts."""
     tree, targets, table = case(20, 90)
