@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow as tf
 
 from jtm_tf import files
-from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings as settings_lib
+from jtm_tf.runs import forking
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
 from jtm_tf.search import model_search

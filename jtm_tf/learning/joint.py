@@ -17,13 +17,13 @@ import tensorflow as tf
 from absl import logging
 
 from jtm_tf import files
-from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.learning import inputs as inputs_lib
 from jtm_tf.learning import settings
 from jtm_tf.learning import state as state_lib
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import forking
 from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
 from jtm_tf.search import model_search

@@ -6,12 +6,12 @@ import pathlib
 from typing import Any
 
 from jtm_tf import files
-from jtm_tf import forking
 from jtm_tf.data import interactions
 from jtm_tf.learning import settings as settings_lib
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import forking
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
