@@ -10,10 +10,12 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from export import serving
 from export.serving import watcher
 from tests.support import calls
+from tests.support import clocks
 from tests.support import served_models
 
 POLL = 0.05
@@ -106,6 +108,41 @@ def test_memory_is_settled_once_a_look(made, base, monkeypatch):
         put(made, base, 3)
         wait_for(lambda: ask(client) == 3)
         wait_for(lambda: len(settled) > 1)
+
+
+def test_a_clock_that_jumps_back_hides_no_version(made, base, monkeypatch):
+    """Asked by HTTP: the deadlines of gRPC's client are times of day."""
+    clocks.jumping_back(monkeypatch)
+
+    def serving_now():
+        _, _, answer = client.http(
+            "/v1/models/numbered:predict", {"inputs": {"history": [[1, 2]]}}
+        )
+        (version,) = answer["outputs"]["version"]
+        return version
+
+    with running(base) as (_, client):
+        assert serving_now() == 1
+        put(made, base, 2)
+        wait_for(lambda: serving_now() == 2)
+
+
+def test_another_tools_model_is_served(tmp_path):
+    """It has no card, no vocabulary, no warm-up of ours."""
+    base = tmp_path / "doubler"
+    module = tf.Module()
+    module.twice = tf.function(
+        lambda x: {"y": 2 * x},
+        input_signature=[tf.TensorSpec([None], tf.float32, name="x")],
+    )
+    tf.saved_model.save(
+        module, str(base / "1"), {"serving_default": module.twice}
+    )
+    with running(base) as (_, client):
+        status, _, answer = client.http(
+            "/v1/models/doubler:predict", {"instances": [1.0, 2.5]}
+        )
+    assert (status, answer) == (200, {"predictions": [2.0, 5.0]})
 
 
 def test_swaps_under_load(made, base):
