@@ -154,17 +154,17 @@ class FrozenModel(preference.Preference, tf.Module):
         kernels = list(zip(*[tf.split(x, len(spoken)) for x in folded]))
         if not self.hierarchical:
             kernels *= len(levels)
-        return leaves, dict(zip(levels, kernels))
+        return self._visited(leaves), dict(zip(levels, kernels))
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes in whole families."""
         if self.scorer_name != "mlp":
             return super()._logits(users, nodes, level)
-        leaves, kernels = users
+        visited, kernels = users
         return self.scorer.scores(
             self.embedding.families(nodes, level),
             kernels[level],
-            self._pairs(leaves, nodes, level),
+            self._pairs(visited, nodes, level),
         )
 
     def _pooled(self, leaves, levels):

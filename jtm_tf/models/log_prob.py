@@ -20,12 +20,12 @@ class DescribedUsers:
     """Users as a model describes them; indexed by rows, like an array.
 
     Attributes:
-        leaves: [U, T] int32 tensor, the leaves of their histories.
+        visited: what is the same on all levels.
         levels: the description on each level.
         rows: [B] int32, which of the U users are meant.
     """
 
-    leaves: tf.Tensor
+    visited: Any
     levels: Mapping[int, Any]
     rows: np.ndarray
 
@@ -60,9 +60,9 @@ class LogProb:
         key = tuple(levels)
         if key not in self._describe:
             self._describe[key] = self._describing(key)
-        leaves, described = self._describe[key](tf.constant(history, tf.int32))
+        visited, described = self._describe[key](tf.constant(history, tf.int32))
         rows = np.arange(len(history), dtype=np.int32)
-        return DescribedUsers(leaves, dict(zip(key, described)), rows)
+        return DescribedUsers(visited, dict(zip(key, described)), rows)
 
     def __call__(
         self, users: DescribedUsers, nodes: np.ndarray, level: int
@@ -75,7 +75,7 @@ class LogProb:
             level: one of the levels that the users were described for.
         """
         key = level, nodes.shape[1]
-        described = users.leaves, users.levels[level]
+        described = users.visited, users.levels[level]
         if key not in self._score:
             self._score[key] = self._scoring(*key, described)
         return self._score[key](
@@ -83,11 +83,12 @@ class LogProb:
         ).numpy()
 
     def _describing(self, levels):
-        """Returns a graph: users -> leaves, and a description a level."""
+        """Returns a graph: users -> what is the same on all
+        levels, and a description a level."""
 
         def describe(history):
-            leaves, described = self._model.described(history, levels)
-            return leaves, [described[level] for level in levels]
+            visited, described = self._model.described(history, levels)
+            return visited, [described[level] for level in levels]
 
         return tf.function(describe, autograph=False).get_concrete_function(
             tf.TensorSpec([None, self._model.user_width], tf.int32)
@@ -97,11 +98,11 @@ class LogProb:
         """Returns a graph: described users, rows of them, nodes -> scores."""
 
         def log_prob(described, rows, nodes):
-            leaves, of_level = tf.nest.map_structure(
+            visited, of_level = tf.nest.map_structure(
                 lambda x: tf.gather(x, rows), described
             )
             return self._model.log_prob_described(
-                (leaves, {level: of_level}), nodes, level
+                (visited, {level: of_level}), nodes, level
             )
 
         return tf.function(

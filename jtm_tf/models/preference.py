@@ -10,8 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from jtm_tf.tree import ops as tree_ops
-
 # The logit of a candidate that is not there.
 NEVER = -1e9
 
@@ -111,12 +109,13 @@ class Preference:
         """Returns what `score_described` takes for users on `levels`."""
         spoken = levels if self.hierarchical else [self.max_level]
         leaves, described, profile = self._describe(history, spoken)
+        visited = self._visited(leaves)
         users = [
             self.scorer.of_users(self._user(one, profile)) for one in described
         ]
         if not self.hierarchical:
             users *= len(levels)
-        return leaves, dict(zip(levels, users))
+        return visited, dict(zip(levels, users))
 
     def score_described(self, users, nodes, level: int):
         """Scores as `score` does users of `described`; inner nodes of
@@ -127,19 +126,26 @@ class Preference:
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes for users of `described`."""
-        leaves, described = users
+        visited, described = users
         return self.scorer.score(
             described[level],
             self.embedding(nodes, level=level),
-            self._pairs(leaves, nodes, level),
+            self._pairs(visited, nodes, level),
         )
 
-    def _pairs(self, leaves, nodes, level):
-        """Returns features of users and nodes together, or None."""
+    def _visited(self, leaves):
+        """Returns what visits are counted from, nothing where none are."""
+        return self.visits.of_users(leaves) if self.visits else ()
+
+    def _pairs(self, visited, nodes, level):
+        """Returns features of users and nodes together, or None.
+
+        To histories of leaves, inner nodes are never visited.
+        """
         spoken = self.hierarchical or level == self.max_level
         if not self.visits or not spoken:
             return None
-        return self.visits(tree_ops.lift(leaves, level, self), nodes)
+        return self.visits(visited, nodes, level=level, tree=self)
 
     def _branches(self, logits, nodes):
         """Returns the softmax of logits among siblings, as logarithms."""

@@ -7,7 +7,11 @@ import tensorflow as tf
 
 from jtm_tf.models import choices
 from jtm_tf.models import numerics
+from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
+
+# Below the range of any node, PAD itself included.
+_NOWHERE = -(2**31)
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -17,8 +21,7 @@ class Visits(numerics.Layer):
     An MLP on embeddings cannot tell whether two vectors are equal; this can:
     the features of node n are, for every window, log(1 + visits) and whether
     there was one, and for the whole history log(1 + visits) and their share.
-    With histories lifted to the node's level a visit is a behaviour anywhere
-    below it; with histories of leaves, inner nodes are never visited.
+    A visit is a behaviour anywhere below the node.
 
     Args:
         windows: lengths of the time windows, oldest first; they sum to T.
@@ -32,26 +35,63 @@ class Visits(numerics.Layer):
     def build(self, input_shape=None):
         self.built = True
 
-    def call(self, behaviours, nodes):
-        """Maps [B, T] and [B, W] nodes of one level to [B, W, features]."""
+    def of_users(self, leaves):
+        """Returns what counts of any nodes are taken from, once for all.
+
+        The leaves below a node are a range of codes. So a history is sorted,
+        and what lies in a range is a difference of two running counts.
+
+        Args:
+            leaves: [B, T] the histories' leaves, left-padded with PAD.
+
+        Returns:
+            [B, T] int32 leaves, ascending; [B, T + 1, windows + 1] float32,
+            of the first of them how many lie in each window, and in all; and
+            [B] float32, the lengths of the histories.
+        """
         window_of = [w for w, n in enumerate(self.windows) for _ in range(n)]
         # What is older than all windows counts in the whole history only.
-        older = behaviours.shape[1] - len(window_of)
-        window_of = [-1] * older + window_of
-        member = tf.one_hot(window_of, len(self.windows))  # [T, windows]
-        shape = [tf.shape(nodes)[0], tf.shape(nodes)[1], len(self.windows)]
-        same = tf.cast(behaviours[:, None] == nodes[..., None], tf.float32)
-        counts = tf.matmul(tf.reshape(same, [-1, len(window_of)]), member)
-        counts = tf.reshape(counts, shape)
-        total = tf.reduce_sum(same, -1, keepdims=True)
-        known = tf.cast(behaviours != PAD, tf.float32)
-        length = tf.reduce_sum(known, -1)[:, None, None]
+        window_of = [-1] * (leaves.shape[1] - len(window_of)) + window_of
+        member = tf.one_hot(window_of, len(self.windows))
+        member = tf.pad(member, [[0, 0], [0, 1]], constant_values=1.0)
+        known = leaves != PAD
+        leaves = tf.where(known, leaves, _NOWHERE)
+        order = tf.argsort(leaves)
+        counts = tf.cumsum(tf.gather(member, order), axis=1)
+        return (
+            tf.gather(leaves, order, batch_dims=1),
+            tf.pad(counts, [[0, 0], [1, 0], [0, 0]]),
+            tf.reduce_sum(tf.cast(known, tf.float32), 1),
+        )
+
+    def call(self, of_users, nodes, *, level: int, tree):
+        """Returns the features of users and nodes.
+
+        Args:
+            of_users: what `of_users` returned.
+            nodes: [B, W] nodes of a level.
+            level: theirs.
+            tree: anything with `max_level` and `branching`.
+
+        Returns:
+            [B, W, features].
+        """
+        leaves, running, length = of_users
+        below = tree.branching ** (tree.max_level - level)
+        first = nodes - tree_lib.first_code(level, tree.branching)
+        first *= below
+        first += tree_lib.first_code(tree.max_level, tree.branching)
+        ends = tf.concat([first, first + below], 1)
+        # tf.searchsorted, but for its reshaping, which fails on no nodes.
+        at = tf.raw_ops.LowerBound(sorted_inputs=leaves, values=ends)
+        before, after = tf.split(tf.gather(running, at, batch_dims=1), 2, 1)
+        counts, total = tf.split(after - before, [len(self.windows), 1], axis=2)
         return tf.concat(
             [
                 tf.math.log1p(counts),
                 tf.minimum(counts, 1.0),
                 tf.math.log1p(total),
-                total / tf.maximum(length, 1.0),
+                total / tf.maximum(length, 1.0)[:, None, None],
             ],
             axis=-1,
         )
