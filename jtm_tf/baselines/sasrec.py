@@ -150,7 +150,10 @@ class Network(numerics.Model):
             states = block(states, training=training)
         return self.norm(states)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.int32)],
+        autograph=False,
+    )
     def scores(self, history):
         """Maps [B, T] items to the scores of all, [B, N + 1] float32.
 

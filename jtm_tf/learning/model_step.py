@@ -125,8 +125,9 @@ class Trainer(tf.Module):
                 max_samples=share,
             )
             done = 0
+            step = self._graph(self._counted_step, stream)
             for inputs in stream:
-                losses = self._step(inputs)
+                losses = step(inputs)
                 if on_batch is not None:
                     on_batch(losses)
         self.begin_from_all()
@@ -172,10 +173,11 @@ class Trainer(tf.Module):
         stream = self._stream(
             examples, epoch=_MEASURING, start_batch=0, max_samples=max_samples
         )
+        losses = self._graph(self.model.level_losses, stream)
         total, count = 0.0, 0
         for inputs in stream:
             size = len(inputs["history"])
-            total += size * float(tf.reduce_sum(self._losses(inputs)))
+            total += size * float(tf.reduce_sum(losses(inputs)))
             count += size
         return total / count
 
@@ -280,11 +282,22 @@ class Trainer(tf.Module):
 
     def _trace(self):
         """Has the graphs of a step made anew, for the nodes now in use."""
-        # An epoch's last batch is smaller, which is no other graph.
-        self._step = tf.function(self._counted_step, reduce_retracing=True)
-        self._losses = tf.function(
-            self.model.level_losses, reduce_retracing=True
-        )
+        self._graphs: dict[str, Callable] = {}
+
+    def _graph(self, function, stream):
+        """Returns the one graph of a function for a stream's batches.
+
+        Of any size: an epoch's last batch is smaller.
+        """
+        name = function.__name__
+        if name not in self._graphs:
+            # Without autograph: there is nothing to rewrite, and to look
+            # through all code for Python's branches takes a third of tracing.
+            traced = tf.function(function, autograph=False)
+            self._graphs[name] = traced.get_concrete_function(
+                stream.element_spec
+            )
+        return self._graphs[name]
 
     def _counted_step(self, inputs):
         # With the step itself, so that no checkpoint comes between the two.

@@ -33,7 +33,7 @@ class NodeEmbedding(numerics.Layer):
         def draw(shape, dtype):
             # In a graph each operation works in the memory of the one before:
             # two tables, where three stood side by side.
-            drawn = tf.function(lambda: normal(shape, dtype))
+            drawn = tf.function(lambda: normal(shape, dtype), autograph=False)
             return drawn.get_concrete_function()()
 
         self.table = self.add_weight(

@@ -105,15 +105,11 @@ class LogProb:
                 (visited, {level: of_level}), nodes, level
             )
 
-        return tf.function(
-            log_prob,
-            autograph=False,
-            input_signature=(
-                tf.nest.map_structure(
-                    lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
-                    described,
-                ),
-                tf.TensorSpec([None], tf.int32),
-                tf.TensorSpec([None, width], tf.int32),
+        return tf.function(log_prob, autograph=False).get_concrete_function(
+            tf.nest.map_structure(
+                lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype),
+                described,
             ),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, width], tf.int32),
         )

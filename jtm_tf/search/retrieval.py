@@ -110,9 +110,15 @@ class TreeRetriever(tf.Module):
         codes = codes[: firsts[max(inner, default=0) + 1]]
         self._occupied = tf.Variable(codes, trainable=False)
         users = [tf.TensorSpec([None, user_width], tf.int32)]
-        self.recommend = tf.function(self._recommend, input_signature=users)
-        self.beams = tf.function(self._beams, input_signature=users)
-        self.walk = tf.function(self._walk, input_signature=users)
+        self.recommend = tf.function(
+            self._recommend, input_signature=users, autograph=False
+        )
+        self.beams = tf.function(
+            self._beams, input_signature=users, autograph=False
+        )
+        self.walk = tf.function(
+            self._walk, input_signature=users, autograph=False
+        )
 
     def search(
         self, history: tf.Tensor, live: LiveFn | None = None
@@ -228,6 +234,7 @@ class ScanRetriever(tf.Module):
         self.recommend = tf.function(
             self._recommend,
             input_signature=[tf.TensorSpec([None, user_width], tf.int32)],
+            autograph=False,
         )
 
     def _recommend(self, history):
