@@ -200,7 +200,7 @@ TABLE_HEAD = (
 def table_row(record: dict) -> str:
     """Returns an iteration under `TABLE_HEAD`, judged on validation users."""
     validation = record["validation"]
-    return (
+    row = (
         f"{record['iteration']:>9}"
         f"{record['loss']:>8.3f}"
         f"{100 * validation['recall']:>7.2f} %"
@@ -208,6 +208,13 @@ def table_row(record: dict) -> str:
         f"{record['moved_items']:>14,}"
         f"{record['seconds_model']:>10.0f}"
         f"{record['seconds_tree']:>9.0f}"
+    )
+    step = record.get("tree_step")
+    if step is None or step["margin"] is not None:
+        return row
+    return (
+        f"{row}\n           The tree that was found raised the loss of "
+        "households not trained on; the old\n           one stays."
     )
 
 
