@@ -133,9 +133,7 @@ def _integers(texts):
     rest = pc.and_(
         pc.invert(plain),
         pc.match_substring_regex(
-            texts,
-            r"^-?[0-9][0-9]*(?:\.[0-9]*)?"
-            r"(?:[eE][+-]?[0-9]+)?$",
+            texts, f"^(?:{_PLAIN.pattern}|{_FLOATED.pattern})$"
         ),
     )
     rest = np.flatnonzero(_mask(rest))
