@@ -29,9 +29,6 @@ from jtm_tf.search import judging
 from jtm_tf.search import model_search
 from jtm_tf.search import retrieval
 
-# Validation users, at most, whose recall is measured level by level.
-_LEVEL_USERS = 512
-
 
 def run(
     config: settings.JointConfig,
@@ -142,27 +139,23 @@ def _best_of(records):
 
 
 def _judged(config, model, users):
-    """Returns the part of a record that validation users decide."""
-    return {
-        "validation": judging.judge_model(
-            model,
-            users,
-            num_results=config.num_results,
-            beam_width=config.beam_width,
-        ),
-        "level_recall": _level_recall(config, model, users),
+    """Returns the part of a record that validation users decide.
+
+    `level_recall` is the recall under the beam by level, from 1; [] if flat.
+    """
+    asked = {
+        "num_results": config.num_results,
+        "beam_width": config.beam_width,
     }
-
-
-def _level_recall(config, model, users):
-    """Returns the recall under the beam by level, from 1; [] if flat."""
     if model.flat:
-        return []
-    shares = diagnosis.level_recall(
-        model, users.first(_LEVEL_USERS), beam_width=config.beam_width
-    )
+        validation = judging.judge_model(model, users, **asked)
+        return {"validation": validation, "level_recall": []}
+    items, shares = diagnosis.followed(model, users, **asked)
     levels = range(1, model.max_level + 1)
-    return [round(shares.get(level, 1.0), 6) for level in levels]
+    return {
+        "validation": judging.judgement(items, users, **asked),
+        "level_recall": [round(shares.get(x, 1.0), 6) for x in levels],
+    }
 
 
 def _tested(config, model, users):

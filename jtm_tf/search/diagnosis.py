@@ -36,23 +36,60 @@ def level_recall(
         truth whose ancestor is among the k nodes kept, averaged over users.
         It falls from level to level; on the last it is Recall@k.
     """
-    search = model_search.tree_search(model, beam_width)
-    beams = search.beams.get_concrete_function()
-    tree = model.tree
-    owner, sizes = users.truth.owner, users.truth.counts
-    batches = [
-        [kept.numpy() for kept in beams(tf.constant(batch.history))]
-        for batch in users.batches(batch_size)
-    ]
+    return followed(
+        model,
+        users,
+        num_results=beam_width,
+        beam_width=beam_width,
+        batch_size=batch_size,
+    )[1]
+
+
+def followed(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int,
+    batch_size: int = 64,
+) -> tuple[np.ndarray, dict[int, float]]:
+    """Returns what a search finds, and its `level_recall`: one search for both.
+
+    Args:
+        model: with its tree, which is not flat.
+        users: the held-out users.
+        num_results: M.
+        beam_width: k.
+        batch_size: users a call.
+
+    Returns:
+        [U, M] int32 items, best first, PAD where a user has fewer; and the
+        recall by level.
+    """
+    search = model_search.tree_search(
+        model, beam_width, num_results=num_results
+    )
+    follow, tree = search.followed.get_concrete_function(), model.tree
     width = tree_lib.num_codes(tree.max_level, tree.branching)
-    recall = {}
-    for place, level in enumerate(search.levels):
-        kept = np.concatenate([batch[place] for batch in batches])
-        pairs = np.arange(len(users))[:, None] * width + kept
-        wanted = owner * width + tree.ancestors(level)[users.truth.values]
-        hits = np.bincount(owner[np.isin(wanted, pairs)], minlength=len(sizes))
-        recall[level] = float(np.mean(hits / sizes))
-    return recall
+    items, recall = [], dict.fromkeys(search.levels, 0.0)
+    for batch in users.batches(batch_size):
+        found, beams = follow(tf.constant(batch.history))
+        items.append(found.numpy())
+        owner, sizes = batch.truth.owner, batch.truth.counts
+        leaves = tree.pi[batch.truth.values]
+        for level, kept in zip(search.levels, beams):
+            pairs = np.arange(len(batch))[:, None] * width + kept.numpy()
+            wanted = tree_lib.ancestor(
+                leaves,
+                from_level=tree.max_level,
+                to_level=level,
+                branching=tree.branching,
+            )
+            hits = owner[np.isin(owner * width + wanted, pairs)]
+            hits = np.bincount(hits, minlength=len(sizes))
+            recall[level] += float(np.sum(hits / sizes))
+    found = np.concatenate(items)
+    return found, {x: total / len(users) for x, total in recall.items()}
 
 
 def violations(

@@ -45,14 +45,21 @@ def beam_search(
 
 
 def tree_search(
-    model: tree_model.TreeModel, beam_width: int
+    model: tree_model.TreeModel,
+    beam_width: int,
+    *,
+    num_results: int | None = None,
 ) -> retrieval.TreeRetriever:
-    """Returns the model's search, with k results.
+    """Returns the model's search, with k results by default.
 
     Raises:
         ValueError: its tree is flat.
     """
-    search = retriever(model, num_results=beam_width, beam_width=beam_width)
+    search = retriever(
+        model,
+        num_results=num_results or beam_width,
+        beam_width=beam_width,
+    )
     if not isinstance(search, retrieval.TreeRetriever):
         raise ValueError("A flat tree has no levels to lose recall on.")
     return search

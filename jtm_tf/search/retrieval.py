@@ -116,6 +116,9 @@ class TreeRetriever(tf.Module):
         self.beams = tf.function(
             self._beams, input_signature=users, autograph=False
         )
+        self.followed = tf.function(
+            self._followed, input_signature=users, autograph=False
+        )
         self.walk = tf.function(
             self._walk, input_signature=users, autograph=False
         )
@@ -151,13 +154,23 @@ class TreeRetriever(tf.Module):
 
     def _beams(self, history):
         """Maps [B, T] items to the nodes kept on each level, best first."""
-        beams = []
-        for nodes, scores in self._walk(history):
-            kept = min(self.beam_width, nodes.shape[1])
-            found, best = tf.math.top_k(scores, kept)
-            nodes = tf.gather(nodes, best, batch_dims=1)
-            beams.append(tf.where(found > scores.dtype.min, nodes, PAD))
-        return beams
+        return [self._kept(*scored) for scored in self._walk(history)]
+
+    def _followed(self, history):
+        """Maps [B, T] items to [B, M] items and what `beams` returns."""
+        walked = self._walk(history)
+        nodes, scores = walked[-1]
+        items, _ = _ranked_items(
+            scores, self._items_on(nodes), self.num_results
+        )
+        return items, [self._kept(*scored) for scored in walked]
+
+    def _kept(self, nodes, scores):
+        """Returns the k best of [B, W] nodes, PAD where there are fewer."""
+        kept = min(self.beam_width, nodes.shape[1])
+        found, best = tf.math.top_k(scores, kept)
+        nodes = tf.gather(nodes, best, batch_dims=1)
+        return tf.where(found > scores.dtype.min, nodes, PAD)
 
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""

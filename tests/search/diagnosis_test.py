@@ -52,6 +52,25 @@ def test_level_recall(beam_width, path_weight):
     assert shares[-1] == pytest.approx(last["recall"], abs=1e-6)
 
 
+@pytest.mark.parametrize("num_results", [3, 8, 11])
+def test_one_search_finds_and_is_followed(num_results):
+    """Fewer items than the beam, as many, and more."""
+    model = judged.make_model(path_weight=0.5)
+    users = judged.held_out(3)
+    items, recall = diagnosis.followed(
+        model, users, num_results=num_results, beam_width=8, batch_size=3
+    )
+    want = model_search.recommend_users(
+        model, users, num_results=num_results, beam_width=8
+    )
+    close.answers(model, users.history, items, want, beam_width=8)
+    search = model_search.tree_search(model, 8)
+    for _, ranks in search.walk(users.history):
+        close.edges(ranks, 8)
+    again = diagnosis.level_recall(model, users, beam_width=8)
+    assert recall == pytest.approx(again)
+
+
 def test_a_flat_tree_has_no_levels():
     tree = initial.flat(9)
     model = tree_model.TreeModel(9, 1, 9, embedding_dim=4)
