@@ -18,6 +18,7 @@ from jtm_tf.learning import settings
 from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
+from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
 from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
@@ -111,13 +112,14 @@ def test_the_best_model_is_the_one_that_was_judged(data, finished):
 def test_the_best_model_is_tested_though_training_went_on(
     data, tmp_path, monkeypatch
 ):
-    judge_model, calls = judging.judge_model, []
+    followed, calls = diagnosis.followed, []
 
     def ever_worse(*args, **kwargs):
-        calls.append(judge_model(*args, **kwargs))
-        return {**calls[-1], "recall": 1 / len(calls)}
+        items, recall = followed(*args, **kwargs)
+        calls.append(items)
+        return items * (len(calls) == 1), recall  # PAD from then on
 
-    monkeypatch.setattr(judging, "judge_model", ever_worse)
+    monkeypatch.setattr(diagnosis, "followed", ever_worse)
     metrics = joint.run(runs.TINY, data, tmp_path / "run")
     monkeypatch.undo()
     assert metrics["best_iteration"] == 1
@@ -125,7 +127,7 @@ def test_the_best_model_is_tested_though_training_went_on(
     users = splits.held_out_users(data, "test", best.max_history)
     for cut in metrics["cuts"]:
         found = {key: cut[key] for key in ("num_results", "beam_width")}
-        assert judge_model(best, users, **found) == cut
+        assert judging.judge_model(best, users, **found) == cut
 
 
 def test_a_finished_run_is_left_alone(data, finished):
