@@ -18,6 +18,10 @@ growth_2_24_over_2_20: time of `recommend` on the large tree (24 levels) over
     the other (20 levels), batch 32.
 filtered_ratio: time of `recommend_filtered` over `recommend`, batch 32: 100
     items excluded and one category of eight allowed.
+pruned_scan_ratio, pruned_filtered_ratio: the same two of the pruned search.
+pruned_over_exact_batch32, pruned_over_exact_batch1: time of `recommend` by a
+    read-out, which walks in twice the beam, over that of the exact search.
+pairs_scored, pairs_exact: nodes that the network scores for a user in each.
 load_seconds_10m, resident_gib_10m: loading the large one in a fresh process,
     and what that holds after answering both signatures; peak_gib_10m is the
     most that it ever held.
@@ -43,6 +47,7 @@ from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.models import choices
 from jtm_tf.models import frozen
+from jtm_tf.models import readout
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
 
@@ -120,8 +125,24 @@ def data_on(tree: tree_lib.Tree) -> interactions.Interactions:
     )
 
 
-def export(folder: pathlib.Path, items: int, *, flat: bool = False) -> float:
-    """Exports a model drawn at random; returns the operations for a user."""
+def export(
+    folder: pathlib.Path,
+    items: int,
+    *,
+    flat: bool = False,
+    width: float | None = None,
+) -> tuple[float, int]:
+    """Exports a model drawn at random.
+
+    Args:
+        folder: of the SavedModel.
+        items: of the tree.
+        flat: whether it is a mere list.
+        width: of the walk by a read-out; None for the exact search.
+
+    Returns:
+        The network's operations for a user, and the nodes that it scores.
+    """
     rng = np.random.default_rng(0)
     order = rng.permutation(items) + 1
     branching = items if flat else 2
@@ -135,6 +156,17 @@ def export(folder: pathlib.Path, items: int, *, flat: bool = False) -> float:
     table *= 0.1
     large = frozen.FrozenModel(model, (tree, table))
     del table
+    if width is not None:
+        large.readout = readout.Readout(
+            tree.max_level,
+            model.embedding_dim,
+            model.scorer.products,
+            width=width,
+        )
+        large.readout.build()
+        kernel = large.readout.kernel
+        kernel.assign(rng.standard_normal(kernel.shape))
+        large.theta.append(kernel.value)
     served = saved_model.ServedModel(large, data_on(tree), config=_CONFIG)
     served.save(folder)
     per_user, per_pair = timing.scorer_operations(
@@ -144,7 +176,10 @@ def export(folder: pathlib.Path, items: int, *, flat: bool = False) -> float:
         min(branching**level, _CONFIG.beam_width * branching)
         for level in range(1, tree.max_level + 1)
     ]
-    return len(widths) * per_user + sum(widths) * per_pair
+    if width is not None:
+        widths = widths[-1:]
+    pairs = sum(widths)
+    return len(widths) * per_user + pairs * per_pair, pairs
 
 
 def own_products(rows: int, hidden=(128, 64, 32), dim: int = 24):
@@ -214,16 +249,19 @@ def measure(
 ) -> dict[str, Any]:
     """Returns the figures of the module's docstring."""
     with tempfile.TemporaryDirectory() as temporary:
-        tree, large, flat = (
-            pathlib.Path(temporary) / name for name in ("tree", "large", "flat")
+        tree, large, flat, pruned = (
+            pathlib.Path(temporary) / name
+            for name in ("tree", "large", "flat", "pruned")
         )
         export(large, large_items)
         gc.collect()  # models and their graphs are cycles
         loading = load_elsewhere(large, batch)
-        operations = export(tree, items)
+        operations, exact_pairs = export(tree, items)
+        _, pairs = export(pruned, items, width=2.0)
         export(flat, items, flat=True)
         gc.collect()
         call, scan = Caller(tree, items), Caller(flat, items)
+        sooner = Caller(pruned, items)
         product = timing.MatrixProduct()
         width = 2 * _CONFIG.beam_width
         products, products_operations = own_products(batch * width)
@@ -233,11 +271,18 @@ def measure(
             "batch": call("recommend", batch),
             "batch1": call("recommend", 1),
             "filtered": call("recommend_filtered", batch),
+            "pruned": sooner("recommend", batch),
+            "pruned1": sooner("recommend", 1),
+            "pruned_filtered": sooner("recommend_filtered", batch),
             "large": Caller(large, large_items)("recommend", batch),
         }
         times, processor = timing.seconds(calls, rounds=rounds)
         # A scan takes seconds: a few will do, the search beside them again.
-        slow = {"scan": scan("recommend", batch), "batch": calls["batch"]}
+        slow = {
+            "scan": scan("recommend", batch),
+            "batch": calls["batch"],
+            "pruned": calls["pruned"],
+        }
         scans, _ = timing.seconds(slow, rounds=min(rounds, 3))
     rate = product.operations / times["product"]
     needed = batch * operations
@@ -257,6 +302,16 @@ def measure(
         ),
         "scan_ratio": round(scans["scan"] / scans["batch"], 1),
         "growth_2_24_over_2_20": round(times["large"] / times["batch"], 3),
+        "pruned_over_exact_batch32": round(times["pruned"] / times["batch"], 3),
+        "pruned_over_exact_batch1": round(
+            times["pruned1"] / times["batch1"], 3
+        ),
+        "pruned_scan_ratio": round(scans["scan"] / scans["pruned"], 1),
+        "pruned_filtered_ratio": round(
+            times["pruned_filtered"] / times["pruned"], 3
+        ),
+        "pairs_scored": pairs,
+        "pairs_exact": exact_pairs,
         "filtered_ratio": round(times["filtered"] / times["batch"], 3),
         **loading,
         "items": items,

@@ -12,6 +12,7 @@ from jtm_tf.command_line import program
 from jtm_tf.data import splits
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
+from jtm_tf.search import model_search
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True
@@ -32,6 +33,13 @@ _BEAM_WIDTH = flags.DEFINE_integer(
     "given.",
     lower_bound=1,
 )
+_SEARCH = flags.DEFINE_enum(
+    "search",
+    "own",
+    model_search.CHOICES,
+    "own: as the model was trained to; exact: the network scores every node; "
+    "pruned: by the read-out, or an error.",
+)
 _FILTER_HISTORY = flags.DEFINE_bool(
     "filter_history", False, "Never return what the user is known to have."
 )
@@ -40,6 +48,7 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 @program.entry
 def main() -> None:
     run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+    model_search.choose(run.model, _SEARCH.value)
     result = judging.judge_model(
         run.model,
         splits.held_out_users(

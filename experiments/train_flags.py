@@ -78,6 +78,7 @@ _GROUPS = {
         "num_results",
         "beam_width",
         "path_weight",
+        "search",
         "cuts",
     ),
 }

@@ -18,6 +18,7 @@ from export.artefact import saved_model
 from export.artefact import versions
 from jtm_tf.command_line import program
 from jtm_tf.runs import trained
+from jtm_tf.search import model_search
 
 _DEFAULT = saved_model.SearchConfig()
 
@@ -53,6 +54,13 @@ _NUM_RESULTS = flags.DEFINE_integer(
     "M, the items returned to a user.",
     lower_bound=1,
 )
+_SEARCH = flags.DEFINE_enum(
+    "search",
+    "own",
+    model_search.CHOICES,
+    "own: as the model was trained to; exact: the network scores every node; "
+    "pruned: inner products walk down to the leaves, or an error.",
+)
 _WARMUP = flags.DEFINE_bool(
     "warmup", True, "Write requests that warm a server up."
 )
@@ -75,8 +83,10 @@ _MAX_EXCLUSIONS = flags.DEFINE_integer(
 def main() -> None:
     base = pathlib.Path(_EXPORT_DIR.value).resolve()
     version = versions.choose(base, _VERSION.value)
+    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+    model_search.choose(run.model, _SEARCH.value)
     made = origin.Origin(
-        trained.load(_RUN_DIR.value, _DATA_DIR.value),
+        run,
         saved_model.SearchConfig(
             beam_width=_BEAM_WIDTH.value,
             num_results=_NUM_RESULTS.value,

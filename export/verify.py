@@ -4,9 +4,9 @@
 
 Recommends to the test users by the run's own model, as experiments.evaluate
 does, and by the endpoint, which has to serve an export of it with the same
---num_results and --beam_width. Prints JSON last; exit status 1 if anybody gets
-other items, or others first, and no tie within float32 rounding explains it
-(`jtm_tf.search.rounding`).
+--num_results, --beam_width and --search. Prints JSON last; exit status 1 if
+anybody gets other items, or others first, and no tie within float32 rounding
+explains it (`jtm_tf.search.rounding`).
 """
 
 import json
@@ -19,6 +19,7 @@ from export.calling import agreement
 from export.calling import clients
 from jtm_tf.command_line import program
 from jtm_tf.runs import trained
+from jtm_tf.search import model_search
 
 _DEFAULT = saved_model.SearchConfig()
 
@@ -41,6 +42,9 @@ _NUM_RESULTS = flags.DEFINE_integer(
 _BEAM_WIDTH = flags.DEFINE_integer(
     "beam_width", _DEFAULT.beam_width, "k of the export.", lower_bound=1
 )
+_SEARCH = flags.DEFINE_enum(
+    "search", "own", model_search.CHOICES, "--search of the export."
+)
 _BATCH = flags.DEFINE_integer("batch", 64, "Users a request.", lower_bound=1)
 
 
@@ -51,6 +55,7 @@ def main() -> None:
     ) as client:
         client.signatures()  # an endpoint that is not there fails at once
         run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+        model_search.choose(run.model, _SEARCH.value)
         result = agreement.compare(
             run,
             client.recommend,

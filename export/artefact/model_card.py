@@ -66,6 +66,7 @@ def describe(
         "search": {
             "num_results": served.config.num_results,
             "beam_width": None if run.model.flat else served.config.beam_width,
+            "read_out": run.model.readout.width if run.model.readout else None,
             "path_weight": run.model.path_weight,
             "max_history": served.max_history,
         },
@@ -90,7 +91,12 @@ def write(folder: pathlib.Path, card: dict[str, Any]) -> None:
 def as_markdown(card: dict[str, Any]) -> str:
     """Returns a card as people read it."""
     data, search, ids = card["data"], card["search"], card["ids"]
-    beam = search["beam_width"] or "none, every item is scored"
+    beam = str(search["beam_width"] or "none, every item is scored")
+    if search.get("read_out"):
+        beam += (
+            f", pruned: inner products walk with {search['read_out']:g} times "
+            "as many nodes, and the network ranks the leaves they come to"
+        )
     lines = [
         f"# {card['name']}, version {card['version']}",
         "",

@@ -2,7 +2,8 @@
 
 A search ranks a leaf by the weighted sum of its ancestors' scores, see
 `retrieval.TreeRetriever`; here for items that are given, whether or not a
-search would come by them.
+search would come by them. A pruned search scores the ancestors by the
+read-out.
 """
 
 import tensorflow as tf
@@ -54,7 +55,7 @@ def rank(model: preference.Preference, scores: tf.Tensor) -> tf.Tensor:
 
 def _score(model, users, nodes, level):
     """Returns the scores of nodes, [B, W]."""
-    return model.score(users, nodes, level)
+    return model.score_walked(users, nodes, level)
 
 
 def _score_families(model, users, nodes, level):

@@ -45,6 +45,7 @@ class SearchConfig:
 
     Attributes:
         beam_width: k, nodes kept on each level; of no effect on a flat tree.
+            A pruned search keeps more, and its network scores as many.
         num_results: M, at most `beam_width`: with fewer nodes than results a
             filter might leave an answer short.
         max_history: the widest `history` of a request; of its ids the newest

@@ -27,6 +27,7 @@ from jtm_tf.runs import forking
 from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
 from jtm_tf.search import model_search
+from jtm_tf.search import read_out
 from jtm_tf.search import retrieval
 
 
@@ -90,6 +91,9 @@ def run(
         options.on_record(record)
         state.finish_iteration()
     saving.restore(state.model, folder.model)
+    metrics |= _read_out(config, state.model, inputs.validation)
+    if state.model.readout is not None:
+        saving.save(state.model, folder.model)
     tested, table = _tested(config, state.model, inputs.test)
     folder.write_test_users(table)
     metrics |= tested  # last, since what has a test is finished
@@ -156,6 +160,22 @@ def _judged(config, model, users):
         "validation": judging.judgement(items, users, **asked),
         "level_recall": [round(shares.get(x, 1.0), 6) for x in levels],
     }
+
+
+def _read_out(config, model, users):
+    """Gives the trained model a read-out if it is to search by one.
+
+    Returns the part of the metrics that tells of it: `search`, see
+    `read_out.choose`, with `explained`, the R^2 of the read-out by level.
+    """
+    if config.search == "exact" or not model.may_read_out:
+        return {}
+    explained = read_out.fit(model, users.history)
+    chosen: dict[str, Any] = {"width": model.readout.width}
+    if config.search == "auto":
+        chosen = read_out.choose(model, users, config.all_cuts)
+    chosen["explained"] = [round(share, 4) for share in explained]
+    return {"search": chosen}
 
 
 def _tested(config, model, users):

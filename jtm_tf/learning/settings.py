@@ -68,6 +68,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "scorer": choices.SCORERS,
     "spread": ("level", "nodes"),
     "visits": WHETHER,
+    "search": ("auto", "exact", "pruned"),
     "renew_inner": (*WHETHER, "shift"),
     "solver": tree_learning_lib.SOLVERS,
     "order": assignment.ORDERS,
@@ -91,6 +92,7 @@ BEFORE: Mapping[str, Any] = {
     "spread": "level",
     "weights": "likelihood",
     "histories_per_user": None,
+    "search": "exact",
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -109,6 +111,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "tree_tries": 0,
     "path_weight": 0.5,
     "histories_per_user": None,
+    "search": "exact",
 }
 
 _LEAST = {
@@ -243,6 +246,11 @@ class JointConfig:
         profile: profile columns that describe a user beside the history.
         path_weight: how much a node's rank in the search leans on its
             ancestors' scores; 0 is the paper's search.
+        search: how the trained model searches. exact: the scorer ranks every
+            node that the search comes to, as in the paper and in training;
+            pruned: inner products walk in its place, in a wider beam, and it
+            ranks the leaves they come to, see `models.readout`; auto: pruned
+            where the mlp loses nothing by it for the validation users.
         carry_embeddings: whether a leaf's vector moves with its item when the
             tree changes.
         renew_inner: whether inner nodes start anew, from the mean of their
@@ -283,6 +291,7 @@ class JointConfig:
     visits: str = "auto"
     profile: tuple[str, ...] = ()
     path_weight: float = 0.25
+    search: str = "auto"
     carry_embeddings: bool = True
     renew_inner: str = "auto"
     cold_start: bool = False
@@ -314,6 +323,12 @@ class JointConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be >= {least}; got {value}.")
+        if self.search == "pruned" and not self.may_prune:
+            raise ValueError(
+                "search=pruned is of a tree and scorer=mlp, no softmax among "
+                f"siblings; method {self.method} has "
+                f"scorer={self.traits.scorer or self.scorer}. Use search=auto."
+            )
         if not 0 <= self.path_weight <= 1:
             raise ValueError(
                 f"path_weight must be in [0, 1]; got {self.path_weight}."
@@ -329,6 +344,12 @@ class JointConfig:
         """The loss that the method is trained with."""
         beamless = self.traits.flat or self.traits.siblings
         return "softmax" if beamless and self.loss == "beam" else self.loss
+
+    @property
+    def may_prune(self) -> bool:
+        """Whether the method's scorer has a first layer to read out."""
+        linear = (self.traits.scorer or self.scorer) == "mlp"
+        return linear and not self.traits.flat and not self.traits.siblings
 
     @property
     def max_history(self) -> int:

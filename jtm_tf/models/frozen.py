@@ -144,17 +144,35 @@ class FrozenModel(preference.Preference, tf.Module):
         if self.scorer_name != "mlp":
             return super().described(history, levels)
         spoken = levels if self.hierarchical else [self.max_level]
-        leaves, profile = self._leaves_and_profile(history)
-        pooled = self._pooled(leaves, spoken)  # [L * B, windows * E]
-        profile = tf.tile(profile, [len(spoken), 1])
-        folded = self.scorer.folded(
-            self.scorer.of_users(tf.concat([pooled, profile], 1))
-        )
+        leaves, of_users = self._of_all(history, spoken)
+        folded = self.scorer.folded(of_users)
         # Of each level apart.
         kernels = list(zip(*[tf.split(x, len(spoken)) for x in folded]))
         if not self.hierarchical:
             kernels *= len(levels)
         return self._visited(leaves), dict(zip(levels, kernels))
+
+    def read_out(self, history, levels):
+        """Returns what `score_read_out` takes for users on `levels`."""
+        spoken = levels if self.hierarchical else [self.max_level]
+        leaves, of_users = self._of_all(history, spoken)
+        by_level = (tf.split(x, len(spoken)) for x in of_users)
+        return self._read_out(leaves, by_level, levels)
+
+    def score_read_out(self, users, nodes, level):
+        """Scores [B, W] nodes in whole families by the read-out."""
+        vectors = self.embedding.families(nodes, level)
+        return self._by_read_out(users, nodes, vectors, level)
+
+    def _of_all(self, history, levels):
+        """Returns users' leaves, and what the scorer has of them, [L * B, ..].
+
+        Level by level, one after another.
+        """
+        leaves, profile = self._leaves_and_profile(history)
+        pooled = self._pooled(leaves, levels)  # [L * B, windows * E]
+        profile = tf.tile(profile, [len(levels), 1])
+        return leaves, self.scorer.of_users(tf.concat([pooled, profile], 1))
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes in whole families."""
@@ -211,4 +229,5 @@ def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:
 
 def _weights(model):
     """Returns the network's variables beside the vectors of nodes."""
-    return [*model.scorer.weights, *model.profile.weights]
+    read_out = model.readout.weights if model.readout else []
+    return [*model.scorer.weights, *model.profile.weights, *read_out]

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from jtm_tf.models import readout as readout_lib
+
 # The logit of a candidate that is not there.
 NEVER = -1e9
 
@@ -26,6 +28,7 @@ NETWORK = (
     "siblings",
     "profile_sizes",
     "path_weight",
+    "readout",
 )
 
 
@@ -49,6 +52,7 @@ class Preference:
             among siblings; then nodes come in whole families.
         profile_sizes: codes of each profile feature.
         path_weight: see `retrieval.TreeRetriever`.
+        readout: what walks the tree in the scorer's place, or None.
         tree: a `tree.Tree`, the index.
         leaf_items: a variable, [num_leaves] int32, or None.
     """
@@ -70,6 +74,7 @@ class Preference:
     siblings: bool = False
     profile_sizes: tuple[int, ...]
     path_weight: float
+    readout: readout_lib.Readout | None = None
     tree: Any
     leaf_items: Any = None
 
@@ -108,14 +113,10 @@ class Preference:
     def described(self, history, levels: Sequence[int]) -> Any:
         """Returns what `score_described` takes for users on `levels`."""
         spoken = levels if self.hierarchical else [self.max_level]
-        leaves, described, profile = self._describe(history, spoken)
-        visited = self._visited(leaves)
-        users = [
-            self.scorer.of_users(self._user(one, profile)) for one in described
-        ]
+        leaves, users = self._of_users(history, spoken)
         if not self.hierarchical:
             users *= len(levels)
-        return visited, dict(zip(levels, users))
+        return self._visited(leaves), dict(zip(levels, users))
 
     def score_described(self, users, nodes, level: int):
         """Scores as `score` does users of `described`; inner nodes of
@@ -123,6 +124,57 @@ class Preference:
         """
         logits = self._logits(users, nodes, level)
         return self._branches(logits, nodes) if self.siblings else logits
+
+    def read_out(self, history, levels: Sequence[int]) -> Any:
+        """Returns what `score_read_out` takes for users on `levels`."""
+        spoken = levels if self.hierarchical else [self.max_level]
+        leaves, of_users = self._of_users(history, spoken)
+        return self._read_out(leaves, list(zip(*of_users)), levels)
+
+    def score_read_out(self, users, nodes, level: int):
+        """Scores nodes by the read-out, for users of `read_out`.
+
+        Args:
+            users: what `read_out` returned.
+            nodes: [B, W] int32 codes; inner nodes in whole families.
+            level: theirs, one of those of `read_out`.
+
+        Returns:
+            [B, W] float32, comparable among the nodes of a user and a level.
+        """
+        return self._by_read_out(
+            users, nodes, self.embedding(nodes, level=level), level
+        )
+
+    def score_walked(self, history, nodes, level: int):
+        """Scores as `score` does, as the model's own search does.
+
+        That is by the read-out above the leaves, where there is one.
+        """
+        if self.readout is None or level == self.max_level:
+            return self.score(history, nodes, level)
+        users = Preference.read_out(self, history, [level])
+        return Preference.score_read_out(self, users, nodes, level)
+
+    def _read_out(self, leaves, of_users, levels):
+        """Does what `read_out` does; of each thing a tensor of all levels."""
+        _, windows, *directly = (tf.stack(part) for part in of_users)
+        return self._visited(leaves), self.readout.of_users(
+            windows, directly[0] if directly else None, levels
+        )
+
+    def _by_read_out(self, users, nodes, vectors, level):
+        """Scores nodes by their vectors, [B, W, E]."""
+        visited, of_users = users
+        pairs = self._pairs(visited, nodes, level)
+        return self.readout.scores(of_users[level], vectors, pairs)
+
+    def _of_users(self, history, levels):
+        """Returns users' leaves, and what the scorer has of them by level."""
+        leaves, described, profile = self._describe(history, levels)
+        return leaves, [
+            self.scorer.of_users(self._user(one, profile)) for one in described
+        ]
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes for users of `described`."""

@@ -16,6 +16,7 @@ from jtm_tf.models import choices
 from jtm_tf.models import embedding
 from jtm_tf.models import numerics
 from jtm_tf.models import preference
+from jtm_tf.models import readout as readout_lib
 from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
 from jtm_tf.models import visits as visits_lib
@@ -54,6 +55,8 @@ class TreeModel(preference.Preference, numerics.Model):
         profile_sizes: codes of each profile feature, 0 (unknown) included.
         path_weight: how much a node's rank leans on its ancestors' in the
             search, see `retrieval.TreeRetriever`.
+        readout: how wide a read-out walks, see `readout.Readout`; None for a
+            model that has none yet.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class TreeModel(preference.Preference, numerics.Model):
         visits: bool = False,
         profile_sizes: Sequence[int] = (),
         path_weight: float = 0.0,
+        readout: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -119,6 +123,8 @@ class TreeModel(preference.Preference, numerics.Model):
         self.scorer.build()
         self._beam_loss: beam_loss.BeamLoss | None = None
         self.built = True
+        if readout is not None:
+            self.readout = self.new_readout(readout)
 
     def _make_scorer(self):
         """Returns the layers that describe users and that score nodes."""
@@ -139,6 +145,45 @@ class TreeModel(preference.Preference, numerics.Model):
             return represent, scorers.ProductScorer(pooled, dim, self.hidden)
         return represent, scorers.NodeScorer(
             pooled, dim, self.hidden, pair, represent.count, self.direct
+        )
+
+    @property
+    def may_read_out(self) -> bool:
+        """Whether the scorer has a first layer, and the tree inner levels."""
+        linear = self.scorer_name == "mlp" and not self.siblings
+        return linear and self.max_level > 1
+
+    def new_readout(self, width: float) -> readout_lib.Readout:
+        """Returns a read-out of this network, of no coefficients yet.
+
+        Raises:
+            ValueError: the network can have none.
+        """
+        if not self.may_read_out:
+            raise ValueError(
+                "A read-out is of scorer='mlp', no softmax among siblings, on "
+                f"a tree of two levels or more; here are {self.scorer_name!r}"
+                f", {type(self).__name__} and {self.max_level} levels."
+            )
+        readout = readout_lib.Readout(
+            self.max_level,
+            self.embedding_dim,
+            self.scorer.products,
+            direct=self.direct,
+            pair_dim=self.scorer.pair_dim,
+            width=width,
+        )
+        readout.build()
+        return readout
+
+    def readout_features(self, users, nodes, level: int):
+        """Returns `Readout.features` for users of `described`, [B, W, F]."""
+        assert self.readout is not None
+        visited, described = users
+        return self.readout.features(
+            described[level],
+            self.embedding(nodes, level=level),
+            self._pairs(visited, nodes, level),
         )
 
     @property
@@ -308,4 +353,5 @@ class TreeModel(preference.Preference, numerics.Model):
             "visits": self.visits is not None,
             "profile_sizes": self.profile_sizes,
             "path_weight": self.path_weight,
+            "readout": self.readout.width if self.readout else None,
         }

@@ -52,7 +52,8 @@ class BeamTrace:
 
     Attributes:
         tree: the index.
-        levels: the levels searched.
+        levels: the levels searched; the last one twice where the search was
+            pruned, and chose leaves before the model scored them.
         nodes: one [W] int array a level, best first; what has no item below
             it is left out.
         ranks: their ranks, descending, likewise.
@@ -60,14 +61,14 @@ class BeamTrace:
     """
 
     tree: tree_lib.Tree
-    levels: range
+    levels: list[int]
     nodes: list[np.ndarray]
     ranks: list[np.ndarray]
     widths: list[int]
 
     def kept(self, level: int) -> np.ndarray:
         """Returns the nodes kept on a searched level, best first."""
-        index = self.levels.index(level)
+        index = len(self.levels) - 1 - self.levels[::-1].index(level)
         return self.nodes[index][: self.widths[index]]
 
     def steps(self, item: int) -> list[Step]:
@@ -77,7 +78,7 @@ class BeamTrace:
             item: 1..N.
 
         Returns:
-            A step for each searched level.
+            A step for each of `levels`.
         """
         found = []
         for level, nodes, ranks, width in zip(
@@ -110,14 +111,13 @@ def trace(
         user: [user_width] int32.
     """
     nodes, ranks, widths = [], [], []
-    for level, (at, rank) in zip(
-        search.levels, search.walk(tf.constant(user[None], tf.int32))
+    walked = search.walk(tf.constant(user[None], tf.int32))
+    for (at, rank), width in zip(
+        walked, [*search.kept[:-1], search.num_results]
     ):
         at, rank = at.numpy()[0], rank.numpy()[0]
         real = np.flatnonzero(rank > np.finfo(rank.dtype).min)
         order = real[np.argsort(-rank[real], kind="stable")]
-        last = level == tree.max_level
-        width = search.num_results if last else search.beam_width
         nodes.append(at[order])
         ranks.append(rank[order])
         widths.append(min(width, len(order)))

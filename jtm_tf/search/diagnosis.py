@@ -77,7 +77,8 @@ def followed(
         items.append(found.numpy())
         owner, sizes = batch.truth.owner, batch.truth.counts
         leaves = tree.pi[batch.truth.values]
-        for level, kept in zip(search.levels, beams):
+        # The last level may have been scored twice: the second time counts.
+        for level, kept in dict(zip(search.levels, beams)).items():
             pairs = np.arange(len(batch))[:, None] * width + kept.numpy()
             wanted = tree_lib.ancestor(
                 leaves,
@@ -119,7 +120,7 @@ def violations(
         their parents it is 0.5. Scores of siblings' branches do not compare
         (HSM): only ranks do, and the first is NaN.
     """
-    search = model_search.tree_search(model, beam_width)
+    search = model_search.tree_search(model, beam_width, exact=True)
     walk = search.walk.get_concrete_function()
     shares: dict[int, list[np.ndarray]] = {x: [] for x in search.levels[:-1]}
     for batch in users.batches(batch_size):

@@ -11,6 +11,27 @@ from jtm_tf.search import retrieval
 from jtm_tf.types import PAD
 from jtm_tf.types import RecommendFn
 
+# How a trained model may be asked to search.
+CHOICES = ("own", "exact", "pruned")
+
+
+def choose(model: preference.Preference, search: str) -> None:
+    """Makes a trained model search as one of `CHOICES` says.
+
+    own: as it is; exact: its read-out is taken away.
+
+    Raises:
+        ValueError: pruned, and the model has no read-out.
+    """
+    if search == "pruned" and model.readout is None:
+        raise ValueError(
+            "search=pruned needs a read-out, and the model has none: it was "
+            "trained with search=exact, lost recall by it, or has no first "
+            "layer to read out. Train with search=pruned, or use search=own."
+        )
+    if search == "exact":
+        model.readout = None
+
 
 def retriever(
     model: preference.Preference, *, num_results: int, beam_width: int
@@ -29,9 +50,26 @@ def retriever(
 
 
 def beam_search(
-    model: preference.Preference, *, num_results: int, beam_width: int
+    model: preference.Preference,
+    *,
+    num_results: int,
+    beam_width: int,
+    exact: bool = False,
 ) -> retrieval.TreeRetriever:
-    """Returns the search down a model's tree; a flat one has a single level."""
+    """Returns the search down a model's tree; a flat one has a single level.
+
+    Args:
+        model: with its tree.
+        num_results: M.
+        beam_width: k.
+        exact: whether the model scores every node that the search comes to,
+            though it has a read-out.
+    """
+    walk = None
+    if model.readout is not None and not exact:
+        walk = retrieval.Walk(
+            model.score_read_out, model.read_out, model.readout.width
+        )
     return retrieval.TreeRetriever(
         model.score_described,
         model.tree,
@@ -41,6 +79,7 @@ def beam_search(
         path_weight=model.path_weight,
         describe_fn=model.described,
         leaf_items=model.leaf_items,
+        walk=walk,
     )
 
 
@@ -49,20 +88,21 @@ def tree_search(
     beam_width: int,
     *,
     num_results: int | None = None,
+    exact: bool = False,
 ) -> retrieval.TreeRetriever:
-    """Returns the model's search, with k results by default.
+    """Returns the model's search down its tree, with k results by default.
 
     Raises:
         ValueError: its tree is flat.
     """
-    search = retriever(
+    if model.flat:
+        raise ValueError("A flat tree has no levels to lose recall on.")
+    return beam_search(
         model,
         num_results=num_results or beam_width,
         beam_width=beam_width,
+        exact=exact,
     )
-    if not isinstance(search, retrieval.TreeRetriever):
-        raise ValueError("A flat tree has no levels to lose recall on.")
-    return search
 
 
 def recommend_users(

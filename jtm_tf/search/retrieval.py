@@ -5,7 +5,9 @@ top k nodes of a level lie below the top k of the level above, so the search
 is exact after scoring O(k b log_b N) nodes; the scan scores all N leaves.
 """
 
+import dataclasses
 import itertools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +30,21 @@ def check_beam(beam_width: int, num_results: int, *, branching: int) -> None:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """What walks down to the leaves in a model's place, sooner than it.
+
+    Attributes:
+        score_fn: scores nodes; inner ones come in whole families.
+        describe_fn: what makes users of histories for it.
+        width: nodes that it keeps on a level, as a multiple of k; >= 1.
+    """
+
+    score_fn: ScoreFn
+    describe_fn: DescribeFn
+    width: float
+
+
 class TreeRetriever(tf.Module):
     """Recommends the items on the best leaves that a beam search finds.
 
@@ -38,6 +55,10 @@ class TreeRetriever(tf.Module):
     A node's rank may lean on its ancestors: with a path weight w it is
     score(n) + w score(parent) + w**2 score(grandparent) + .., from level 1 on.
     0 is the paper's search; 1 adds log-probabilities of branches (HSM).
+
+    A pruned search lets another, cheaper score walk, and with a wider beam;
+    of the leaves that it comes to, the model scores the best b k, as many as
+    without it.
 
     Args:
         score_fn: scores nodes of one level.
@@ -50,15 +71,22 @@ class TreeRetriever(tf.Module):
             `score_fn` takes in their place. Inner nodes are then scored in
             whole families.
         leaf_items: a variable that holds `tree.leaf_items()`, if there is one.
+        walk: what walks in the model's place; None for the model.
+        first_level: where the search starts; by default not before a level
+            that it prunes or is leaned on.
 
     Attributes:
         recommend: a `RecommendFn`.
-        beams: maps users to the nodes kept on each of `levels`, [B, <= k]
-            each, best first, PAD where there are fewer.
+        beams: maps users to the nodes kept on each of `levels`, best first,
+            PAD where there are fewer; [B, <= w] each, see `kept`.
         walk: maps users to the nodes scored on each of `levels` and their
-            ranks, a pair of [B, W] each, the children of a node side by side;
-            what has no item below it has the least finite rank.
-        levels: the levels that are scored.
+            ranks, a pair of [B, W] each; what has no item below it has the
+            least finite rank. The children of a node stand side by side, but
+            for leaves that a pruned search has chosen.
+        levels: the levels that are scored, downwards; the last one twice
+            where a pruned search chooses leaves for the model.
+        kept: how many nodes go on from each of them at most: k, or more in a
+            pruned search; of the last the k best.
 
     Raises:
         ValueError: M items can never come from the leaves that are scored.
@@ -75,10 +103,13 @@ class TreeRetriever(tf.Module):
         path_weight: float = 0.0,
         describe_fn: DescribeFn = types.as_they_are,
         leaf_items: tf.Variable | None = None,
+        walk: Walk | None = None,
+        first_level: int | None = None,
     ):
         super().__init__()
         check_beam(beam_width, num_results, branching=tree.branching)
         self.beam_width, self.num_results = beam_width, num_results
+        self._walk_by = walk
         self.path_weight = path_weight
         self._score_fn, self._describe_fn = score_fn, describe_fn
         self._max_level, self._branching = tree.max_level, tree.branching
@@ -90,16 +121,22 @@ class TreeRetriever(tf.Module):
         ]
         # Where all nodes are kept, their scores decide nothing; but they are
         # leaned on further down.
-        first_level = min(1, tree.max_level)
-        if not path_weight:
-            wide = [x for x in levels if counts[x] > beam_width]
+        if first_level is None and path_weight:
+            first_level = min(1, tree.max_level)
+        elif first_level is None:
+            wide = [x for x in levels if counts[x] > self._width]
             first_level = min(wide, default=tree.max_level)
         first_nodes = np.ones(1, np.int32)  # the root
         if first_level:
             above = tree.occupied(first_level - 1)
             first_nodes = tree_lib.children(above, b).ravel()
         self._first_nodes = tf.constant(first_nodes)
-        self.levels = range(first_level, tree.max_level + 1)
+        self.levels = list(range(first_level, tree.max_level + 1))
+        self.kept = [self._width] * (len(self.levels) - 1)
+        if self._chooses(tree, first_nodes):
+            self.levels.append(tree.max_level)
+            self.kept.append(beam_width * b)
+        self.kept.append(beam_width)
         # Children come unasked, some without items.
         self._with_holes = [x for x in levels if counts[x] < b**x]
         self._first_leaf = tree.first_leaf
@@ -154,7 +191,7 @@ class TreeRetriever(tf.Module):
 
     def _beams(self, history):
         """Maps [B, T] items to the nodes kept on each level, best first."""
-        return [self._kept(*scored) for scored in self._walk(history)]
+        return self._all_kept(self._walk(history))
 
     def _followed(self, history):
         """Maps [B, T] items to [B, M] items and what `beams` returns."""
@@ -163,12 +200,34 @@ class TreeRetriever(tf.Module):
         items, _ = _ranked_items(
             scores, self._items_on(nodes), self.num_results
         )
-        return items, [self._kept(*scored) for scored in walked]
+        return items, self._all_kept(walked)
 
-    def _kept(self, nodes, scores):
-        """Returns the k best of [B, W] nodes, PAD where there are fewer."""
-        kept = min(self.beam_width, nodes.shape[1])
-        found, best = tf.math.top_k(scores, kept)
+    def _all_kept(self, walked):
+        """Returns the nodes kept of those scored on each level."""
+        return [
+            self._kept(*scored, width)
+            for scored, width in zip(walked, self.kept)
+        ]
+
+    @property
+    def _width(self):
+        """The nodes that the walk keeps on a level."""
+        if self._walk_by is None:
+            return self.beam_width
+        return math.ceil(self.beam_width * self._walk_by.width)
+
+    def _chooses(self, tree, first_nodes):
+        """Tells whether the walk may come to more leaves than b k."""
+        if self._walk_by is None:
+            return False
+        above = len(first_nodes) // self._branching
+        for _ in self.levels[:-1]:
+            above = min(above * self._branching, self._width)
+        return above > self.beam_width
+
+    def _kept(self, nodes, scores, width):
+        """Returns the best of [B, W] nodes, PAD where there are fewer."""
+        found, best = tf.math.top_k(scores, min(width, nodes.shape[1]))
         nodes = tf.gather(nodes, best, batch_dims=1)
         return tf.where(found > scores.dtype.min, nodes, PAD)
 
@@ -178,38 +237,75 @@ class TreeRetriever(tf.Module):
 
     def _walk(self, history, live=None):
         """Returns the scored nodes and their ranks, [B, W] each, by level."""
-        users = self._describe_fn(history, self.levels)
+        score, describe, levels = self._score_fn, self._describe_fn, self.levels
+        if self._walk_by is not None:
+            score, describe = self._walk_by.score_fn, self._walk_by.describe_fn
+            levels = levels[:-1]  # the model's
+        users = describe(history, levels) if levels else None
         nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
         above = None  # ranks of the parents, [B, W / b]
         walked = []
-        for level in self.levels:
-            scores = self._score_fn(users, nodes, level)
-            # A leaf was trained on few samples, its ancestors on many: their
-            # ranks say what its own score cannot know yet.
-            if self.path_weight and above is not None:
-                leaned = tf.tile(above[..., None], [1, 1, self._branching])
-                leaned = tf.reshape(leaned, [-1, nodes.shape[1]])
-                scores += self.path_weight * leaned
+        for level, width in zip(self.levels, self.kept):
+            if level == self._max_level:
+                break
+            ranks = self._ranked(score(users, nodes, level), above)
             # Where all are kept, those without live children cost nothing.
-            prunes = nodes.shape[1] > self.beam_width
-            if live is not None and (prunes or level == self._max_level):
-                scores = tf.where(live(nodes, level), scores, scores.dtype.min)
-            elif level in self._with_holes:
-                occupied = self._is_occupied(nodes, level)
-                scores = tf.where(occupied, scores, scores.dtype.min)
-            walked.append((nodes, scores))
-            if level < self._max_level:
-                above = scores
-                # Eq. 1: the best leaves lie below the best nodes, so what is
-                # pruned here needs no look at what lies below. In any order:
-                # the next level ranks anew.
-                if prunes:
-                    above, best = tf.math.top_k(
-                        scores, self.beam_width, sorted=False
-                    )
-                    nodes = tf.gather(nodes, best, batch_dims=1)
-                nodes = tree_ops.children(nodes, self._branching)
-        return walked
+            prunes = nodes.shape[1] > width
+            ranks = self._alive(nodes, ranks, level, live if prunes else None)
+            walked.append((nodes, ranks))
+            above = ranks
+            # Eq. 1: the best leaves lie below the best nodes, so what is
+            # pruned here needs no look at what lies below. In any order: the
+            # next level ranks anew.
+            if prunes:
+                above, best = tf.math.top_k(ranks, width, sorted=False)
+                nodes = tf.gather(nodes, best, batch_dims=1)
+            nodes = tree_ops.children(nodes, self._branching)
+        return walked + self._leaves(history, users, nodes, above, live)
+
+    def _leaves(self, history, users, nodes, above, live):
+        """Scores the leaves, [B, W], that the walk has come to."""
+        level = self._max_level
+        lean = self._ranked(tf.zeros_like(nodes, tf.float32), above)
+        lean = self._alive(nodes, lean, level, live)
+        walked = []
+        if self._walk_by is not None:
+            if self.levels[-2:] == [level, level]:
+                scores = self._walk_by.score_fn(users, nodes, level)
+                ranks = _added(scores, lean)
+                walked.append((nodes, ranks))
+                _, best = tf.math.top_k(ranks, self.kept[-2], sorted=False)
+                nodes = tf.gather(nodes, best, batch_dims=1)
+                lean = tf.gather(lean, best, batch_dims=1)
+            users = self._describe_fn(history, [level])
+        ranks = _added(self._score_fn(users, nodes, level), lean)
+        return [*walked, (nodes, ranks)]
+
+    def _ranked(self, scores, above):
+        """Adds to [B, W] scores what they lean on their parents' ranks.
+
+        A leaf was trained on few samples, its ancestors on many: their ranks
+        say what its own score cannot know yet.
+        """
+        if not self.path_weight or above is None:
+            return scores
+        parents = np.arange(scores.shape[1]) // self._branching
+        return scores + tf.gather(self.path_weight * above, parents, axis=1)
+
+    def _alive(self, nodes, ranks, level, live):
+        """Gives the least rank to nodes that no answer lies below."""
+        if live is not None:
+            alive = live(nodes, level)
+        elif level in self._with_holes:
+            alive = self._is_occupied(nodes, level)
+        else:
+            return ranks
+        return tf.where(alive, ranks, ranks.dtype.min)
+
+
+def _added(scores, lean):
+    """Adds scores to what they lean on; the least finite number stays."""
+    return tf.where(lean > lean.dtype.min, scores + lean, lean.dtype.min)
 
 
 class ScanRetriever(tf.Module):

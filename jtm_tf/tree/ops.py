@@ -1,5 +1,6 @@
 """The tree's arithmetic on heap codes as TensorFlow ops; see `tree.tree`."""
 
+import numpy as np
 import tensorflow as tf
 
 from jtm_tf.tree import tree as tree_lib
@@ -25,8 +26,8 @@ def lift(leaves, level: int, tree):
 
 def children(nodes: tf.Tensor, branching: int) -> tf.Tensor:
     """Returns the children of real nodes, [B, K] -> [B, K * b]."""
-    first = branching * (nodes - 1) + 2
-    codes = first[..., None] + tf.range(branching)
+    first = branching * nodes - (branching - 2)
+    codes = first[..., None] + np.arange(branching, dtype=np.int32)
     return tf.reshape(codes, [-1, nodes.shape[1] * branching])
 
 

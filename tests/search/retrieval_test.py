@@ -1,9 +1,12 @@
 """Tests of `jtm_tf.search.retrieval`: Eq. 1 makes the beam search exact."""
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
 
+from jtm_tf import types
 from jtm_tf.search import retrieval
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
@@ -92,8 +95,8 @@ def test_beam_search_is_exact_on_a_max_heap(
 
 
 @pytest.mark.parametrize("path_weight", [0.0, 0.5])
-@pytest.mark.parametrize("flat", [False, True])
-def test_a_filter_wastes_no_place(path_weight, flat):
+@pytest.mark.parametrize("kind", ["flat", "exact", "pruned"])
+def test_a_filter_wastes_no_place(path_weight, kind):
     """A beam of M finds M items, if so many are allowed, and no others."""
     tree = holey_tree(20, branching=2, max_level=5, seed=3)
     allowed = np.random.default_rng(4).random((USERS, 21)) < 0.3
@@ -111,9 +114,16 @@ def test_a_filter_wastes_no_place(path_weight, flat):
     shared = {"num_results": 4, "user_width": HISTORY}
     search = (
         retrieval.ScanRetriever(score_fn, tree, chunk=7, **shared)
-        if flat
+        if kind == "flat"
         else retrieval.TreeRetriever(
-            score_fn, tree, beam_width=4, path_weight=path_weight, **shared
+            score_fn,
+            tree,
+            beam_width=4,
+            path_weight=path_weight,
+            walk=walk_by(max_heap(tree, seed=2), 2.0)
+            if kind == "pruned"
+            else None,
+            **shared,
         )
     )
     items = search.search(users(*range(1, USERS + 1)), live)[0].numpy()
@@ -121,6 +131,93 @@ def test_a_filter_wastes_no_place(path_weight, flat):
         found = found[found != PAD]
         assert np.all(allowed[row, found])
         assert len(set(found)) == min(4, np.count_nonzero(allowed[row]))
+
+
+def walk_by(scores, width):
+    """Returns a walk by a table of scores."""
+    return retrieval.Walk(table_score_fn(scores), types.as_they_are, width)
+
+
+@pytest.mark.parametrize("branching,max_level", [(2, 5), (3, 3), (8, 2)])
+@pytest.mark.parametrize("beam_width", [1, 4, 16])
+@pytest.mark.parametrize("path_weight", [0.0, 0.5])
+def test_a_walk_by_the_model_itself_changes_nothing(
+    branching, max_level, beam_width, path_weight
+):
+    tree = holey_tree(30, branching=branching, max_level=max_level, seed=5)
+    scores = np.random.default_rng(6).normal(size=[USERS, tree.num_codes])
+    shared = {
+        "beam_width": beam_width,
+        "num_results": beam_width,
+        "user_width": HISTORY,
+        "path_weight": path_weight,
+    }
+    score_fn = table_score_fn(scores.astype(np.float32))
+    exact = retrieval.TreeRetriever(score_fn, tree, **shared)
+    pruned = retrieval.TreeRetriever(
+        score_fn, tree, walk=walk_by(scores.astype(np.float32), 1.0), **shared
+    )
+    assert pruned.levels == exact.levels
+    asked = users(*range(1, USERS + 1))
+    for got, want in zip(pruned.recommend(asked), exact.recommend(asked)):
+        np.testing.assert_array_equal(got, want)
+
+
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(
+    seed=st.integers(0, 10**6),
+    branching=st.sampled_from([2, 3]),
+    num_items=st.integers(2, 27),
+    beam_width=st.integers(1, 6),
+)
+def test_a_walk_that_keeps_all_finds_what_a_scan_finds(
+    seed, branching, num_items, beam_width
+):
+    """Whatever walks: the model ranks the leaves that it chooses best."""
+    tree = holey_tree(num_items, branching=branching, max_level=5, seed=seed)
+    rng = np.random.default_rng(seed)
+    scores, walked = rng.normal(size=[2, USERS, tree.num_codes]).astype("f4")
+    search = retrieval.TreeRetriever(
+        table_score_fn(scores),
+        tree,
+        beam_width=beam_width,
+        num_results=1,
+        user_width=HISTORY,
+        walk=walk_by(walked, 32.0),
+    )
+    asked = users(*range(1, USERS + 1))
+    found = search.recommend(asked)[0].numpy()
+    chosen = beam_width * branching
+    for row in range(USERS):
+        items = np.arange(1, num_items + 1)
+        best = items[np.argsort(-walked[row, tree.pi[items]])][:chosen]
+        want = best[np.argmax(scores[row, tree.pi[best]])]
+        assert found[row, 0] == want
+    # What is told of the search is what it did.
+    assert len(search.levels) == len(search.kept)
+    kept = search.beams(asked)
+    for nodes, width in zip(kept, search.kept):
+        assert nodes.shape[1] <= width
+
+
+def test_a_pruned_search_scores_as_many_leaves_as_an_exact_one():
+    tree = holey_tree(32, branching=2, max_level=5, seed=1)
+    counted = []
+
+    def score(histories, nodes, level):
+        counted.append((level, nodes.shape[1]))
+        return tf.zeros_like(nodes, tf.float32)
+
+    retrieval.TreeRetriever(
+        score,
+        tree,
+        beam_width=4,
+        num_results=4,
+        user_width=HISTORY,
+        path_weight=0.5,
+        walk=walk_by(np.zeros([USERS, tree.num_codes], np.float32), 2.0),
+    ).recommend.get_concrete_function()
+    assert counted == [(5, 8)]
 
 
 @pytest.mark.parametrize("num_items", [1, 5, 100])

@@ -22,6 +22,12 @@ KINDS = {
     "tdm": {"hierarchical": False, "branching": 3},
     "jtm": {"path_weight": 0.5, "visits": True},
     "direct": {"direct": True, "whole_history": HISTORY, "path_weight": 0.5},
+    "pruned": {
+        "direct": True,
+        "visits": True,
+        "path_weight": 0.5,
+        "readout": 2.0,
+    },
     "attention": {"scorer": "attention"},
     "hsm": {"model_type": hsm.HSM, "branching": 3},
     "flat": {"branching": ITEMS, "scorer": "product"},
@@ -49,6 +55,9 @@ def untrained(
     for index, variable in enumerate(model.trainable_variables):
         noise = keras.random.normal(variable.shape, seed=100 * seed + index)
         variable.assign(variable + noise)
+    if model.readout is not None:
+        kernel = model.readout.kernel
+        kernel.assign(keras.random.normal(kernel.shape, seed=seed))
     model.set_tree(tree)
     return model
 

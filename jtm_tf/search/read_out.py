@@ -1,0 +1,153 @@
+"""Reads a trained network out: fits what walks its tree in its place.
+
+The logits of the nodes that a search compares are regressed on what the first
+layer is linear in (`models.readout`), level by level, in closed form: ridge
+regression, both centred within a user's candidates.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from jtm_tf.data import splits
+from jtm_tf.models import tree_model
+from jtm_tf.search import judging
+from jtm_tf.search import retrieval
+
+# Nodes kept on a level while examples are gathered: those of a narrow beam
+# are told apart by the same coefficients as those of a wide one.
+_BEAM = 100
+_USERS = 1024
+_BATCH = 64
+# Of a coefficient, as a share of the variance of what it belongs to.
+_RIDGE = 1e-3
+# How wide a walk may look for what the network would have found.
+WIDTHS = (2.0, 3.0, 4.0)
+
+
+def fit(
+    model: tree_model.TreeModel, histories: np.ndarray, *, width: float = 2.0
+) -> list[float]:
+    """Gives a model a read-out of its network.
+
+    Args:
+        model: trained, with its tree.
+        histories: [U, user_width] int32 users; the first 1,024 will do.
+        width: of the walk, see `readout.Readout`.
+
+    Returns:
+        The share of the logits' variance within the candidates of a user that
+        the read-out explains, R^2, by level from 1.
+
+    Raises:
+        ValueError: the network can have no read-out, or there are no users.
+    """
+    if not len(histories):
+        raise ValueError("A read-out is fitted on users; there are none.")
+    model.readout = model.new_readout(width)
+    try:
+        moments, cross, total = _gathered(model, histories[:_USERS])
+    except BaseException:
+        model.readout = None  # of no coefficients
+        raise
+    scale = np.einsum("lff->lf", moments)
+    scale = np.where(scale > 0, scale, 1.0)
+    ridge = _RIDGE * scale[:, None] * np.eye(scale.shape[1])
+    kernel = np.linalg.solve(moments + ridge, cross[..., None])[..., 0]
+    model.readout.kernel.assign(kernel)
+    explained = 2 * np.sum(kernel * cross, 1) - np.einsum(
+        "lf,lfg,lg->l", kernel, moments, kernel
+    )
+    return (explained / np.where(total > 0, total, 1.0)).tolist()
+
+
+def choose(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    cuts: Sequence[tuple[int, int]],
+) -> dict[str, Any]:
+    """Lets a model walk by its read-out, as narrow as nothing is lost.
+
+    Where with each of `WIDTHS` the users find less at some cut than by the
+    exact search, the model is left without a read-out.
+
+    Args:
+        model: with a read-out.
+        users: whose recall decides.
+        cuts: pairs (M, k).
+
+    Returns:
+        `width`, None for the exact search; and the recall at each cut:
+        `exact`, and `pruned` for each width that was tried.
+    """
+
+    def recalls():
+        return [
+            judging.judge_model(model, users, num_results=m, beam_width=k)[
+                "recall"
+            ]
+            for m, k in cuts
+        ]
+
+    kernel = _present(model).kernel.numpy()
+    model.readout = None
+    exact, pruned = recalls(), {}
+    for width in WIDTHS:
+        model.readout = model.new_readout(width)
+        model.readout.kernel.assign(kernel)
+        pruned[str(width)] = recalls()
+        if np.all(np.greater_equal(pruned[str(width)], exact)):
+            return {"width": width, "exact": exact, "pruned": pruned}
+    model.readout = None
+    return {"width": None, "exact": exact, "pruned": pruned}
+
+
+def _present(model):
+    """Returns a model's read-out; raises where it has none."""
+    if model.readout is None:
+        raise ValueError("The model has no read-out yet; fit one.")
+    return model.readout
+
+
+def _gathered(model, histories):
+    """Sums what ridge regression needs, over users and their candidates.
+
+    Returns:
+        By level [L, F, F] second moments of features, [L, F] those of features
+        and logits, and [L] of logits; all centred within a user's candidates.
+    """
+    # From the first level on, so that a beam of any width finds its own.
+    search = retrieval.TreeRetriever(
+        model.score_described,
+        model.tree,
+        beam_width=_BEAM,
+        num_results=1,
+        user_width=model.user_width,
+        path_weight=model.path_weight,
+        describe_fn=model.described,
+        first_level=1,
+    )
+
+    def moments(users):
+        described = model.described(users, search.levels)
+        sums = []
+        for level, (nodes, ranks) in zip(search.levels, search.walk(users)):
+            live = tf.cast(ranks > ranks.dtype.min, tf.float32)
+            logits = model.score_described(described, nodes, level)
+            features = model.readout_features(described, nodes, level)
+            both = tf.concat([features, logits[..., None]], 2)
+            count = tf.maximum(tf.reduce_sum(live, 1), 1.0)[:, None, None]
+            mean = tf.reduce_sum(both * live[..., None], 1, keepdims=True)
+            both = (both - mean / count) * live[..., None]
+            both = tf.reshape(both, [-1, both.shape[2]])
+            sums.append(tf.matmul(both, both, transpose_a=True))
+        return tf.stack(sums)
+
+    spec = tf.TensorSpec([None, model.user_width], tf.int32)
+    graph = tf.function(moments, autograph=False).get_concrete_function(spec)
+    total = np.zeros(graph.outputs[0].shape)
+    for i in range(0, len(histories), _BATCH):
+        total += graph(tf.constant(histories[i : i + _BATCH])).numpy()
+    return total[:, :-1, :-1], total[:, :-1, -1], total[:, -1, -1]
