@@ -50,18 +50,22 @@ class Catalogue:
         self.seconds: list[float] = []
         self.removed = self.added = 0
 
-    def turn(self, number: int) -> None:
-        """Publishes a version: items leave by even turns, return by odd ones.
+    def turn(self, number: int | None = None) -> None:
+        """Publishes a version; items leave by the first and return by the next.
+
+        Args:
+            number: of no effect, as the published ones count the turns.
 
         Raises:
             ValueError: the update failed.
             TimeoutError: the server did not take it up.
         """
+        del number
         gone = self._base.parent / "gone.csv"
-        leaving = number % 2 == 0
+        leaving = len(self.published) % 2 == 0
         newest = versions.existing(self._base)[-1]
         if leaving:
-            count = self._write(gone, newest, number)
+            count = self._write(gone, newest)
             self.removed += count
         self._update("--remove" if leaving else "--add", gone)
         if not leaving:
@@ -72,11 +76,11 @@ class Catalogue:
         )
         self._clean()
 
-    def _write(self, path, version, number):
+    def _write(self, path, version):
         """Draws the items that leave, and lists them; returns their number."""
         items = origin.read_items(self._base / str(version))
         count = max(1, int(self._share * items.num_rows))
-        rng = np.random.default_rng((self._seed, number))
+        rng = np.random.default_rng((self._seed, version))
         rows = rng.choice(items.num_rows, count, replace=False)
         known = {"raw_id", "category", "name"}
         kept = items.select([x for x in items.column_names if x in known])
