@@ -13,13 +13,11 @@ answer was wrong.
 
 import json
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
 from absl import flags
 
+from export.calling import server_process
 from export.fuzzing import attack
 from jtm_tf.command_line import program
 
@@ -36,33 +34,13 @@ _OUT = flags.DEFINE_string("out", None, "Where to write the JSON as well.")
 @program.entry
 def main() -> None:
     base = pathlib.Path(_MODEL_BASE.value).resolve()
-    limits = [f"--{name}={value}" for name, value in attack.LIMITS.items()]
     started = time.monotonic()
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "export.serve",
-            f"--model_base={base}",
-            "--port=0",
-            "--rest_port=0",
-            *limits,
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        try:
-            ports = server.stdout.readline() if server.stdout else ""
-            if not ports:
-                raise ValueError(f"{base} cannot be served; see above.")
-            found = attack.attack(
-                base.name, json.loads(ports), _REQUESTS.value, _SEED.value
-            )
-            found["resident_gib"] = _resident_gib(server.pid)
-            server.send_signal(signal.SIGTERM)
-            found["exit_status"] = server.wait(600)
-        finally:
-            server.kill()
+    with server_process.running(base, attack.LIMITS) as server:
+        found = attack.attack(
+            base.name, server.ports, _REQUESTS.value, _SEED.value
+        )
+        found["resident_gib"] = server.peak_gib()
+        found["exit_status"] = server.stop()
     found["seconds"] = round(time.monotonic() - started, 1)
     if _OUT.value:
         text = json.dumps(found, indent=1) + "\n"
@@ -73,16 +51,6 @@ def main() -> None:
             f"{found['wrong']} wrong answers, {found['differed']} that "
             f"differed, exit status {found['exit_status']}; see the JSON."
         )
-
-
-def _resident_gib(pid):
-    """Returns the largest memory a process has had; None if unknown."""
-    try:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    kilobytes = status.partition("VmHWM:")[2].split()[0]
-    return round(int(kilobytes) / 2**20, 3)
 
 
 if __name__ == "__main__":

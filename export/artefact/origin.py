@@ -106,6 +106,22 @@ def write(folder: pathlib.Path, origin: Origin) -> None:
     )
 
 
+def read_items(folder: files.Path) -> pa.Table:
+    """Reads the items of BASE/version: raw_id, and maybe category, name.
+
+    Raises:
+        ValueError: the folder is no version that keeps them.
+    """
+    path = pathlib.Path(folder) / _PATH / "items.parquet"
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{folder} has no items that can be read: {error} Give what "
+            "export.export_model wrote."
+        ) from error
+
+
 def read(folder: files.Path) -> Origin:
     """Reads the origin of BASE/version.
 
@@ -129,7 +145,7 @@ def read(folder: files.Path) -> Origin:
     nothing = np.zeros(0, np.int32)
     try:
         frozen.thaw(model, saved_model.read_theta(folder))
-        items = pq.read_table(folder / _PATH / "items.parquet")
+        items = read_items(folder)
         users = pq.read_table(folder / _PATH / "profile.parquet")
     except (tf.errors.OpError, ValueError, OSError, pa.ArrowException) as error:
         raise ValueError(

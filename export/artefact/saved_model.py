@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from export.artefact import filters
 from export.artefact import paths
@@ -169,7 +170,15 @@ class ServedModel:
         module.vocabularies = [self.items, self.profile, self.categories]
         module.filter = self._filter
         module.search = self._search.variables
-        tf.saved_model.save(module, str(folder), signatures=self.signatures)
+        # Who loads a gradient keeps it for good, in a list of TensorFlow's
+        # own, and its graph with it: a server would grow with every version.
+        options = tf.saved_model.SaveOptions(
+            experimental_custom_gradients=False
+        )
+        tf.saved_model.save(
+            module, str(folder), signatures=self.signatures, options=options
+        )
+        _forget_gradients(pathlib.Path(folder) / "saved_model.pb")
 
     def describe(self) -> dict[str, Any]:
         """Returns inputs and outputs of each signature, with dtype, shape.
@@ -278,6 +287,19 @@ def _no_wider(tensor, name, most):
     fits = tf.debugging.Assert(columns <= most, [message, columns])
     with tf.control_dependencies([fits]):
         return tf.identity(tensor)
+
+
+def _forget_gradients(path):
+    """Takes out of a written SavedModel where gradients would be needed.
+
+    Else TensorFlow warns of each function that has none, at every load.
+    """
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for part in saved.meta_graphs:
+        for function in part.graph_def.library.function:
+            for node in function.node_def:
+                node.attr.pop("_gradient_op_type", None)
+    path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _described(specs):

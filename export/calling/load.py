@@ -16,6 +16,7 @@ import ipaddress
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from tensorflow_serving.apis import predict_pb2
 from export.calling import grpc_wire
 from export.calling import wire
 
-_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 PERCENTILES = (50, 90, 99, 99.9)
 
@@ -110,7 +111,7 @@ class Generator:
         self._requests = [request.SerializeToString() for request in requests]
         self._timeout = timeout
         self._channel = grpc_wire.connect(target)
-        self._predict = self._channel.unary_unary(_PREDICT)
+        self._predict = self._channel.unary_unary(PREDICT)
 
     def __enter__(self) -> "Generator":
         return self
@@ -128,14 +129,28 @@ class Generator:
             [R] results, in the order they were due.
         """
         results: list[Result | None] = [None] * len(due)
+        self.send_when_due(due, results.__setitem__)
+        return [result for result in results if result is not None]
+
+    def send_when_due(
+        self, due: np.ndarray, heed: Callable[[int, Result], None]
+    ) -> None:
+        """Does what `open_loop` does, and keeps nothing.
+
+        Args:
+            due: [R] seconds from now, ascending.
+            heed: takes the place of a request in `due` and its result, in
+                threads of gRPC, one after the other.
+        """
         left = threading.Semaphore(0)
+        heeding = threading.Lock()
         start = time.perf_counter()
 
         def note(index, sent, call):
             now = time.perf_counter() - start
             code = call.code()
             good = code is grpc.StatusCode.OK
-            results[index] = Result(
+            result = Result(
                 question=index % len(self._requests),
                 seconds=now - due[index],
                 late=sent - due[index],
@@ -143,7 +158,11 @@ class Generator:
                 answer=call.result() if good else None,
                 error=None if good else code.name,
             )
-            left.release()
+            try:
+                with heeding:
+                    heed(index, result)
+            finally:
+                left.release()
 
         for index, at in enumerate(due):
             pause = at - (time.perf_counter() - start)
@@ -159,7 +178,6 @@ class Generator:
             )
         for _ in due:
             left.acquire()
-        return [result for result in results if result is not None]
 
     def in_turn(self) -> list[predict_pb2.PredictResponse]:
         """Asks each request once, one after the other.
@@ -280,7 +298,7 @@ def summary(results: Sequence[Result], seconds: float) -> dict[str, Any]:
     """
     good = [result for result in results if result.error is None]
     end = max((result.end for result in results), default=seconds)
-    latency = _milliseconds([result.seconds for result in good])
+    latency = milliseconds([result.seconds for result in good])
     return {
         "seconds": round(max(end, seconds), 3),
         "requests": len(results),
@@ -291,12 +309,12 @@ def summary(results: Sequence[Result], seconds: float) -> dict[str, Any]:
         "p99_over_p50": (
             round(latency["p99"] / latency["p50"], 2) if good else None
         ),
-        "sent_late_ms": _milliseconds([result.late for result in results]),
+        "sent_late_ms": milliseconds([result.late for result in results]),
         "versions": {str(v): n for v, n in versions(good).items()},
     }
 
 
-def _milliseconds(seconds):
+def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
     """Returns percentiles and the maximum by name; {} of nothing."""
     if not len(seconds):
         return {}

@@ -22,6 +22,9 @@ from export.calling import grpc_wire
 from export.calling import load
 from jtm_tf.search import rounding
 
+# Seconds until a server must have taken a version up.
+PATIENCE = 600.0
+
 
 class Publisher:
     """Copies versions to new ones while requests are being answered.
@@ -47,7 +50,7 @@ class Publisher:
         count: int,
         available: Callable[[], Sequence[int]],
         *,
-        patience: float = 600.0,
+        patience: float = PATIENCE,
     ):
         self._base, self._count = pathlib.Path(base), count
         self._available, self._patience = available, patience
@@ -103,16 +106,39 @@ class Publisher:
             shutil.copytree(
                 self._base / str(source), folder, dirs_exist_ok=True
             )
-        start = time.perf_counter()
         self.published[version] = source
-        while version not in self._available():
-            if time.perf_counter() - start > self._patience:
-                raise TimeoutError(
-                    f"The server has not taken up version {version} of "
-                    f"{self._base} in {self._patience:g} s."
-                )
-            time.sleep(0.05)
-        self.seconds.append(time.perf_counter() - start)
+        self.seconds.append(
+            wait_until_answers(
+                version, self._available, patience=self._patience
+            )
+        )
+
+
+def wait_until_answers(
+    version: int,
+    available: Callable[[], Sequence[int]],
+    *,
+    patience: float = PATIENCE,
+) -> float:
+    """Waits until a server answers with a version; returns the seconds.
+
+    Args:
+        version: that was published.
+        available: returns the versions that answer.
+        patience: seconds until a server must have taken it up.
+
+    Raises:
+        TimeoutError: it has not.
+    """
+    start = time.perf_counter()
+    while version not in available():
+        if time.perf_counter() - start > patience:
+            raise TimeoutError(
+                f"The server has not taken up version {version} in "
+                f"{patience:g} s."
+            )
+        time.sleep(0.05)
+    return time.perf_counter() - start
 
 
 def check(

@@ -24,7 +24,6 @@ LIMITS = {
 _THREADS = 8
 # A good request of known answer among so many others.
 _CHECK_EVERY = 20
-_SLOW_SHARE = 0.002
 
 
 class _Known:
@@ -71,12 +70,10 @@ def attack(
     channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}")
     world = cases.World(name, ports, _dtype(name, channel), LIMITS)
     known = _Known(world, channel)
-    quick = [x for x in cases.CASES if x not in cases.SLOW]
 
     def send(i):
         rng = np.random.default_rng((seed, i))
-        pool = cases.SLOW if rng.random() < _SLOW_SHARE else quick
-        case = pool[rng.integers(len(pool))]
+        case = cases.draw(rng)
         answer = case(rng, world)
         checked = known.same() if i % _CHECK_EVERY == 0 else None
         return i, case, answer, checked

@@ -439,3 +439,11 @@ CASES: dict[Case, frozenset[str]] = {
 
 # These take as long as the server is patient, so few of them are drawn.
 SLOW = (rest_half,)
+_QUICK = [case for case in CASES if case not in SLOW]
+_SLOW_SHARE = 0.002
+
+
+def draw(rng: np.random.Generator) -> Case:
+    """Draws a case."""
+    pool = SLOW if rng.random() < _SLOW_SHARE else _QUICK
+    return pool[rng.integers(len(pool))]

@@ -1,5 +1,6 @@
 """Tests of `export`: what is evaluated is what is exported."""
 
+import gc
 import json
 import os
 import subprocess
@@ -148,6 +149,20 @@ def test_only_stock_ops(exported):
         assert "LowerBound" in ops[name], name  # ids are looked up
     assert {"TopKV2", "LowerBound", "Assert"} <= ops["recommend_filtered"]
     assert not stock_ops.foreign(exported / "1")
+
+
+def test_a_version_goes_as_it_came(exported):
+    """Its gradients, if there were any, would stay with TensorFlow."""
+
+    def graphs():
+        gc.collect()
+        return sum(isinstance(value, tf.Graph) for value in gc.get_objects())
+
+    before = graphs()
+    loaded = tf.saved_model.load(str(exported / "1"))
+    assert graphs() > before
+    del loaded
+    assert graphs() == before
 
 
 def test_a_version_describes_itself(data, exported, run_dir):

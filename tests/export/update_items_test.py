@@ -15,7 +15,6 @@ from export.artefact import updating
 from export.artefact import versions
 from jtm_tf.data import interactions
 from jtm_tf.models import growing
-from jtm_tf.runs import trained
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
@@ -31,13 +30,7 @@ EVERYTHING = saved_model.SearchConfig(64, 64)
 
 def origin_of(data, model, profile=()):
     """Returns a model as if it had been trained on the data."""
-    config = {
-        "config": {"method": "jtm", "profile": list(profile)},
-        "data": data.manifest["fingerprint"],
-        "code": "none",
-    }
-    run = trained.TrainedRun(model, data, config, {"best_iteration": 1})
-    return origin.Origin(run, EVERYTHING, warming=False)
+    return served_models.origin_of(data, model, EVERYTHING, profile)
 
 
 def write(path, *lines):

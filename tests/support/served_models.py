@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from export.artefact import origin
 from export.artefact import saved_model
 from export.artefact import versions
 from export.artefact import warmup
 from jtm_tf import files
 from jtm_tf.models import hsm
 from jtm_tf.models import tree_model
+from jtm_tf.runs import trained
 from jtm_tf.tree import tree as tree_lib
 
 ITEMS, HISTORY = 50, 4
@@ -73,6 +75,17 @@ def named(data):
         items=data.items.set_column(1, "raw_id", ids),
         users=data.users.append_column("taste", tastes),
     )
+
+
+def origin_of(data, model, config, profile=()):
+    """Returns a model as if it had been trained on the data."""
+    trained_as = {
+        "config": {"method": "jtm", "profile": list(profile)},
+        "data": data.manifest["fingerprint"],
+        "code": "none",
+    }
+    run = trained.TrainedRun(model, data, trained_as, {"best_iteration": 1})
+    return origin.Origin(run, config, warming=False)
 
 
 def call(served, signature, **inputs):

@@ -1,0 +1,1 @@
+"""A server held at work for long: who asks, what changes, what it holds."""
