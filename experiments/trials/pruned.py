@@ -9,6 +9,7 @@ import tensorflow as tf
 from experiments.table import compare
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
+from jtm_tf.search import judging
 from jtm_tf.search import metrics
 from jtm_tf.search import model_search
 from jtm_tf.search import read_out
@@ -30,7 +31,7 @@ def measure(
         model: trained, with its tree; it ends as validation users decide.
         validation: the read-out is fitted on them, and they choose.
         test: whose recall is returned.
-        cuts: pairs (M, k).
+        cuts: pairs (M, k), the one that decides first.
 
     Returns:
         `explained`, R^2 by level; `chosen`, the width, None for the exact
@@ -48,8 +49,11 @@ def measure(
         found = [_found(model, test, *cut) for cut in cuts]
         recall[str(name)] = np.stack([users for users, _ in found], 1)
         scored[str(name)] = [nodes for _, nodes in found]
+    model.readout, (results, beam) = None, cuts[0]
+    asked = {"num_results": results, "beam_width": beam}
+    exact = judging.judge_model(model, validation, **asked)["recall"]
     model.readout = readout
-    chosen = read_out.choose(model, validation, cuts)
+    chosen = read_out.choose(model, validation, exact=exact, **asked)
     return {
         "explained": [round(share, 3) for share in explained],
         "chosen": chosen["width"],

@@ -91,7 +91,8 @@ def run(
         options.on_record(record)
         state.finish_iteration()
     saving.restore(state.model, folder.model)
-    metrics |= _read_out(config, state.model, inputs.validation)
+    best = records[metrics["best_iteration"] - 1]["validation"]
+    metrics |= _read_out(config, state.model, inputs.validation, best)
     if state.model.readout is not None:
         saving.save(state.model, folder.model)
     tested, table = _tested(config, state.model, inputs.test)
@@ -162,9 +163,10 @@ def _judged(config, model, users):
     }
 
 
-def _read_out(config, model, users):
+def _read_out(config, model, users, exact):
     """Gives the trained model a read-out if it is to search by one.
 
+    `exact` is how users were judged by the exact search.
     Returns the part of the metrics that tells of it: `search`, see
     `read_out.choose`, with `explained`, the R^2 of the read-out by level.
     """
@@ -173,7 +175,13 @@ def _read_out(config, model, users):
     explained = read_out.fit(model, users.history)
     chosen: dict[str, Any] = {"width": model.readout.width}
     if config.search == "auto":
-        chosen = read_out.choose(model, users, config.all_cuts)
+        chosen = read_out.choose(
+            model,
+            users,
+            num_results=config.num_results,
+            beam_width=config.beam_width,
+            exact=exact["recall"],
+        )
     chosen["explained"] = [round(share, 4) for share in explained]
     return {"search": chosen}
 

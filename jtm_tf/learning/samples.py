@@ -266,9 +266,11 @@ class _Batches:
     def dataset(self, start_batch):
         """Streams the batches from `start_batch` on."""
         batches = -(-self._length // self._batch_size)
+        # Autograph would read the source of it all, at every opening.
+        batch = tf.autograph.experimental.do_not_convert(self.batch)
         return (
             tf.data.Dataset.range(start_batch, batches)
-            .map(self.batch, num_parallel_calls=2, deterministic=True)
+            .map(batch, num_parallel_calls=2, deterministic=True)
             .prefetch(2)
         )
 

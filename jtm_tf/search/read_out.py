@@ -5,7 +5,6 @@ layer is linear in (`models.readout`), level by level, in closed form: ridge
 regression, both centred within a user's candidates.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ _BATCH = 64
 # Of a coefficient, as a share of the variance of what it belongs to.
 _RIDGE = 1e-3
 # How wide a walk may look for what the network would have found.
-WIDTHS = (2.0, 3.0, 4.0)
+WIDTHS = (2.0, 4.0)
 
 
 def fit(
@@ -66,39 +65,35 @@ def fit(
 def choose(
     model: tree_model.TreeModel,
     users: splits.HeldOutUsers,
-    cuts: Sequence[tuple[int, int]],
+    *,
+    num_results: int,
+    beam_width: int,
+    exact: float,
 ) -> dict[str, Any]:
     """Lets a model walk by its read-out, as narrow as nothing is lost.
 
-    Where with each of `WIDTHS` the users find less at some cut than by the
-    exact search, the model is left without a read-out.
+    Where with each of `WIDTHS` the users find less than by the exact search,
+    the model is left without a read-out.
 
     Args:
         model: with a read-out.
         users: whose recall decides.
-        cuts: pairs (M, k).
+        num_results: M.
+        beam_width: k.
+        exact: what they find by the exact search.
 
     Returns:
-        `width`, None for the exact search; and the recall at each cut:
-        `exact`, and `pruned` for each width that was tried.
+        `width`, None for the exact search; `exact`, as given; and `pruned`,
+        the recall with each width that was tried.
     """
-
-    def recalls():
-        return [
-            judging.judge_model(model, users, num_results=m, beam_width=k)[
-                "recall"
-            ]
-            for m, k in cuts
-        ]
-
-    kernel = _present(model).kernel.numpy()
-    model.readout = None
-    exact, pruned = recalls(), {}
+    kernel, pruned = _present(model).kernel.numpy(), {}
     for width in WIDTHS:
         model.readout = model.new_readout(width)
         model.readout.kernel.assign(kernel)
-        pruned[str(width)] = recalls()
-        if np.all(np.greater_equal(pruned[str(width)], exact)):
+        pruned[str(width)] = found = judging.judge_model(
+            model, users, num_results=num_results, beam_width=beam_width
+        )["recall"]
+        if found >= exact:
             return {"width": width, "exact": exact, "pruned": pruned}
     model.readout = None
     return {"width": None, "exact": exact, "pruned": pruned}

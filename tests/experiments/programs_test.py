@@ -123,6 +123,7 @@ def test_help_of_few_flags():
         "split",
         "num_results",
         "beam_width",
+        "search",
         "filter_history",
     ]
 

@@ -80,25 +80,25 @@ def test_who_decides(model, monkeypatch):
     loses_until = {"width": 3.0}
 
     def judge(model, users, **asked):
-        readout = model.readout
-        loses = readout is not None and readout.width < loses_until["width"]
+        assert (asked["num_results"], asked["beam_width"]) == (5, 10)
+        loses = model.readout.width < loses_until["width"]
         return {"recall": 0.1 if loses else 0.2}
 
     monkeypatch.setattr(judging, "judge_model", judge)
-    cuts = ((5, 10), (2, 4))
-    chosen = read_out.choose(model, users, cuts)
+    asked = {"num_results": 5, "beam_width": 10, "exact": 0.2}
+    chosen = read_out.choose(model, users, **asked)
     assert chosen == {
-        "width": 3.0,
-        "exact": [0.2, 0.2],
-        "pruned": {"2.0": [0.1, 0.1], "3.0": [0.2, 0.2]},
+        "width": 4.0,
+        "exact": 0.2,
+        "pruned": {"2.0": 0.1, "4.0": 0.2},
     }
-    assert model.readout.width == 3.0
+    assert model.readout.width == 4.0
     np.testing.assert_array_equal(model.readout.kernel, kernel)
     loses_until["width"] = np.inf
-    chosen = read_out.choose(model, users, cuts)
+    chosen = read_out.choose(model, users, **asked)
     assert chosen["width"] is None and model.readout is None
     with pytest.raises(ValueError, match="no read-out yet"):
-        read_out.choose(model, users, cuts)
+        read_out.choose(model, users, **asked)
 
 
 def test_nobody_to_fit_on(model):
