@@ -36,6 +36,11 @@ _CUTS = flags.DEFINE_list(
     ["200:400", "200:200", "20:40", "20:20"],
     "What to judge at, num_results:beam_width.",
 )
+_WIDTHS = flags.DEFINE_list(
+    "widths",
+    ["1", "1.5", "2", "3", "4"],
+    "How many times the beam the read-out walks in, numbers from 1.",
+)
 _OUT = flags.DEFINE_string("out", None, "JSON to write.", required=True)
 
 
@@ -45,6 +50,10 @@ def main() -> None:
     cuts = [
         program.integers("cuts", cut.split(":"), count=2) for cut in _CUTS.value
     ]
+    try:
+        widths = [float(width) for width in _WIDTHS.value]
+    except ValueError as error:
+        raise ValueError(f"--widths takes numbers: {error}.") from None
     found: list[dict[str, Any]] = []
     made: dict[str, Any] = {}
     for path in _RUNS.value:
@@ -65,7 +74,7 @@ def main() -> None:
             )
             for split in ("validation", "test")
         )
-        found.append(pruned.measure(run.model, validation, test, cuts))
+        found.append(pruned.measure(run.model, validation, test, cuts, widths))
         logging.info("%s: the walk chosen is %s", path, found[-1]["chosen"])
     code = {"code": run_folder.code_version()}
     report = made | code | pruned.report(found, cuts)

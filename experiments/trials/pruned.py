@@ -14,8 +14,6 @@ from jtm_tf.search import metrics
 from jtm_tf.search import model_search
 from jtm_tf.search import read_out
 
-# How much wider than the beam the read-out walks; 1 is the beam's own width.
-WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0)
 EXACT = "exact"
 
 
@@ -24,6 +22,7 @@ def measure(
     validation: splits.HeldOutUsers,
     test: splits.HeldOutUsers,
     cuts: Sequence[tuple[int, int]],
+    widths: Sequence[float],
 ) -> dict[str, Any]:
     """Reads a model out and searches for the test users with it and without.
 
@@ -32,16 +31,17 @@ def measure(
         validation: the read-out is fitted on them, and they choose.
         test: whose recall is returned.
         cuts: pairs (M, k), the one that decides first.
+        widths: how many times the beam the read-out walks in.
 
     Returns:
         `explained`, R^2 by level; `chosen`, the width, None for the exact
         search; and `recall`, a [U, cuts] float64 array for `exact` and for
-        each of `WIDTHS`; `scored`, the nodes that the network scores for a
+        each of `widths`; `scored`, the nodes that the network scores for a
         user at each cut, likewise.
     """
     explained = read_out.fit(model, validation.history)
     readout, recall, scored = model.readout, {}, {}
-    for name in (EXACT, *WIDTHS):
+    for name in (EXACT, *widths):
         model.readout = None
         if name != EXACT:
             model.readout = model.new_readout(name)

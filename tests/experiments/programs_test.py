@@ -25,6 +25,7 @@ PROGRAMS = (
     "ablations",
     "demo",
     "placement",
+    "pruning",
     "inspect",
     "notebooks",
 )
