@@ -42,10 +42,9 @@ def measure(
     explained = read_out.fit(model, validation.history)
     readout, recall, scored = model.readout, {}, {}
     for name in (EXACT, *widths):
-        model.readout = None
+        model.readout = None if name == EXACT else readout
         if name != EXACT:
-            model.readout = model.new_readout(name)
-            model.readout.kernel.assign(readout.kernel)
+            read_out.widen(model, name)
         found = [_found(model, test, *cut) for cut in cuts]
         recall[str(name)] = np.stack([users for users, _ in found], 1)
         scored[str(name)] = [nodes for _, nodes in found]

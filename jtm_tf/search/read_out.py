@@ -86,10 +86,9 @@ def choose(
         `width`, None for the exact search; `exact`, as given; and `pruned`,
         the recall with each width that was tried.
     """
-    kernel, pruned = _present(model).kernel.numpy(), {}
+    pruned = {}
     for width in WIDTHS:
-        model.readout = model.new_readout(width)
-        model.readout.kernel.assign(kernel)
+        widen(model, width)
         pruned[str(width)] = found = judging.judge_model(
             model, users, num_results=num_results, beam_width=beam_width
         )["recall"]
@@ -99,11 +98,17 @@ def choose(
     return {"width": None, "exact": exact, "pruned": pruned}
 
 
-def _present(model):
-    """Returns a model's read-out; raises where it has none."""
+def widen(model: tree_model.TreeModel, width: float) -> None:
+    """Lets a model's read-out walk in another width.
+
+    Raises:
+        ValueError: the model has no read-out.
+    """
     if model.readout is None:
         raise ValueError("The model has no read-out yet; fit one.")
-    return model.readout
+    kernel = model.readout.kernel
+    model.readout = model.new_readout(width)
+    model.readout.kernel.assign(kernel)
 
 
 def _gathered(model, histories):
