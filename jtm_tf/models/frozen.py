@@ -54,7 +54,8 @@ class FrozenEmbedding(tf.Module):
         if level < self._max_level:
             return tf.gather(self._inner_rows(), nodes + self._shift)
         places = tf.maximum(nodes - self._first_leaf, 0)
-        return tf.gather(self.items, tf.gather(self.leaf_items, places))
+        items = tf.gather(self.leaf_items, places)
+        return tf.gather(self._item_rows(), items)
 
     def families(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
         """Maps [B, W] nodes of a level, in whole families, to [B, W, E].
@@ -69,24 +70,49 @@ class FrozenEmbedding(tf.Module):
         rows = tf.gather(table, parents)
         return tf.reshape(rows, [-1, nodes.shape[1], width])
 
-    def lifted(self, leaves: tf.Tensor, levels: Sequence[int]) -> tf.Tensor:
-        """Returns the rows of the ancestors of leaves, [D] -> [L, D, E].
+    def means(
+        self,
+        leaves: tf.Tensor,
+        segments: tf.Tensor,
+        levels: Sequence[int],
+        count: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the mean vectors of ancestors of leaves, [L * count, E].
+
+        Where they lie: no row is copied on its way.
 
         Args:
-            leaves: [D] leaves, none of them PAD.
-            levels: ascending, L of them.
+            leaves: [R] leaves, none of them PAD.
+            segments: [R] int32, ascending, to which mean each belongs.
+            levels: of the ancestors, ascending, L of them.
+            count: means of a level; those of no leaf are zero.
         """
         parts = []
         inner = [level for level in levels if level < self._max_level]
+        place = leaves - self._first_leaf
         if inner:
             firsts = [tree_lib.first_code(x, self._branching) for x in inner]
             widths = [self._branching ** (self._max_level - x) for x in inner]
-            place = leaves - self._first_leaf
             nodes = place // tf.constant(widths)[:, None]
             nodes += tf.constant(firsts)[:, None] + self._shift
-            parts.append(tf.gather(self._inner_rows(), nodes))
+            level = tf.range(len(inner))[:, None] * count
+            parts.append(
+                tf.sparse.segment_mean(
+                    self._inner_rows(),
+                    tf.reshape(nodes, [-1]),
+                    tf.reshape(level + segments, [-1]),
+                    num_segments=len(inner) * count,
+                )
+            )
         if len(inner) < len(levels):
-            parts.append(self._vectors(leaves, self._max_level)[None])
+            parts.append(
+                tf.sparse.segment_mean(
+                    self._item_rows(),
+                    tf.gather(self.leaf_items, place),
+                    segments,
+                    num_segments=count,
+                )
+            )
         return tf.concat(parts, 0)
 
     def _inner_rows(self):
@@ -96,6 +122,10 @@ class FrozenEmbedding(tf.Module):
         by whoever reads all of it, so nobody may.
         """
         return self.inner.read_value()
+
+    def _item_rows(self):
+        """Returns the table of items, which is not copied either."""
+        return self.items.read_value()
 
 
 class FrozenModel(preference.Preference, tf.Module):
@@ -170,9 +200,11 @@ class FrozenModel(preference.Preference, tf.Module):
         Level by level, one after another.
         """
         leaves, profile = self._leaves_and_profile(history)
-        pooled = self._pooled(leaves, levels)  # [L * B, windows * E]
-        profile = tf.tile(profile, [len(levels), 1])
-        return leaves, self.scorer.of_users(tf.concat([pooled, profile], 1))
+        users = self._pooled(leaves, levels)  # [L * B, windows * E]
+        if self.profile.dim:
+            profile = tf.tile(profile, [len(levels), 1])
+            users = tf.concat([users, profile], 1)
+        return leaves, self.scorer.of_users(users)
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes in whole families."""
@@ -189,16 +221,13 @@ class FrozenModel(preference.Preference, tf.Module):
         """Does what `UserRepresentation` does, for all levels at once."""
         describe = self.user_representation
         distinct, position, segment = describe.behaviours(leaves)
-        windows = tf.shape(leaves)[0] * describe.count
-        rows = self.embedding.lifted(distinct, levels)
-        level = tf.range(len(levels))[:, None]
-        means = tf.sparse.segment_mean(
-            tf.reshape(rows, [-1, self.embedding.dim]),
-            tf.reshape(level * tf.size(distinct) + position, [-1]),
-            tf.reshape(level * windows + segment, [-1]),
-            num_segments=len(levels) * windows,
+        means = self.embedding.means(
+            tf.gather(distinct, position),
+            segment,
+            levels,
+            tf.shape(leaves)[0] * describe.count,
         )
-        return describe.described(means, tf.tile(leaves, [len(levels), 1]))
+        return describe.described(means, leaves)
 
 
 def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:

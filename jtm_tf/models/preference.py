@@ -136,7 +136,8 @@ class Preference:
 
         Args:
             users: what `read_out` returned.
-            nodes: [B, W] int32 codes; inner nodes in whole families.
+            nodes: [B, W] int32 codes, or [1, W], the same for all; inner
+                nodes in whole families.
             level: theirs, one of those of `read_out`.
 
         Returns:

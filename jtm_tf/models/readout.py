@@ -113,7 +113,8 @@ class Readout(numerics.Layer):
 
         Args:
             of_users: those of `of_users` on the level of the nodes.
-            nodes: [B, W, E] embedded candidates.
+            nodes: [B, W, E] embedded candidates, or [1, W, E], the same for
+                all.
             pairs: as `features` takes them.
 
         Returns:
@@ -121,8 +122,10 @@ class Readout(numerics.Layer):
         """
         vectors, likely, seen = of_users
         products = tf.matmul(vectors, nodes, transpose_b=True)  # [B, 1|2, W]
-        scores, *directly = tf.unstack(products, int(self.direct) + 1, 1)
-        for product in directly:
+        if not self.direct:
+            scores = tf.squeeze(products, 1)
+        else:
+            scores, product = tf.unstack(products, 2, 1)
             scores += likely * scorers.likely(product)
         if pairs is not None:
             scores += tf.linalg.matvec(pairs, seen)

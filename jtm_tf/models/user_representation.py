@@ -90,14 +90,15 @@ class UserRepresentation(numerics.Layer):
         return distinct, position, segment
 
     def described(self, means, leaves):
-        """Maps the means of windows, [B * count, E], to [B, count * E]."""
-        batch, width = tf.shape(leaves)[0], means.shape[1]
+        """Maps means of windows, [L * B * count, E], to [L * B, count * E]."""
+        width = means.shape[1]
         if self.whole:
             known = tf.reduce_sum(tf.cast(leaves != PAD, tf.float32), 1)
-            scale = tf.ones([batch, self.count - 1])
+            scale = tf.ones([tf.shape(leaves)[0], self.count - 1])
             scale = tf.concat([scale, tf.sqrt(known)[:, None]], 1)
-            means *= tf.reshape(scale, [-1, 1])
-        return tf.reshape(means, [batch, self.count * width])
+            scale = tf.reshape(scale, [-1, 1])
+            means = tf.reshape(means, [-1, tf.shape(scale)[0], width]) * scale
+        return tf.reshape(means, [-1, self.count * width])
 
     def get_config(self):
         return {

@@ -69,7 +69,7 @@ class Visits(numerics.Layer):
 
         Args:
             of_users: what `of_users` returned.
-            nodes: [B, W] nodes of a level.
+            nodes: [B, W] nodes of a level, or [1, W], the same for all.
             level: theirs.
             tree: anything with `max_level` and `branching`.
 
@@ -82,6 +82,7 @@ class Visits(numerics.Layer):
         first *= below
         first += tree_lib.first_code(tree.max_level, tree.branching)
         ends = tf.concat([first, first + below], 1)
+        ends = tf.broadcast_to(ends, [tf.shape(leaves)[0], tf.shape(ends)[1]])
         # tf.searchsorted, but for its reshaping, which fails on no nodes.
         at = tf.raw_ops.LowerBound(sorted_inputs=leaves, values=ends)
         before, after = tf.split(tf.gather(running, at, batch_dims=1), 2, 1)

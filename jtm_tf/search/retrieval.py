@@ -35,7 +35,8 @@ class Walk:
     """What walks down to the leaves in a model's place, sooner than it.
 
     Attributes:
-        score_fn: scores nodes; inner ones come in whole families.
+        score_fn: scores nodes; inner ones come in whole families, and as
+            [1, W] where they are the same for all users.
         describe_fn: what makes users of histories for it.
         width: nodes that it keeps on a level, as a multiple of k; >= 1.
     """
@@ -242,25 +243,33 @@ class TreeRetriever(tf.Module):
             score, describe = self._walk_by.score_fn, self._walk_by.describe_fn
             levels = levels[:-1]  # the model's
         users = describe(history, levels) if levels else None
-        nodes = tf.repeat(self._first_nodes[None], tf.shape(history)[0], 0)
+        batch = tf.shape(history)[0]
+        # The same for all users, until the first of them are pruned.
+        nodes = self._first_nodes[None]
+        if self._walk_by is None:
+            nodes = tf.repeat(nodes, batch, 0)
         above = None  # ranks of the parents, [B, W / b]
         walked = []
         for level, width in zip(self.levels, self.kept):
             if level == self._max_level:
                 break
             ranks = self._ranked(score(users, nodes, level), above)
+            everyones = tf.broadcast_to(nodes, [batch, nodes.shape[1]])
             # Where all are kept, those without live children cost nothing.
             prunes = nodes.shape[1] > width
-            ranks = self._alive(nodes, ranks, level, live if prunes else None)
-            walked.append((nodes, ranks))
+            ranks = self._alive(
+                everyones, ranks, level, live if prunes else None
+            )
+            walked.append((everyones, ranks))
             above = ranks
             # Eq. 1: the best leaves lie below the best nodes, so what is
             # pruned here needs no look at what lies below. In any order: the
             # next level ranks anew.
             if prunes:
                 above, best = tf.math.top_k(ranks, width, sorted=False)
-                nodes = tf.gather(nodes, best, batch_dims=1)
+                nodes = tf.gather(everyones, best, batch_dims=1)
             nodes = tree_ops.children(nodes, self._branching)
+        nodes = tf.broadcast_to(nodes, [batch, nodes.shape[1]])
         return walked + self._leaves(history, users, nodes, above, live)
 
     def _leaves(self, history, users, nodes, above, live):

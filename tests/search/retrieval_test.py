@@ -135,7 +135,13 @@ def test_a_filter_wastes_no_place(path_weight, kind):
 
 def walk_by(scores, width):
     """Returns a walk by a table of scores."""
-    return retrieval.Walk(table_score_fn(scores), types.as_they_are, width)
+    score_fn = table_score_fn(scores)
+
+    def score(users, nodes, level):  # which may be the same for all users
+        nodes = tf.broadcast_to(nodes, [tf.shape(users)[0], nodes.shape[1]])
+        return score_fn(users, nodes, level)
+
+    return retrieval.Walk(score, types.as_they_are, width)
 
 
 @pytest.mark.parametrize("branching,max_level", [(2, 5), (3, 3), (8, 2)])
