@@ -58,6 +58,12 @@ SHRUNK = {
     "experiments.inspect": ["--nopictures", "--noprojector", "--num_users=8"],
     "export.export_model": ["--num_results=20", "--beam_width=20"],
     "export.verify": ["--num_results=20", "--beam_width=20"],
+    # Well below what other work leaves of the machine.
+    "export.load_test": [
+        "--seconds=3",
+        "--capacity_seconds=0.3",
+        "--fraction=0.2",
+    ],
 }
 
 # Commands that begin so run elsewhere, or their output is committed.

@@ -9,7 +9,6 @@ import tensorflow as tf
 from experiments.table import compare
 from jtm_tf.data import splits
 from jtm_tf.models import tree_model
-from jtm_tf.search import judging
 from jtm_tf.search import metrics
 from jtm_tf.search import model_search
 from jtm_tf.search import read_out
@@ -48,11 +47,10 @@ def measure(
         found = [_found(model, test, *cut) for cut in cuts]
         recall[str(name)] = np.stack([users for users, _ in found], 1)
         scored[str(name)] = [nodes for _, nodes in found]
-    model.readout, (results, beam) = None, cuts[0]
-    asked = {"num_results": results, "beam_width": beam}
-    exact = judging.judge_model(model, validation, **asked)["recall"]
-    model.readout = readout
-    chosen = read_out.choose(model, validation, exact=exact, **asked)
+    model.readout, (results, beam) = readout, cuts[0]
+    chosen = read_out.choose(
+        model, validation, num_results=results, beam_width=beam
+    )
     return {
         "explained": [round(share, 3) for share in explained],
         "chosen": chosen["width"],
@@ -112,6 +110,7 @@ def _found(model, users, num_results, beam_width):
     items = model_search.recommend_all(recommend, users.history)
     recall = metrics.per_user(items, users.truth, num_results)["recall"]
     user = tf.constant(users.history[:1])
-    widths = [nodes.shape[1] for nodes, _ in search.walk(user)]
+    walked = search.walk.get_concrete_function()(user)
+    widths = [nodes.shape[1] for nodes, _ in walked]
     scored = widths[-1] if model.readout else sum(widths)
     return recall, scored

@@ -91,8 +91,7 @@ def run(
         options.on_record(record)
         state.finish_iteration()
     saving.restore(state.model, folder.model)
-    best = records[metrics["best_iteration"] - 1]["validation"]
-    metrics |= _read_out(config, state.model, inputs.validation, best)
+    metrics |= _read_out(config, state.model, inputs.validation)
     if state.model.readout is not None:
         saving.save(state.model, folder.model)
     tested, table = _tested(config, state.model, inputs.test)
@@ -163,10 +162,9 @@ def _judged(config, model, users):
     }
 
 
-def _read_out(config, model, users, exact):
+def _read_out(config, model, users):
     """Gives the trained model a read-out if it is to search by one.
 
-    `exact` is how users were judged by the exact search.
     Returns the part of the metrics that tells of it: `search`, see
     `read_out.choose`, with `explained`, the R^2 of the read-out by level.
     """
@@ -180,7 +178,6 @@ def _read_out(config, model, users, exact):
             users,
             num_results=config.num_results,
             beam_width=config.beam_width,
-            exact=exact["recall"],
         )
     chosen["explained"] = [round(share, 4) for share in explained]
     return {"search": chosen}

@@ -46,7 +46,7 @@ class Readout(numerics.Layer):
         *,
         direct: bool = False,
         pair_dim: int = 0,
-        width: float = 2.0,
+        width: float = 1.5,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from jtm_tf.search import judging
 from jtm_tf.search import model_search
 from jtm_tf.search import read_out
 from jtm_tf.tree import tree as tree_lib
@@ -73,30 +72,40 @@ def test_of_a_linear_network_it_is_exact(model):
     assert np.mean(found == want) > 0.9
 
 
-def test_who_decides(model, monkeypatch):
-    users = judged.held_out(2)
+@pytest.mark.parametrize(
+    "losers,width,tried",
+    [
+        ({}, 1.5, 1),
+        ({1.5: 1}, 1.5, 1),  # one of thirty users is chance
+        ({1.5: 30, 2.0: 12}, 4.0, 3),
+        ({1.5: 30, 2.0: 30, 4.0: 30}, None, 3),
+    ],
+)
+def test_who_decides(model, monkeypatch, losers, width, tried):
+    users = judged.held_out(2, users=30)
     read_out.fit(model, users.history)
     kernel = model.readout.kernel.numpy()
-    loses_until = {"width": 3.0}
 
-    def judge(model, users, **asked):
-        assert (asked["num_results"], asked["beam_width"]) == (5, 10)
-        loses = model.readout.width < loses_until["width"]
-        return {"recall": 0.1 if loses else 0.2}
+    def recommend(model, users, **asked):
+        assert asked == {"num_results": 5, "beam_width": 10}
+        items = np.array([users.truth[row][0] for row in range(len(users))])
+        walk = model.readout and model.readout.width
+        items[: losers.get(walk, 0)] = PAD
+        return np.pad(items[:, None], [(0, 0), (0, 4)])
 
-    monkeypatch.setattr(judging, "judge_model", judge)
-    asked = {"num_results": 5, "beam_width": 10, "exact": 0.2}
+    monkeypatch.setattr(model_search, "recommend_users", recommend)
+    asked = {"num_results": 5, "beam_width": 10}
     chosen = read_out.choose(model, users, **asked)
-    assert chosen == {
-        "width": 4.0,
-        "exact": 0.2,
-        "pruned": {"2.0": 0.1, "4.0": 0.2},
-    }
-    assert model.readout.width == 4.0
-    np.testing.assert_array_equal(model.readout.kernel, kernel)
-    loses_until["width"] = np.inf
-    chosen = read_out.choose(model, users, **asked)
-    assert chosen["width"] is None and model.readout is None
+    assert chosen["width"] == width
+    assert list(chosen["pruned"]) == ["1.5", "2.0", "4.0"][:tried]
+    assert chosen["exact"] == pytest.approx(
+        np.mean(1 / users.truth.counts), abs=1e-6
+    )
+    if width is not None:
+        assert model.readout.width == width
+        np.testing.assert_array_equal(model.readout.kernel, kernel)
+        return
+    assert model.readout is None
     with pytest.raises(ValueError, match="no read-out yet"):
         read_out.choose(model, users, **asked)
 
