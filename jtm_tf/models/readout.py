@@ -31,8 +31,8 @@ class Readout(numerics.Layer):
         products: windows of a user, E wide each.
         direct: whether users have a direct vector.
         pair_dim: width of the features of a (user, node) pair, 0 for none.
-        width: how many times the beam width the walk keeps on a level: what
-            costs a hundredth may look further.
+        width: how many times the beam width the walk widens to, see
+            `retrieval.Walk`: what costs a hundredth may look further.
 
     Attributes:
         kernel: [L, F] coefficients of `features`.
@@ -46,7 +46,7 @@ class Readout(numerics.Layer):
         *,
         direct: bool = False,
         pair_dim: int = 0,
-        width: float = 1.5,
+        width: float = 2.0,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -24,8 +24,8 @@ _BATCH = 64
 # Of a coefficient, as a share of the variance of what it belongs to.
 _RIDGE = 1e-3
 # How wide a walk may look for what the network would have found: where it
-# finds no less, the narrowest of those that mostly find more.
-WIDTHS = (1.5, 2.0, 4.0)
+# finds no less, the narrowest of these.
+WIDTHS = (2.0, 4.0)
 # Standard errors of a mean difference that chance alone may make.
 _CHANCE = 1.96
 

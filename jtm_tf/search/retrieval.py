@@ -7,7 +7,6 @@ is exact after scoring O(k b log_b N) nodes; the scan scores all N leaves.
 
 import dataclasses
 import itertools
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +37,10 @@ class Walk:
         score_fn: scores nodes; inner ones come in whole families, and as
             [1, W] where they are the same for all users.
         describe_fn: what makes users of histories for it.
-        width: nodes that it keeps on a level, as a multiple of k; >= 1.
+        width: nodes that it keeps on the last level above the leaves, as a
+            multiple of k; >= 1. On the first that it prunes it keeps k, and
+            evenly more from level to level: what is lost is lost low down,
+            where ranks know least.
     """
 
     score_fn: ScoreFn
@@ -125,7 +127,7 @@ class TreeRetriever(tf.Module):
         if first_level is None and path_weight:
             first_level = min(1, tree.max_level)
         elif first_level is None:
-            wide = [x for x in levels if counts[x] > self._width]
+            wide = [x for x in levels if counts[x] > beam_width]
             first_level = min(wide, default=tree.max_level)
         first_nodes = np.ones(1, np.int32)  # the root
         if first_level:
@@ -133,8 +135,8 @@ class TreeRetriever(tf.Module):
             first_nodes = tree_lib.children(above, b).ravel()
         self._first_nodes = tf.constant(first_nodes)
         self.levels = list(range(first_level, tree.max_level + 1))
-        self.kept = [self._width] * (len(self.levels) - 1)
-        if self._chooses(tree, first_nodes):
+        self.kept = self._widths(counts)
+        if self._chooses(len(first_nodes)):
             self.levels.append(tree.max_level)
             self.kept.append(beam_width * b)
         self.kept.append(beam_width)
@@ -210,20 +212,27 @@ class TreeRetriever(tf.Module):
             for scored, width in zip(walked, self.kept)
         ]
 
-    @property
-    def _width(self):
-        """The nodes that the walk keeps on a level."""
-        if self._walk_by is None:
-            return self.beam_width
-        return math.ceil(self.beam_width * self._walk_by.width)
+    def _widths(self, counts):
+        """Returns how many nodes go on from each of the levels but the last.
 
-    def _chooses(self, tree, first_nodes):
+        Never fewer than k, so that under any filter M items are come to.
+        """
+        above = self.levels[:-1]
+        widths = np.full(len(above), self.beam_width)
+        if self._walk_by is not None:
+            pruned = sum(counts[level] > self.beam_width for level in above)
+            growth = np.linspace(self._walk_by.width, 1, pruned)[::-1]
+            most = np.ceil(self.beam_width * growth)
+            widths[len(above) - pruned :] = most
+        return widths.tolist()
+
+    def _chooses(self, first_nodes):
         """Tells whether the walk may come to more leaves than b k."""
         if self._walk_by is None:
             return False
-        above = len(first_nodes) // self._branching
-        for _ in self.levels[:-1]:
-            above = min(above * self._branching, self._width)
+        above = first_nodes // self._branching
+        for width in self.kept:
+            above = min(above * self._branching, width)
         return above > self.beam_width
 
     def _kept(self, nodes, scores, width):

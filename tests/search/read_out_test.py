@@ -1,5 +1,7 @@
 """Reading a network out: the fit against a slow one, and who decides."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -75,10 +77,10 @@ def test_of_a_linear_network_it_is_exact(model):
 @pytest.mark.parametrize(
     "losers,width,tried",
     [
-        ({}, 1.5, 1),
-        ({1.5: 1}, 1.5, 1),  # one of thirty users is chance
-        ({1.5: 30, 2.0: 12}, 4.0, 3),
-        ({1.5: 30, 2.0: 30, 4.0: 30}, None, 3),
+        ({}, 2.0, 1),
+        ({2.0: 1}, 2.0, 1),  # one of thirty users is chance
+        ({2.0: 12}, 4.0, 2),
+        ({2.0: 30, 4.0: 30}, None, 2),
     ],
 )
 def test_who_decides(model, monkeypatch, losers, width, tried):
@@ -97,7 +99,7 @@ def test_who_decides(model, monkeypatch, losers, width, tried):
     asked = {"num_results": 5, "beam_width": 10}
     chosen = read_out.choose(model, users, **asked)
     assert chosen["width"] == width
-    assert list(chosen["pruned"]) == ["1.5", "2.0", "4.0"][:tried]
+    assert list(chosen["pruned"]) == ["2.0", "4.0"][:tried]
     assert chosen["exact"] == pytest.approx(
         np.mean(1 / users.truth.counts), abs=1e-6
     )
@@ -143,7 +145,14 @@ def test_its_search_against_a_walk_in_python():
 
 def slow_walks(model, users, beam, results):
     """Returns what a pruned search finds, and ranks: the definition."""
-    tree, width = model.tree, int(beam * model.readout.width)
+    tree = model.tree
+    pruned = [
+        x for x in range(1, tree.max_level) if len(tree.occupied(x)) > beam
+    ]
+    widths = {
+        level: beam * (1 + (model.readout.width - 1) * i / (len(pruned) - 1))
+        for i, level in enumerate(pruned)
+    }
     everything = []
     for user in users:
         kept, rank_of = [1], {}
@@ -159,8 +168,9 @@ def slow_walks(model, users, beam, results):
             ]
             rank_of = dict(zip(nodes.tolist(), (own + lean).tolist()))
             leaves = level == tree.max_level
-            most = 2 * beam if leaves else width
-            kept = sorted(rank_of, key=rank_of.get, reverse=True)[:most]
+            most = 2 * beam if leaves else widths.get(level, beam)
+            kept = sorted(rank_of, key=rank_of.get, reverse=True)
+            kept = kept[: math.ceil(most)]
             leaned = dict(zip(nodes.tolist(), lean))
         own = model.score(
             user[None], np.array([kept], np.int32), tree.max_level

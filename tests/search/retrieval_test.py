@@ -189,7 +189,8 @@ def test_a_walk_that_keeps_all_finds_what_a_scan_finds(
         beam_width=beam_width,
         num_results=1,
         user_width=HISTORY,
-        walk=walk_by(walked, 32.0),
+        walk=walk_by(walked, 2.0),
+        first_level=tree.max_level,
     )
     asked = users(*range(1, USERS + 1))
     found = search.recommend(asked)[0].numpy()
@@ -204,6 +205,30 @@ def test_a_walk_that_keeps_all_finds_what_a_scan_finds(
     kept = search.beams(asked)
     for nodes, width in zip(kept, search.kept):
         assert nodes.shape[1] <= width
+
+
+@pytest.mark.parametrize(
+    "beam_width,width,kept",
+    [
+        (2, 3.0, [2, 2, 4, 6, 4, 2]),  # of level 1 all nodes are kept
+        (8, 2.0, [8, 8, 8, 16, 16, 8]),  # one level is pruned
+        (4, 1.0, [4, 4, 4, 4, 4]),  # as many leaves as an exact search
+        (32, 2.0, [32, 32, 32, 32, 32]),
+    ],
+)
+def test_a_walk_widens_downwards(beam_width, width, kept):
+    tree = holey_tree(32, branching=2, max_level=5, seed=1)
+    nothing = np.zeros([USERS, tree.num_codes], np.float32)
+    search = retrieval.TreeRetriever(
+        table_score_fn(nothing),
+        tree,
+        beam_width=beam_width,
+        num_results=4,
+        user_width=HISTORY,
+        path_weight=0.5,
+        walk=walk_by(nothing, width),
+    )
+    assert search.kept == kept
 
 
 def test_a_pruned_search_scores_as_many_leaves_as_an_exact_one():
