@@ -4,11 +4,12 @@
         --out=experiments/results/cost-beauty
 
 Writes OUT.json and OUT.svg: Recall@M of the test users over milliseconds a
-user. Trees are searched with beams of M/2, M, 2M and 4M; DNN and Item-CF look
-at all items; YouTube product-DNN computes the users' vectors and asks faiss,
-exactly and by inverted lists, and hnswlib. All run in turns in one process,
-with --threads threads each, so the ratios hold where the times do not. --runs
-has METHOD-SEED as experiments.table1 makes them; what is not there or
+user. Trees are searched with beams of M/2, M, 2M and 4M, by the read-out where
+the run has one, and exactly; models are laid out as they are served. DNN and
+Item-CF look at all items; YouTube product-DNN computes the users' vectors and
+asks faiss, exactly and by inverted lists, and hnswlib. All run in turns in one
+process, with --threads threads each, so the ratios hold where the times do not.
+--runs has METHOD-SEED as experiments.table1 makes them; what is not there or
 unfinished is left out and noted. Needs the extra `cost`.
 """
 

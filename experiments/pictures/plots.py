@@ -206,7 +206,7 @@ def cost_curves(
     figure = matplotlib.figure.Figure(figsize=(9, 5.4), layout="constrained")
     axes = figure.subplots()
     for line in lines:
-        color, marker, dashes = _COST_STYLES[line["name"]]
+        color, marker, dashes = _cost_style(line["name"])
         points = line["points"]
         label = line["title"]
         if line["knob"] is not None:
@@ -236,6 +236,13 @@ def cost_curves(
         loc="outside lower center", ncols=3, frameon=False, fontsize="small"
     )
     return figure
+
+
+def _cost_style(name):
+    """Returns colour, marker and dashes of a line; exact searches dotted."""
+    method = name.removesuffix("/exact")
+    color, marker, dashes = _COST_STYLES[method]
+    return color, marker, dashes if name == method else ":"
 
 
 def save(figure: matplotlib.figure.Figure, path: files.Path) -> None:

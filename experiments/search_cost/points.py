@@ -22,6 +22,7 @@ from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import settings
+from jtm_tf.models import frozen
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.runs import folder as run_folder
@@ -39,7 +40,7 @@ class Line:
     """A method's search, from fast to accurate.
 
     Attributes:
-        name: METHOD, or METHOD/INDEX.
+        name: METHOD, METHOD/INDEX, or METHOD/exact beside a pruned search.
         title: for people.
         knob: what is turned; None of a method that looks at all items.
         users: the test users, as the method describes them.
@@ -93,14 +94,7 @@ def lines(
     )
     if model.scorer_name == "product" and model.flat:
         return _by_index(method, model, users, num_results, threads)
-    narrow = -(-num_results // 2)
-    widths = [None] if model.flat else [narrow * 2**i for i in range(4)]
-    searches = {
-        width: _Search(model, num_results=num_results, beam_width=width)
-        for width in widths
-    }
-    knob = None if model.flat else "beam_width"
-    return [Line(method, paper.NAMES[method], knob, users, searches)], {}
+    return _by_model(method, model, users, num_results), {}
 
 
 def measure(
@@ -167,14 +161,12 @@ def _record(line, points):
 
 
 class _Search:
-    """A tree model's own search as a `Recommend`."""
+    """A model's search, laid out as it is served, as a `Recommend`."""
 
-    def __init__(self, model, *, num_results, beam_width):
+    def __init__(self, search):
         # Kept, since a concrete function does not hold on to its variables.
-        self._search = model_search.retriever(
-            model, num_results=num_results, beam_width=beam_width
-        )
-        self._recommend = self._search.recommend.get_concrete_function()
+        self._search = search
+        self._recommend = search.recommend.get_concrete_function()
 
     def __call__(self, users):
         return self._recommend(tf.constant(users.history))[0].numpy()
@@ -193,6 +185,42 @@ class _Indexed:
     def __call__(self, users):
         vectors = self._vectors(tf.constant(users.history)).numpy()
         return self._index.search(vectors, self._num_results, self._setting)
+
+
+def _by_model(
+    method: str,
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    num_results: int,
+) -> list[Line]:
+    """Returns the line of a model's own search, and of its exact one."""
+    title = paper.NAMES[method]
+    laid_out = frozen.FrozenModel(model)
+    if model.flat:
+        scan = model_search.retriever(
+            laid_out, num_results=num_results, beam_width=num_results
+        )
+        return [Line(method, title, None, users, {None: _Search(scan)})]
+    titles = {method: (title, False)}
+    if model.readout is not None:
+        titles = {
+            method: (f"{title}, pruned", False),
+            f"{method}/exact": (title, True),
+        }
+    narrow = -(-num_results // 2)
+    found = []
+    for name, (title, exact) in titles.items():
+        searches = {}
+        for width in (narrow * 2**i for i in range(4)):
+            search = model_search.beam_search(
+                laid_out,
+                num_results=num_results,
+                beam_width=width,
+                exact=exact,
+            )
+            searches[width] = _Search(search)
+        found.append(Line(name, title, "beam_width", users, searches))
+    return found
 
 
 def _by_index(

@@ -52,7 +52,11 @@ def _runs(tmp_path_factory):
     )
     for method in TRAINED:
         joint.run(
-            dataclasses.replace(config, method=method),
+            dataclasses.replace(
+                config,
+                method=method,
+                search="pruned" if method == "jtm" else "exact",
+            ),
             data,
             folder / "runs" / f"{method}-3",
             settings.RunOptions(data_dir=str(data_dir)),
@@ -153,7 +157,8 @@ def test_the_program(runs, tmp_path):
     if importlib.util.find_spec("hnswlib") is None:
         indexes.remove("youtube_dnn/hnsw")
         absent["youtube_dnn/hnsw"] = "hnswlib is not installed"
-    assert set(lines) == {"item_cf", *TRAINED[1:]} | indexes
+    assert set(lines) == {"item_cf", "jtm/exact", *TRAINED[1:]} | indexes
+    assert lines["jtm"]["title"] == f"{lines['jtm/exact']['title']}, pruned"
     assert report["missing"] == absent
     for name, why in absent.items():
         assert f"{name} is left out: {why}." in stderr
