@@ -10,6 +10,7 @@ from absl import flags
 
 from jtm_tf.command_line import program
 from jtm_tf.data import splits
+from jtm_tf.models import frozen
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
 from jtm_tf.search import model_search
@@ -40,6 +41,12 @@ _SEARCH = flags.DEFINE_enum(
     "own: as the model was trained to; exact: the network scores every node; "
     "pruned: by the read-out, or an error.",
 )
+_TABLES = flags.DEFINE_enum(
+    "tables",
+    "float32",
+    frozen.DTYPES,
+    "Of the nodes' vectors: as an export with the same flag has them.",
+)
 _FILTER_HISTORY = flags.DEFINE_bool(
     "filter_history", False, "Never return what the user is known to have."
 )
@@ -49,6 +56,7 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 def main() -> None:
     run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
     model_search.choose(run.model, _SEARCH.value)
+    frozen.round_vectors(run.model, _TABLES.value)
     result = judging.judge_model(
         run.model,
         splits.held_out_users(

@@ -17,6 +17,7 @@ from export.artefact import publishing
 from export.artefact import saved_model
 from export.artefact import versions
 from jtm_tf.command_line import program
+from jtm_tf.models import frozen
 from jtm_tf.runs import trained
 from jtm_tf.search import model_search
 
@@ -61,6 +62,12 @@ _SEARCH = flags.DEFINE_enum(
     "own: as the model was trained to; exact: the network scores every node; "
     "pruned: inner products walk down to the leaves, or an error.",
 )
+_TABLES = flags.DEFINE_enum(
+    "tables",
+    _DEFAULT.tables,
+    frozen.DTYPES,
+    "Of the nodes' vectors: float16 takes half the memory.",
+)
 _WARMUP = flags.DEFINE_bool(
     "warmup", True, "Write requests that warm a server up."
 )
@@ -92,6 +99,7 @@ def main() -> None:
             num_results=_NUM_RESULTS.value,
             max_history=_MAX_HISTORY.value,
             max_exclusions=_MAX_EXCLUSIONS.value,
+            tables=_TABLES.value,
         ),
         warming=_WARMUP.value,
     )

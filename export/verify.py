@@ -4,9 +4,9 @@
 
 Recommends to the test users by the run's own model, as experiments.evaluate
 does, and by the endpoint, which has to serve an export of it with the same
---num_results, --beam_width and --search. Prints JSON last; exit status 1 if
-anybody gets other items, or others first, and no tie within float32 rounding
-explains it (`jtm_tf.search.rounding`).
+--num_results, --beam_width, --search and --tables. Prints JSON last; exit
+status 1 if anybody gets other items, or others first, and no tie within float32
+rounding explains it (`jtm_tf.search.rounding`).
 """
 
 import json
@@ -18,6 +18,7 @@ from export.artefact import saved_model
 from export.calling import agreement
 from export.calling import clients
 from jtm_tf.command_line import program
+from jtm_tf.models import frozen
 from jtm_tf.runs import trained
 from jtm_tf.search import model_search
 
@@ -45,6 +46,9 @@ _BEAM_WIDTH = flags.DEFINE_integer(
 _SEARCH = flags.DEFINE_enum(
     "search", "own", model_search.CHOICES, "--search of the export."
 )
+_TABLES = flags.DEFINE_enum(
+    "tables", _DEFAULT.tables, frozen.DTYPES, "--tables of the export."
+)
 _BATCH = flags.DEFINE_integer("batch", 64, "Users a request.", lower_bound=1)
 
 
@@ -56,6 +60,7 @@ def main() -> None:
         client.signatures()  # an endpoint that is not there fails at once
         run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
         model_search.choose(run.model, _SEARCH.value)
+        frozen.round_vectors(run.model, _TABLES.value)
         result = agreement.compare(
             run,
             client.recommend,

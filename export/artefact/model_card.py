@@ -68,6 +68,7 @@ def describe(
             "beam_width": None if run.model.flat else served.config.beam_width,
             "read_out": run.model.readout.width if run.model.readout else None,
             "path_weight": run.model.path_weight,
+            "tables": served.config.tables,
             "max_history": served.max_history,
         },
         "ids": {
@@ -94,8 +95,9 @@ def as_markdown(card: dict[str, Any]) -> str:
     beam = str(search["beam_width"] or "none, every item is scored")
     if search.get("read_out"):
         beam += (
-            f", pruned: inner products walk with {search['read_out']:g} times "
-            "as many nodes, and the network ranks the leaves they come to"
+            ", pruned: inner products walk, in a beam that widens to "
+            f"{search['read_out']:g} times as many, and the network ranks the "
+            "leaves they come to"
         )
     lines = [
         f"# {card['name']}, version {card['version']}",
@@ -108,7 +110,8 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"{card['code']['exported']}.",
         "",
         f"Returns M = {search['num_results']} items; beam width: {beam}. Of a "
-        f"history the newest {search['max_history']} known items count.",
+        f"history the newest {search['max_history']} known items count. Nodes' "
+        f"vectors are of {search['tables']}.",
         "",
         *_updates(card["updates"]),
         "## Metrics on test users",

@@ -55,6 +55,7 @@ class SearchConfig:
         max_categories: the widest `allow_categories`; work grows with its
             square.
         max_candidates: the widest `candidates`.
+        tables: dtype of the nodes' vectors, one of `frozen.DTYPES`.
     """
 
     beam_width: int = 400
@@ -63,8 +64,13 @@ class SearchConfig:
     max_exclusions: int = 10_000
     max_categories: int = 100
     max_candidates: int = 10_000
+    tables: str = "float32"
 
     def __post_init__(self):
+        if self.tables not in frozen.DTYPES:
+            raise ValueError(
+                f"tables must be one of {frozen.DTYPES}; got {self.tables!r}."
+            )
         if not 1 <= self.num_results <= self.beam_width:
             raise ValueError(
                 "num_results must be in [1, beam_width]; got num_results="
@@ -134,7 +140,7 @@ class ServedModel:
             data.items["category"] if known else None, data.num_items
         )
         if isinstance(model, tree_model.TreeModel):
-            model = frozen.FrozenModel(model)
+            model = frozen.FrozenModel(model, dtype=config.tables)
         self.model = model
         self._filter = filters.ItemFilter(
             model.tree, self.categories, model.pi.value

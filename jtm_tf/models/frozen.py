@@ -3,6 +3,7 @@
 - Siblings lie side by side and are fetched as one row of the table.
 - A leaf's vector belongs to its item: leaves without items take no memory.
 - Users are described for all levels at once.
+- The tables may be of float16, which halves them; all is computed in float32.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,22 @@ from jtm_tf.models import preference
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
 
+# What tables may be of.
+DTYPES = ("float32", "float16")
+
+
+def round_vectors(model: tree_model.TreeModel, dtype: str) -> None:
+    """Gives a model the vectors that tables of `dtype` hold.
+
+    It then finds what a `FrozenModel` of such tables finds.
+
+    Raises:
+        ValueError: vectors are beyond the range of `dtype`.
+    """
+    if dtype != "float32":
+        rounded = _narrowed(model.embedding.numpy(), dtype)
+        model.embedding.table.assign(rounded.astype(np.float32))
+
 
 class FrozenEmbedding(tf.Module):
     """The vectors of a tree's nodes, to be read only.
@@ -22,6 +39,7 @@ class FrozenEmbedding(tf.Module):
     Args:
         table: [num_codes, E] of `NodeEmbedding`.
         tree: the index.
+        dtype: of the tables, one of `DTYPES`.
 
     Attributes:
         dim: E.
@@ -30,7 +48,9 @@ class FrozenEmbedding(tf.Module):
         leaf_items: a variable, [num_leaves] int32.
     """
 
-    def __init__(self, table: np.ndarray, tree: tree_lib.Tree):
+    def __init__(
+        self, table: np.ndarray, tree: tree_lib.Tree, dtype: str = "float32"
+    ):
         super().__init__()
         self.dim = table.shape[1]
         self._branching, self._max_level = tree.branching, tree.max_level
@@ -38,11 +58,14 @@ class FrozenEmbedding(tf.Module):
         # The children of n are the rows b n .. b n + b - 1.
         self._shift = tree.branching - 2
         families = -(-(tree.first_leaf + self._shift) // tree.branching)
-        inner = np.zeros([families * tree.branching, self.dim], np.float32)
-        inner[self._shift :][: tree.first_leaf] = table[: tree.first_leaf]
+        inner = np.zeros([families * tree.branching, self.dim], dtype)
+        inner[self._shift :][: tree.first_leaf] = _narrowed(
+            table[: tree.first_leaf], dtype
+        )
         self.inner = tf.Variable(inner, trainable=False)
         del inner
-        self.items = tf.Variable(table[tree.pi], trainable=False)
+        items = _narrowed(table[tree.pi], dtype)
+        self.items = tf.Variable(items, trainable=False)
         self.leaf_items = tf.Variable(tree.leaf_items(), trainable=False)
 
     def __call__(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
@@ -52,10 +75,10 @@ class FrozenEmbedding(tf.Module):
     def _vectors(self, nodes, level):
         """Maps [...] nodes of a level to [..., E]."""
         if level < self._max_level:
-            return tf.gather(self._inner_rows(), nodes + self._shift)
+            return _rows(self._inner_rows(), nodes + self._shift)
         places = tf.maximum(nodes - self._first_leaf, 0)
         items = tf.gather(self.leaf_items, places)
-        return tf.gather(self._item_rows(), items)
+        return _rows(self._item_rows(), items)
 
     def families(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
         """Maps [B, W] nodes of a level, in whole families, to [B, W, E].
@@ -67,7 +90,7 @@ class FrozenEmbedding(tf.Module):
         branching, width = self._branching, self.dim
         table = tf.reshape(self._inner_rows(), [-1, branching * width])
         parents = (nodes[:, ::branching] + self._shift) // branching
-        rows = tf.gather(table, parents)
+        rows = _rows(table, parents)
         return tf.reshape(rows, [-1, nodes.shape[1], width])
 
     def means(
@@ -79,7 +102,7 @@ class FrozenEmbedding(tf.Module):
     ) -> tf.Tensor:
         """Returns the mean vectors of ancestors of leaves, [L * count, E].
 
-        Where they lie: no row is copied on its way.
+        Where they lie: no row of float32 is copied on its way.
 
         Args:
             leaves: [R] leaves, none of them PAD.
@@ -97,22 +120,16 @@ class FrozenEmbedding(tf.Module):
             nodes += tf.constant(firsts)[:, None] + self._shift
             level = tf.range(len(inner))[:, None] * count
             parts.append(
-                tf.sparse.segment_mean(
+                _means(
                     self._inner_rows(),
                     tf.reshape(nodes, [-1]),
                     tf.reshape(level + segments, [-1]),
-                    num_segments=len(inner) * count,
+                    len(inner) * count,
                 )
             )
         if len(inner) < len(levels):
-            parts.append(
-                tf.sparse.segment_mean(
-                    self._item_rows(),
-                    tf.gather(self.leaf_items, place),
-                    segments,
-                    num_segments=count,
-                )
-            )
+            items = tf.gather(self.leaf_items, place)
+            parts.append(_means(self._item_rows(), items, segments, count))
         return tf.concat(parts, 0)
 
     def _inner_rows(self):
@@ -135,6 +152,7 @@ class FrozenModel(preference.Preference, tf.Module):
         model: a trained model with its tree.
         index: another tree for the same network, and the vectors of its nodes,
             [num_codes, E]; the model's own by default.
+        dtype: of the tables of vectors, one of `DTYPES`.
 
     Attributes:
         tree: the index.
@@ -145,6 +163,7 @@ class FrozenModel(preference.Preference, tf.Module):
         self,
         model: tree_model.TreeModel,
         index: tuple[tree_lib.Tree, np.ndarray] | None = None,
+        dtype: str = "float32",
     ):
         super().__init__()
         tree, table = index or (model.tree, model.embedding.numpy())
@@ -152,7 +171,7 @@ class FrozenModel(preference.Preference, tf.Module):
             setattr(self, name, getattr(model, name))
         self.tree, self.num_items = tree, tree.num_items
         self.max_level, self.branching = tree.max_level, tree.branching
-        self.embedding = FrozenEmbedding(table, tree)
+        self.embedding = FrozenEmbedding(table, tree, dtype)
         self.leaf_items = self.embedding.leaf_items
         self.pi = keras.Variable(tree.pi, trainable=False, dtype="int32")
         own = [self.pi]
@@ -228,6 +247,32 @@ class FrozenModel(preference.Preference, tf.Module):
             tf.shape(leaves)[0] * describe.count,
         )
         return describe.described(means, leaves)
+
+
+def _narrowed(table, dtype):
+    """Returns a table of another dtype, if it is one."""
+    if table.dtype == dtype:
+        return table
+    most = max(table.max(initial=0), -table.min(initial=0))
+    if most > np.finfo(dtype).max:
+        raise ValueError(
+            f"Tables of {dtype} hold numbers up to {np.finfo(dtype).max:g}; "
+            f"the vectors have {most:g}. Use tables of float32."
+        )
+    return table.astype(dtype)
+
+
+def _rows(table, rows):
+    """Returns rows of a table, float32."""
+    return tf.cast(tf.gather(table, rows), tf.float32)
+
+
+def _means(table, rows, segments, count):
+    """Returns the means of segments of rows of a table, float32."""
+    if table.dtype != tf.float32:
+        # Means of float16 would be rounded too.
+        table, rows = _rows(table, rows), tf.range(tf.size(rows))
+    return tf.sparse.segment_mean(table, rows, segments, num_segments=count)
 
 
 def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:

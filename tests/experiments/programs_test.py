@@ -125,6 +125,7 @@ def test_help_of_few_flags():
         "num_results",
         "beam_width",
         "search",
+        "tables",
         "filter_history",
     ]
 

@@ -1,5 +1,6 @@
 """The life of an index: items come and go, version after version."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -123,6 +124,31 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
         path.stat().st_size for path in (base / "1" / "assets.extra").rglob("*")
     )
     assert kept < 20_000  # no second copy of the weights
+
+
+def test_tables_stay_half_as_wide(data, model, base, update, tmp_path):
+    config = dataclasses.replace(EVERYTHING, tables="float16")
+    half = tmp_path / "jtm"
+    publishing.publish(served_models.origin_of(data, model, config), half, 1)
+    made = updating.updated(origin.read(half / "1"), update, version=1)
+    publishing.publish(made, half, 2)
+    first, second = (saved_model.read_theta(half / n) for n in "12")
+    for tables in (first, second):
+        assert [table.dtype for table in tables[:2]] == [np.float16] * 2
+    staying = [i for i in range(1, served_models.ITEMS + 1) if i not in GONE]
+    np.testing.assert_array_equal(
+        second[1][1 : len(staying) + 1], first[1][staying]
+    )
+    card = json.loads((half / "2" / "model_card.json").read_text())
+    assert card["search"]["tables"] == "float16"
+
+    def size(version):
+        return sum(
+            path.stat().st_size
+            for path in (version / "variables").glob("*.data*")
+        )
+
+    assert size(half / "1") < size(base / "1")
 
 
 def test_what_goes_is_gone(loaded, after):

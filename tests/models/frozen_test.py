@@ -68,3 +68,47 @@ def test_another_tree_for_the_same_network():
     # All that a graph may read is there to be saved.
     names = {variable.shape[0] for variable in cold.theta}
     assert {served_models.ITEMS + 1, tree.num_leaves} <= names
+
+
+@pytest.mark.parametrize("kind", served_models.KINDS)
+def test_half_as_wide_tables(kind):
+    """All is computed in float32, of vectors that are rounded once."""
+    model = served_models.untrained(**served_models.KINDS[kind])
+    half = frozen.FrozenModel(model, dtype="float16")
+    tables = [half.embedding.inner, half.embedding.items]
+    assert {table.dtype for table in tables} == {tf.float16}
+    exact = model.embedding.numpy()
+    frozen.round_vectors(model, "float16")
+    rounded = model.embedding.numpy()
+    assert 0 < np.abs(rounded - exact).max() < 1e-3 * np.abs(exact).max()
+    found = []
+    for one in (model, half):
+        search = model_search.retriever(one, num_results=9, beam_width=12)
+        items, scores = search.recommend(USERS)
+        assert scores.dtype == tf.float32
+        found += [items.numpy(), scores.numpy()]
+    close.rankings(*found[2:], *found[:2])
+
+
+def test_vectors_beyond_half_precision():
+    model = served_models.untrained()
+    model.embedding.table.assign(model.embedding.table * 1e7)
+    for refused in (
+        lambda: frozen.FrozenModel(model, dtype="float16"),
+        lambda: frozen.round_vectors(model, "float16"),
+    ):
+        with pytest.raises(ValueError, match="Use tables of float32"):
+            refused()
+
+
+def test_thawed_as_it_was_frozen():
+    model = served_models.untrained()
+    half = frozen.FrozenModel(model, dtype="float16")
+    theta = [variable.numpy() for variable in half.theta]
+    frozen.round_vectors(model, "float16")
+    want = model.embedding.numpy()
+    frozen.thaw(model, theta)
+    used = np.append(np.arange(model.tree.first_leaf), model.tree.pi[1:])
+    got = model.embedding.numpy()
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got[used[1:]], want[used[1:]])
