@@ -18,7 +18,10 @@ growth_2_24_over_2_20: time of `recommend` on the large tree (24 levels) over
     the other (20 levels), batch 32.
 filtered_ratio: time of `recommend_filtered` over `recommend`, batch 32: 100
     items excluded and one category of eight allowed.
-pruned_scan_ratio, pruned_filtered_ratio: the same two of the pruned search.
+filtered_few_ratio: the same with one category of 1,024 allowed.
+pruned_scan_ratio, pruned_filtered_ratio, pruned_filtered_few_ratio: the same
+    of the pruned search.
+few_found: items that those allowed few get, of M = 200, the fewest.
 pruned_over_exact_batch32, pruned_over_exact_batch1: time of `recommend` by a
     read-out, in the narrowest walk that is tried by default, over that of the
     exact search. At batch 1 as many users as of a batch come one by one: of a
@@ -26,12 +29,15 @@ pruned_over_exact_batch32, pruned_over_exact_batch1: time of `recommend` by a
 pairs_scored, pairs_exact: nodes that the network scores for a user in each.
 load_seconds_10m, resident_gib_10m: loading the large one in a fresh process,
     and what that holds after answering both signatures; peak_gib_10m is the
-    most that it ever held.
+    most that it ever held. The same with _float16: of half-precision tables.
+float16_over_float32_batch32: time of `recommend` with such tables over that
+    with the others, exactly searched.
 """
 
 import gc
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,7 +77,9 @@ _JSON = flags.DEFINE_bool("json", False, "Print one JSON object on stdout.")
 _CONFIG = saved_model.SearchConfig(beam_width=200, num_results=200)
 _HISTORY = sum(choices.WINDOWS)
 _EXCLUDED = 100
-_CATEGORIES = 64  # in eight coarse ones
+_CATEGORIES = 1024  # in eight coarse ones
+# Of the items, about the shares that they allow.
+_ALLOWED = {"an eighth": "c3", "one in a thousand": "c3|f390"}
 
 # Loads a SavedModel and answers, with nothing of this project imported.
 _STRANGER = """
@@ -113,7 +121,9 @@ def data_on(tree: tree_lib.Tree) -> interactions.Interactions:
     """Returns items without interactions; categories are ranges of leaves."""
     place = (tree.pi[1:].astype(np.int64) - tree.first_leaf) * _CATEGORIES
     fine = pa.array((place // tree.num_leaves).astype(np.int32))
-    paths = pa.array([f"c{i // 8}|f{i}" for i in range(_CATEGORIES)])
+    paths = pa.array(
+        [f"c{8 * i // _CATEGORIES}|f{i}" for i in range(_CATEGORIES)]
+    )
     category = pa.DictionaryArray.from_arrays(fine, paths)
     items = np.arange(1, tree.num_items + 1, dtype=np.int32)
     return interactions.Interactions(
@@ -134,6 +144,7 @@ def export(
     *,
     flat: bool = False,
     width: float | None = None,
+    tables: str = "float32",
 ) -> tuple[float, int]:
     """Exports a model drawn at random.
 
@@ -142,6 +153,7 @@ def export(
         items: of the tree.
         flat: whether it is a mere list.
         width: of the walk by a read-out; None for the exact search.
+        tables: dtype of the nodes' vectors.
 
     Returns:
         The network's operations for a user, and the nodes that it scores.
@@ -157,7 +169,7 @@ def export(
     shape = tree.num_codes, model.embedding_dim
     table = rng.standard_normal(shape, np.float32)
     table *= 0.1
-    large = frozen.FrozenModel(model, (tree, table))
+    large = frozen.FrozenModel(model, (tree, table), tables)
     del table
     if width is not None:
         large.readout = readout.Readout(
@@ -217,8 +229,11 @@ class Caller:
         self._items = items
         self._rng = np.random.default_rng(0)
 
-    def __call__(self, signature: str, batch: int):
-        """Returns a call without arguments that waits for its answer."""
+    def __call__(self, signature: str, batch: int, allow: str = "an eighth"):
+        """Returns a call without arguments that waits for its answer.
+
+        `allow` is of `_ALLOWED`, and for recommend_filtered.
+        """
         rng = self._rng
 
         def draw(width):
@@ -228,7 +243,9 @@ class Caller:
         inputs = {"history": draw(_HISTORY)}
         if signature == "recommend_filtered":
             inputs["exclude"] = draw(_EXCLUDED)
-            inputs["allow_categories"] = tf.constant([["c3"]] * batch)
+            inputs["allow_categories"] = tf.constant(
+                [[_ALLOWED[allow]]] * batch
+            )
         function = self._loaded.signatures[signature]
         return lambda: function(**inputs)["item_ids"].numpy()
 
@@ -258,15 +275,22 @@ def measure(
 ) -> dict[str, Any]:
     """Returns the figures of the module's docstring."""
     with tempfile.TemporaryDirectory() as temporary:
-        tree, large, flat, pruned = (
+        tree, large, flat, pruned, half = (
             pathlib.Path(temporary) / name
-            for name in ("tree", "large", "flat", "pruned")
+            for name in ("tree", "large", "flat", "pruned", "half")
         )
-        export(large, large_items)
-        gc.collect()  # models and their graphs are cycles
-        loading = load_elsewhere(large, batch)
+        loading = {}
+        for tables in ("float16", "float32"):
+            export(large, large_items, tables=tables)
+            gc.collect()  # models and their graphs are cycles
+            name = "10m" if tables == "float32" else f"10m_{tables}"
+            for key, value in load_elsewhere(large, batch).items():
+                loading[key.replace("10m", name)] = value
+            if tables == "float16":
+                shutil.rmtree(large)
         operations, exact_pairs = export(tree, items)
         _, pairs = export(pruned, items, width=read_out.WIDTHS[0])
+        export(half, items, tables="float16")
         export(flat, items, flat=True)
         gc.collect()
         call, scan = Caller(tree, items), Caller(flat, items)
@@ -283,8 +307,14 @@ def measure(
             "pruned": sooner("recommend", batch),
             "pruned1": sooner.one_by_one(batch),
             "pruned_filtered": sooner("recommend_filtered", batch),
+            "few": call("recommend_filtered", batch, "one in a thousand"),
+            "pruned_few": sooner(
+                "recommend_filtered", batch, "one in a thousand"
+            ),
+            "half": Caller(half, items)("recommend", batch),
             "large": Caller(large, large_items)("recommend", batch),
         }
+        found = calls["pruned_few"]()
         times, processor = timing.seconds(calls, rounds=rounds)
         # A scan takes seconds: a few will do, the search beside them again.
         slow = {
@@ -315,10 +345,18 @@ def measure(
         "pruned_over_exact_batch1": round(
             times["pruned1"] / times["batch1"], 3
         ),
+        "float16_over_float32_batch32": round(
+            times["half"] / times["batch"], 3
+        ),
         "pruned_scan_ratio": round(scans["scan"] / scans["pruned"], 1),
         "pruned_filtered_ratio": round(
             times["pruned_filtered"] / times["pruned"], 3
         ),
+        "filtered_few_ratio": round(times["few"] / times["batch"], 3),
+        "pruned_filtered_few_ratio": round(
+            times["pruned_few"] / times["pruned"], 3
+        ),
+        "few_found": int(np.min(np.sum(found > 0, axis=1))),
         "pairs_scored": pairs,
         "pairs_exact": exact_pairs,
         "filtered_ratio": round(times["filtered"] / times["batch"], 3),
