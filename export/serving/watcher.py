@@ -7,8 +7,12 @@ tried again when its files have changed and then stay as they are.
 """
 
 import gc
+import os
 import pathlib
+import sys
 import threading
+from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 from absl import logging
@@ -18,6 +22,13 @@ from export.serving import errors
 from export.serving import loaded
 from export.serving import metrics as metrics_lib
 from export.serving import version_names
+
+# Of the thread that loads; and the seconds after which a thread is asked to
+# leave the interpreter to another, meanwhile.
+_NICE, _TURN = 10, 5e-4
+# Rounds of the collector for one among all objects: versions are looked through
+# when one has come or gone.
+_OLD = 1000
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -61,6 +72,7 @@ class Watcher:
             ValueError: no version of the folder works.
         """
         version_names.check_base(self.base)
+        _set_aside()
         self.poll()
         if not self._versions:
             raise ValueError(
@@ -164,8 +176,7 @@ class Watcher:
                 return False
         self._note(number, State.LOADING)
         try:
-            version = loaded.LoadedVersion(number, folder)
-            requests = version.warm_up(folder)
+            version, requests = _behind(lambda: _ready(number, folder))
         except Exception as error:  # pylint: disable=broad-except
             self._failed[number] = files, files
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
@@ -213,16 +224,52 @@ class Watcher:
                 self._states[number] = state, message
 
 
-def _settle() -> None:
-    """Takes what a version is made of out of the garbage collector's rounds.
+def _set_aside() -> None:
+    """Takes all there is out of the garbage collector's rounds.
 
-    A loaded graph is some hundred thousand Python objects; looking through
-    them stops all threads for tenths of a second, again and again. One that was
-    released refers to itself, so its memory would stay.
+    TensorFlow is some hundred thousand Python objects; looking through them
+    stops all threads for tenths of a second, again and again.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _OLD)
+
+
+def _settle() -> None:
+    """Frees released versions, each of which refers to itself."""
+    gc.collect()
+
+
+def _ready(number, folder):
+    """Returns a version that is warm, and how many requests warmed it."""
+    version = loaded.LoadedVersion(number, folder)
+    return version, version.warm_up(folder)
+
+
+def _behind(work: Callable[[], Any]) -> Any:
+    """Returns what `work` does, done behind the requests that are answered.
+
+    To load a graph takes seconds of a processor, half of them of the
+    interpreter. So it is done by a thread of low priority, of its own, since
+    few may raise theirs again; and others get the interpreter soon after they
+    ask, since a request takes several turns at it.
+    """
+
+    def run():
+        # Without threads of their own priority it would be that of all.
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        return work()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN)
+    try:
+        with futures.ThreadPoolExecutor(1) as thread:
+            return thread.submit(run).result()
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _fingerprint(folder: pathlib.Path) -> Any:
