@@ -6,13 +6,12 @@ last request is answered. A version that does not work is told of once, and
 tried again when its files have changed and then stay as they are.
 """
 
+import contextlib
 import gc
-import os
 import pathlib
 import sys
 import threading
-from collections.abc import Callable
-from concurrent import futures
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -23,9 +22,9 @@ from export.serving import loaded
 from export.serving import metrics as metrics_lib
 from export.serving import version_names
 
-# Of the thread that loads; and the seconds after which a thread is asked to
-# leave the interpreter to another, meanwhile.
-_NICE, _TURN = 10, 5e-4
+# Seconds after which a thread is asked to leave the interpreter to another
+# while a version is loaded, one at a time.
+_TURN, _TURNS = 5e-4, threading.Lock()
 # Rounds of the collector for one among all objects: versions are looked through
 # when one has come or gone.
 _OLD = 1000
@@ -62,6 +61,7 @@ class Watcher:
         self._odd: set[str] = set()  # names that were told of
         # Whether versions came or went since memory was last settled.
         self._unsettled = False
+        self._thresholds: tuple[int, int, int] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,7 +72,7 @@ class Watcher:
             ValueError: no version of the folder works.
         """
         version_names.check_base(self.base)
-        _set_aside()
+        self._thresholds = _set_aside()
         self.poll()
         if not self._versions:
             raise ValueError(
@@ -94,6 +94,9 @@ class Watcher:
             numbers = list(self._versions)
         for number in numbers:
             self._retire(number)
+        if self._thresholds is not None:
+            gc.set_threshold(*self._thresholds)
+            gc.unfreeze()
 
     def acquire(self, number: int | None = None) -> loaded.LoadedVersion:
         """Returns a version, counted as used: the newest, or the one given.
@@ -176,9 +179,12 @@ class Watcher:
                 return False
         self._note(number, State.LOADING)
         try:
-            version, requests = _behind(lambda: _ready(number, folder))
+            with _short_turns():
+                version = loaded.LoadedVersion(number, folder)
+                requests = version.warm_up(folder)
         except Exception as error:  # pylint: disable=broad-except
             self._failed[number] = files, files
+            self._unsettled = True
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
             self._note(number, State.END, reason)
             self._metrics.load(False)
@@ -224,17 +230,21 @@ class Watcher:
                 self._states[number] = state, message
 
 
-def _set_aside() -> None:
+def _set_aside() -> tuple[int, int, int]:
     """Takes all there is out of the garbage collector's rounds.
 
     TensorFlow is some hundred thousand Python objects; looking through them
     stops all threads for tenths of a second, again and again.
+
+    Returns:
+        The collector's thresholds as they were.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _OLD)
+    before = gc.get_threshold()
+    gc.set_threshold(*before[:2], _OLD)
+    return before
 
 
 def _settle() -> None:
@@ -242,34 +252,19 @@ def _settle() -> None:
     gc.collect()
 
 
-def _ready(number, folder):
-    """Returns a version that is warm, and how many requests warmed it."""
-    version = loaded.LoadedVersion(number, folder)
-    return version, version.warm_up(folder)
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """Lets threads have the interpreter soon after they ask for it.
 
-
-def _behind(work: Callable[[], Any]) -> Any:
-    """Returns what `work` does, done behind the requests that are answered.
-
-    To load a graph takes seconds of a processor, half of them of the
-    interpreter. So it is done by a thread of low priority, of its own, since
-    few may raise theirs again; and others get the interpreter soon after they
-    ask, since a request takes several turns at it.
+    To load a graph takes a second of it, and a request takes several turns.
     """
-
-    def run():
-        # Without threads of their own priority it would be that of all.
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        return work()
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN)
-    try:
-        with futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(run).result()
-    finally:
-        sys.setswitchinterval(before)
+    with _TURNS:
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_TURN)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(before)
 
 
 def _fingerprint(folder: pathlib.Path) -> Any:

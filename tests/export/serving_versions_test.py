@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import contextlib
+import gc
 import pathlib
 import shutil
+import sys
 import threading
 import time
 
@@ -13,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from export import serving
+from export.serving import loaded
 from export.serving import watcher
 from tests.support import calls
 from tests.support import clocks
@@ -108,6 +111,41 @@ def test_memory_is_settled_once_a_look(made, base, monkeypatch):
         put(made, base, 3)
         wait_for(lambda: ask(client) == 3)
         wait_for(lambda: len(settled) > 1)
+
+
+def test_the_process_is_as_it_was(made, base, monkeypatch):
+    """While a version is loaded, and after the server has gone."""
+    before = gc.get_threshold(), sys.getswitchinterval()
+    turns, load = [], loaded.LoadedVersion
+
+    def noted(*args):
+        turns.append(sys.getswitchinterval())
+        return load(*args)
+
+    monkeypatch.setattr(loaded, "LoadedVersion", noted)
+    with running(base):
+        assert gc.get_threshold()[:2] == before[0][:2]
+        assert gc.get_threshold()[2] > before[0][2]
+        assert sys.getswitchinterval() == before[1]
+    assert turns and max(turns) < before[1]
+    assert (gc.get_threshold(), sys.getswitchinterval()) == before
+    assert gc.get_freeze_count() == 0
+
+
+def test_a_version_that_fails_late_is_freed(made, base, monkeypatch):
+    """It was in memory when its warm-up failed."""
+    settled = []
+    put(made, base, 2)
+
+    def fails(self, folder):
+        raise ValueError("a bad request")
+
+    with running(base) as (server, _):
+        monkeypatch.setattr(watcher, "_settle", lambda: settled.append(1))
+        monkeypatch.setattr(loaded.LoadedVersion, "warm_up", fails)
+        put(made, base, 3)
+        wait_for(lambda: settled)
+        assert "a bad request" in state(server, 3)[1]
 
 
 def test_a_clock_that_jumps_back_hides_no_version(made, base, monkeypatch):
