@@ -9,7 +9,9 @@ is compared runs in turns in one process, and medians are compared.
 roofline_batch32, roofline_batch1: operations that the scored nodes need, a
     second of `recommend`, over the rate of a [1024, 1024] float32 product in
     TensorFlow with the same threads. Only the network's own operations count,
-    the user's part of the first layer once a level.
+    the user's part of the first layer once a level. At batch 1 as many users
+    as of a batch come one by one: of a single call a third is what other work
+    left of the caches.
 own_products_batch32: the first over the rate of the network's own products
     alone, 24, 128, 64 and 32 wide: what is left to win.
 scan_ratio: milliseconds a user of a linear scan of the same network over
@@ -24,8 +26,7 @@ pruned_scan_ratio, pruned_filtered_ratio, pruned_filtered_few_ratio: the same
 few_found: items that those allowed few get, of M = 200, the fewest.
 pruned_over_exact_batch32, pruned_over_exact_batch1: time of `recommend` by a
     read-out, in the narrowest walk that is tried by default, over that of the
-    exact search. At batch 1 as many users as of a batch come one by one: of a
-    single call a third is what other work left of the caches.
+    exact search.
 pairs_scored, pairs_exact: nodes that the network scores for a user in each.
 load_seconds_10m, resident_gib_10m: loading the large one in a fresh process,
     and what that holds after answering both signatures; peak_gib_10m is the
@@ -34,6 +35,7 @@ float16_over_float32_batch32: time of `recommend` with such tables over that
     with the others, exactly searched.
 """
 
+import dataclasses
 import gc
 import json
 import pathlib
@@ -182,7 +184,8 @@ def export(
         kernel = large.readout.kernel
         kernel.assign(rng.standard_normal(kernel.shape))
         large.theta.append(kernel.value)
-    served = saved_model.ServedModel(large, data_on(tree), config=_CONFIG)
+    config = dataclasses.replace(_CONFIG, tables=tables)
+    served = saved_model.ServedModel(large, data_on(tree), config=config)
     served.save(folder)
     per_user, per_pair = timing.scorer_operations(
         model.scorer.user_dim, model.embedding_dim, model.hidden

@@ -5,8 +5,9 @@
 
 Reads each run's network out on the validation users (`jtm_tf.search.read_out`)
 and searches for the test users: exactly, and with read-outs that walk in a beam
-of several widths. The runs are seeds of one method on one data set. Nothing in
-their folders changes. Writes and prints JSON; a table goes to the log.
+that widens to several widths. The runs are seeds of one method on one data set.
+Nothing in their folders changes. Writes and prints JSON; a table goes to the
+log.
 """
 
 import json
@@ -39,7 +40,7 @@ _CUTS = flags.DEFINE_list(
 _WIDTHS = flags.DEFINE_list(
     "widths",
     ["1", "1.5", "2", "3", "4"],
-    "How many times the beam the read-out walks in, numbers from 1.",
+    "How many times the beam the read-out widens to, numbers from 1.",
 )
 _OUT = flags.DEFINE_string("out", None, "JSON to write.", required=True)
 

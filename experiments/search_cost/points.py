@@ -209,17 +209,14 @@ def _by_model(
         }
     narrow = -(-num_results // 2)
     found = []
-    for name, (title, exact) in titles.items():
+    for name, (shown, exact) in titles.items():
         searches = {}
-        for width in (narrow * 2**i for i in range(4)):
+        for beam in (narrow * 2**i for i in range(4)):
             search = model_search.beam_search(
-                laid_out,
-                num_results=num_results,
-                beam_width=width,
-                exact=exact,
+                laid_out, num_results=num_results, beam_width=beam, exact=exact
             )
-            searches[width] = _Search(search)
-        found.append(Line(name, title, "beam_width", users, searches))
+            searches[beam] = _Search(search)
+        found.append(Line(name, shown, "beam_width", users, searches))
     return found
 
 

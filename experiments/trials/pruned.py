@@ -30,7 +30,7 @@ def measure(
         validation: the read-out is fitted on them, and they choose.
         test: whose recall is returned.
         cuts: pairs (M, k), the one that decides first.
-        widths: how many times the beam the read-out walks in.
+        widths: how many times the beam the read-out widens to.
 
     Returns:
         `explained`, R^2 by level; `chosen`, the width, None for the exact

@@ -110,8 +110,8 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"{card['code']['exported']}.",
         "",
         f"Returns M = {search['num_results']} items; beam width: {beam}. Of a "
-        f"history the newest {search['max_history']} known items count. Nodes' "
-        f"vectors are of {search['tables']}.",
+        f"history the newest {search['max_history']} known items count.",
+        *_tables(search["tables"]),
         "",
         *_updates(card["updates"]),
         "## Metrics on test users",
@@ -176,6 +176,12 @@ _METRICS = (
 
 
 _BEFORE = ("Of the run as it was trained, before the updates.", "")
+
+
+def _tables(dtype):
+    """Yields what tables of half precision are worth telling."""
+    if dtype != "float32":
+        yield f"Nodes' vectors are of {dtype}; all is computed in float32."
 
 
 def _updates(updates):

@@ -107,8 +107,9 @@ class ServedModel:
         signatures: name to concrete function.
 
     Raises:
-        ValueError: model and data do not fit, or a history that the model
-            could use may not be asked for.
+        ValueError: model and data do not fit, a frozen model has tables of
+            another dtype, or a history that the model could use may not be
+            asked for.
     """
 
     def __init__(
@@ -141,6 +142,11 @@ class ServedModel:
         )
         if isinstance(model, tree_model.TreeModel):
             model = frozen.FrozenModel(model, dtype=config.tables)
+        elif model.embedding.items.dtype != config.tables:
+            raise ValueError(
+                f"The model was frozen with {model.embedding.items.dtype.name} "
+                f"tables; config.tables is {config.tables}."
+            )
         self.model = model
         self._filter = filters.ItemFilter(
             model.tree, self.categories, model.pi.value

@@ -248,9 +248,9 @@ class JointConfig:
             ancestors' scores; 0 is the paper's search.
         search: how the trained model searches. exact: the scorer ranks every
             node that the search comes to, as in the paper and in training;
-            pruned: inner products walk in its place, in a wider beam, and it
-            ranks the leaves they come to, see `models.readout`; auto: pruned
-            where the mlp loses nothing by it for the validation users.
+            pruned: inner products walk in its place, in a beam that widens,
+            and it ranks the leaves they come to, see `models.readout`; auto:
+            pruned where validation users lose no more by it than chance makes.
         carry_embeddings: whether a leaf's vector moves with its item when the
             tree changes.
         renew_inner: whether inner nodes start anew, from the mean of their

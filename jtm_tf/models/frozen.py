@@ -28,9 +28,13 @@ def round_vectors(model: tree_model.TreeModel, dtype: str) -> None:
     Raises:
         ValueError: vectors are beyond the range of `dtype`.
     """
-    if dtype != "float32":
-        rounded = _narrowed(model.embedding.numpy(), dtype)
-        model.embedding.table.assign(rounded.astype(np.float32))
+    if dtype == "float32":
+        return
+    table, tree = model.embedding.numpy(), model.tree
+    # Leaves without items have vectors that nobody reads.
+    for nodes in (slice(tree.first_leaf), tree.pi):
+        table[nodes] = _narrowed(table[nodes], dtype)
+    model.embedding.table.assign(table)
 
 
 class FrozenEmbedding(tf.Module):
@@ -239,13 +243,9 @@ class FrozenModel(preference.Preference, tf.Module):
     def _pooled(self, leaves, levels):
         """Does what `UserRepresentation` does, for all levels at once."""
         describe = self.user_representation
-        distinct, position, segment = describe.behaviours(leaves)
-        means = self.embedding.means(
-            tf.gather(distinct, position),
-            segment,
-            levels,
-            tf.shape(leaves)[0] * describe.count,
-        )
+        known, segment = describe.behaviours(leaves)
+        count = tf.shape(leaves)[0] * describe.count
+        means = self.embedding.means(known, segment, levels, count)
         return describe.described(means, leaves)
 
 
@@ -271,7 +271,8 @@ def _means(table, rows, segments, count):
     """Returns the means of segments of rows of a table, float32."""
     if table.dtype != tf.float32:
         # Means of float16 would be rounded too.
-        table, rows = _rows(table, rows), tf.range(tf.size(rows))
+        distinct, rows = tf.unique(rows)
+        table = _rows(table, distinct)
     return tf.sparse.segment_mean(table, rows, segments, num_segments=count)
 
 

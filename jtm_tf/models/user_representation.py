@@ -54,7 +54,8 @@ class UserRepresentation(numerics.Layer):
         Returns:
             One [B, count * E] tensor for each of `levels`.
         """
-        distinct, position, segment = self.behaviours(leaves)
+        known, segment = self.behaviours(leaves)
+        distinct, position = tf.unique(known)
         pooled = []
         for level in levels:
             nodes = tree_ops.lift(distinct, level, tree)
@@ -74,8 +75,8 @@ class UserRepresentation(numerics.Layer):
             leaves: [B, T], left-padded with PAD.
 
         Returns:
-            The D distinct leaves, [D], which of them each of the R behaviours
-            is, [R], and user * count + window of each, [R] ascending.
+            The leaves of the R behaviours, [R], and user * count + window of
+            each, [R] ascending.
         """
         windows = self.windows
         newest = leaves[:, -sum(windows) :]
@@ -86,8 +87,7 @@ class UserRepresentation(numerics.Layer):
         places = tf.where(newest != PAD)  # [R, 2]
         window = tf.gather(tf.constant(window_of, tf.int64), places[:, 1])
         segment = tf.cast(places[:, 0] * self.count + window, tf.int32)
-        distinct, position = tf.unique(tf.gather_nd(newest, places))
-        return distinct, position, segment
+        return tf.gather_nd(newest, places), segment
 
     def described(self, means, leaves):
         """Maps means of windows, [L * B * count, E], to [L * B, count * E]."""

@@ -23,11 +23,11 @@ _USERS = 1024
 _BATCH = 64
 # Of a coefficient, as a share of the variance of what it belongs to.
 _RIDGE = 1e-3
-# How wide a walk may look for what the network would have found: where it
-# finds no less, the narrowest of these.
+# How wide a walk may look for what the network would have found.
 WIDTHS = (2.0, 4.0)
-# Standard errors of a mean difference that chance alone may make.
-_CHANCE = 1.96
+# What may be lost, both: standard errors of the mean difference, which chance
+# alone makes, and a share of what the exact search finds.
+_CHANCE, _SHARE = 1.96, 0.01
 
 
 def fit(
@@ -79,8 +79,8 @@ def choose(
     """Lets a model walk by its read-out, as narrow as nothing is lost.
 
     That is where users find no less than by the exact search, or less by no
-    more than chance makes, user by user. Where all of `WIDTHS` lose more, the
-    model is left without a read-out.
+    more than chance makes, user by user, and by no more than a hundredth.
+    Where all of `WIDTHS` lose more, the model is left without a read-out.
 
     Args:
         model: with a read-out.
@@ -109,7 +109,8 @@ def choose(
         found = _recall(model, users, num_results, beam_width)
         chosen["pruned"][str(width)] = round(float(found.mean()), 6)
         lost = exact - found
-        if lost.mean() <= _CHANCE * lost.std() / len(lost) ** 0.5:
+        chance = _CHANCE * lost.std() / len(lost) ** 0.5
+        if lost.mean() <= max(0.0, min(chance, _SHARE * exact.mean())):
             return chosen | {"width": width}
     model.readout = None
     return chosen

@@ -38,9 +38,9 @@ class Walk:
             [1, W] where they are the same for all users.
         describe_fn: what makes users of histories for it.
         width: nodes that it keeps on the last level above the leaves, as a
-            multiple of k; >= 1. On the first that it prunes it keeps k, and
-            evenly more from level to level: what is lost is lost low down,
-            where ranks know least.
+            multiple of k; >= 1. On the first that it prunes, if that is
+            another, it keeps k, and evenly more from level to level: what is
+            lost is lost low down, where ranks know least.
     """
 
     score_fn: ScoreFn
@@ -222,7 +222,7 @@ class TreeRetriever(tf.Module):
         if self._walk_by is not None:
             pruned = sum(counts[level] > self.beam_width for level in above)
             growth = np.linspace(self._walk_by.width, 1, pruned)[::-1]
-            most = np.ceil(self.beam_width * growth)
+            most = np.ceil(np.round(self.beam_width * growth, 6))
             widths[len(above) - pruned :] = most
         return widths.tolist()
 
@@ -230,7 +230,7 @@ class TreeRetriever(tf.Module):
         """Tells whether the walk may come to more leaves than b k."""
         if self._walk_by is None:
             return False
-        above = first_nodes // self._branching
+        above = max(1, first_nodes // self._branching)
         for width in self.kept:
             above = min(above * self._branching, width)
         return above > self.beam_width

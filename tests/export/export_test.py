@@ -19,9 +19,11 @@ from export.artefact import warmup
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.models import frozen
 from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
+from jtm_tf.search import judging
 from jtm_tf.search import model_search
 from jtm_tf.types import PAD
 from tests.support import close
@@ -141,6 +143,50 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
         item_of = {raw_id: item for item, raw_id in enumerate(vocabulary)}
         got = np.vectorize(item_of.get)(got)
         close.answers(judged, known.history, got, want, beam_width=8)
+
+
+def test_half_as_wide_tables_are_evaluated(data, run_dir, tmp_path):
+    base = tmp_path / "jtm"
+    status, _, stderr = export(
+        f"--run_dir={run_dir}",
+        f"--export_dir={base}",
+        "--num_results=5",
+        "--beam_width=8",
+        "--tables=float16",
+        "--nowarmup",
+    )
+    assert (status, stderr) == (0, "")
+    assert "are of float16" in (base / "1" / "model_card.md").read_text()
+    model = saving.load(run_folder.RunFolder(run_dir).model)
+    frozen.round_vectors(model, "float16")
+    users = splits.held_out_users(data, "test", model.max_history)
+    asked = {"num_results": 5, "beam_width": 8}
+    want = model_search.recommend_users(model, users, **asked)
+    raw_ids = np.append(0, data.items["raw_id"].to_numpy())
+    loaded = tf.saved_model.load(str(base / "1")).signatures["recommend"]
+    found = loaded(history=tf.constant(raw_ids[users.history]))["item_ids"]
+    item_of = {raw_id: item for item, raw_id in enumerate(raw_ids)}
+    got = np.vectorize(item_of.get)(found.numpy())
+    close.answers(model, users.history, got, want, beam_width=8)
+    status, stdout, stderr = shell.run(
+        "experiments.evaluate",
+        f"--run_dir={run_dir}",
+        "--num_results=5",
+        "--beam_width=8",
+        "--tables=float16",
+    )
+    assert (status, stderr) == (0, "")
+    judged = judging.judgement(want, users, **asked)
+    doubt = close.doubt(model, users.history, **asked)
+    assert abs(json.loads(stdout)["recall"] - judged["recall"]) <= 1e-6 + doubt
+
+
+def test_a_frozen_model_has_the_tables_that_it_has(data):
+    model = frozen.FrozenModel(served_models.untrained(), dtype="float16")
+    with pytest.raises(ValueError, match="float16 tables; .* float32"):
+        saved_model.ServedModel(model, data)
+    with pytest.raises(ValueError, match="tables must be one of"):
+        saved_model.SearchConfig(tables="int8")
 
 
 def test_only_stock_ops(exported):

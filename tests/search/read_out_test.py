@@ -78,13 +78,14 @@ def test_of_a_linear_network_it_is_exact(model):
     "losers,width,tried",
     [
         ({}, 2.0, 1),
-        ({2.0: 1}, 2.0, 1),  # one of thirty users is chance
-        ({2.0: 12}, 4.0, 2),
-        ({2.0: 30, 4.0: 30}, None, 2),
+        ({2.0: 1}, 2.0, 1),  # one of two hundred users is chance
+        ({2.0: 3}, 4.0, 2),  # and three may be, but are too much to lose
+        ({2.0: 50}, 4.0, 2),
+        ({2.0: 200, 4.0: 200}, None, 2),
     ],
 )
 def test_who_decides(model, monkeypatch, losers, width, tried):
-    users = judged.held_out(2, users=30)
+    users = judged.held_out(2, users=200)
     read_out.fit(model, users.history)
     kernel = model.readout.kernel.numpy()
 
@@ -129,11 +130,21 @@ def test_asked_for(model):
     assert model.readout is None
 
 
-def test_its_search_against_a_walk_in_python():
+@pytest.mark.parametrize(
+    "beam,settings",
+    [
+        (4, {}),
+        (4, {"branching": 3, "readout": 3.0}),
+        (4, {"path_weight": 0.0}),
+        (9, {"readout": 1.7}),  # of two levels, and odd
+        (16, {}),  # one level alone is pruned
+    ],
+)
+def test_its_search_against_a_walk_in_python(beam, settings):
     """The walk of a pruned search, one user and one node at a time."""
-    model = served_models.untrained(**served_models.KINDS["pruned"])
-    users = judged.held_out(4, users=5).history
-    beam, results = 4, 5
+    kind = served_models.KINDS["pruned"] | settings
+    model = served_models.untrained(**kind)
+    users, results = judged.held_out(4, users=5).history, 5
     search = model_search.beam_search(
         model, num_results=results, beam_width=beam
     )
@@ -151,24 +162,26 @@ def slow_walks(model, users, beam, results):
     ]
     widths = {
         level: beam * (1 + (model.readout.width - 1) * i / (len(pruned) - 1))
-        for i, level in enumerate(pruned)
+        for i, level in enumerate(pruned[:-1])
     }
+    widths[tree.max_level - 1] = beam * model.readout.width
+    b = tree.branching
     everything = []
     for user in users:
         kept, rank_of = [1], {}
         for level in range(1, tree.max_level + 1):
-            nodes = tree_lib.children(np.array(kept), 2).ravel()
+            nodes = tree_lib.children(np.array(kept), b).ravel()
             nodes = nodes[np.isin(nodes, tree.occupied(level))].astype(np.int32)
             own = model.score_read_out(
                 model.read_out(user[None], [level]), nodes[None], level
             ).numpy()[0]
             lean = [
-                model.path_weight * rank_of.get((n - 2) // 2 + 1, 0.0)
+                model.path_weight * rank_of.get(tree_lib.parent(n, b), 0.0)
                 for n in nodes
             ]
             rank_of = dict(zip(nodes.tolist(), (own + lean).tolist()))
             leaves = level == tree.max_level
-            most = 2 * beam if leaves else widths.get(level, beam)
+            most = b * beam if leaves else widths.get(level, beam)
             kept = sorted(rank_of, key=rank_of.get, reverse=True)
             kept = kept[: math.ceil(most)]
             leaned = dict(zip(nodes.tolist(), lean))

@@ -176,10 +176,10 @@ def test_a_walk_by_the_model_itself_changes_nothing(
     num_items=st.integers(2, 27),
     beam_width=st.integers(1, 6),
 )
-def test_a_walk_that_keeps_all_finds_what_a_scan_finds(
+def test_of_all_leaves_the_model_ranks_the_walk_s_best(
     seed, branching, num_items, beam_width
 ):
-    """Whatever walks: the model ranks the leaves that it chooses best."""
+    """With nothing pruned above, it is a scan of both scores."""
     tree = holey_tree(num_items, branching=branching, max_level=5, seed=seed)
     rng = np.random.default_rng(seed)
     scores, walked = rng.normal(size=[2, USERS, tree.num_codes]).astype("f4")
