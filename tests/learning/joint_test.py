@@ -30,13 +30,13 @@ from tests.support import worlds
 
 @pytest.fixture(name="data", scope="module")
 def _data(tmp_path_factory):
-    return interactions.load(worlds.prepare(tmp_path_factory.mktemp("world")))
+    return interactions.load(runs.shared(tmp_path_factory)[0])
 
 
 @pytest.fixture(name="finished", scope="module")
 def _finished(data, tmp_path_factory):
-    """A finished run: its folder, its metrics, the records it told of."""
-    out_dir = tmp_path_factory.mktemp("runs") / "jtm"
+    """A finished run: its folder, its metrics, the records it tells of."""
+    _, out_dir = runs.shared(tmp_path_factory)
     told = []
     metrics = joint.run(
         runs.TINY, data, out_dir, settings.RunOptions(on_record=told.append)
@@ -238,7 +238,10 @@ def test_a_run_starts_from_a_saved_tree(data, finished, tmp_path):
     tree_lib.Tree(spread, tree.max_level + 1).save(deep)
     for path in (learned, deep):
         config = dataclasses.replace(
-            runs.TINY, method="jtm_h", initial_tree=str(path)
+            runs.TINY,
+            method="jtm_h",
+            initial_tree=str(path),
+            joint_iterations=1,
         )
         out_dir = tmp_path / path.stem
         metrics = joint.run(config, data, out_dir)
@@ -250,7 +253,7 @@ def test_a_run_starts_from_a_saved_tree(data, finished, tmp_path):
         ):
             np.testing.assert_array_equal(found.pi, want.pi)
             assert found.max_level == want.max_level
-        (first, _) = metrics["iterations"]
+        (first,) = metrics["iterations"]
         assert len(first["tree"]["entropy"]) == want.max_level
     assert metrics == joint.run(config, data, out_dir)
 

@@ -22,6 +22,7 @@ TINY = settings.from_flat(
     hidden=(8,),
     num_results=5,
     beam_width=8,
+    cuts=((5, 4),),
     batch_size=64,
     negatives=12,
     gap=3,
