@@ -20,6 +20,7 @@ from jtm_tf.data.preparing import json_rows
 from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
+from jtm_tf.data.preparing import texts
 
 HEADER = ("user", "item", "timestamp")
 ROWS = [(f"u{i % 7}", f"i{i % 5}", str(1_700_000_000 + i)) for i in range(70)]
@@ -84,6 +85,8 @@ def same_as_the_slow_reader(rows, delimiter, folder, block_bytes, patch):
     path.write_bytes(out.getvalue().encode())
     text = io.StringIO(out.getvalue(), newline="")
     wanted = [row for row in csv.reader(text, delimiter=delimiter) if row][1:]
+    # A NUL is no text.
+    wanted = [[x.replace("\0", texts.SUBSTITUTE) for x in y] for y in wanted]
     patch.setattr(csv_rows, "_BLOCK_BYTES", block_bytes)
     raw = csv_rows.CsvRows(
         path,
@@ -101,6 +104,22 @@ def same_as_the_slow_reader(rows, delimiter, folder, block_bytes, patch):
     assert got == [row for row in wanted if len(row) == 3]
     wrong = sum(len(row) != 3 for row in wanted)
     assert skipped.counts.get("wrong_column_count", 0) == wrong
+
+
+@pytest.mark.parametrize("block_bytes", range(26, 58))
+def test_a_nul_in_quotes_at_a_block_s_end(tmp_path, monkeypatch, block_bytes):
+    """It made a carriage return behind it end the row."""
+    rows = [["", "", '111"', '11""'], ["", '1"\0"', '1"\r']]
+    same_as_the_slow_reader(rows, ",", tmp_path, block_bytes, monkeypatch)
+
+
+def test_a_row_with_a_nul_is_counted(tmp_path):
+    text = text_of([HEADER, *ROWS[:20], ("u\0", "i1", "5")], ",")
+    (tmp_path / "a.csv").write_text(text, newline="")
+    rows, skipped = read("csv", tmp_path / "a.csv")
+    assert rows == ROWS[:20]
+    assert sum(skipped.counts.values()) == 1, skipped.counts
+    print(skipped.counts)
 
 
 @hypothesis.given(

@@ -32,7 +32,8 @@ _ROW_WORD = re.compile(r"[+-]?\d+(?:\.\d*)?|\d{4}-\d\d-\d\d.*|\d\d?:\d\d.*")
 class Utf8(io.RawIOBase):
     """Reads a stream as UTF-8 and puts `SUBSTITUTE` for what is no text.
 
-    Arrow would end at the first such byte, or lose its row uncounted.
+    Arrow would end at the first such byte, or lose its row uncounted; and of a
+    NUL it forgets, where a block ends, that it stands in quotes.
 
     Args:
         stream: readable bytes, of UTF-8, or of UTF-16 if they begin so.
@@ -63,6 +64,9 @@ class Utf8(io.RawIOBase):
             text, self._held = self._cut(text, final=not more)
             if self._two:
                 text = text.replace(self._two, FOR_TWO)
+            if "\0" in text:
+                self.substituted = True
+                text = text.replace("\0", SUBSTITUTE)
             try:
                 data = text.encode()
             except UnicodeEncodeError:
