@@ -39,6 +39,7 @@ def command(data_dir, out_dir):
         "--gap=3",
         "--num_results=5",
         "--beam_width=8",
+        "--cuts=5:4",
         "--checkpoint_seconds=0",
     ]
 
