@@ -256,14 +256,14 @@ class TreeRetriever(tf.Module):
         # The same for all users, until the first of them are pruned.
         nodes = self._first_nodes[None]
         if self._walk_by is None:
-            nodes = tf.repeat(nodes, batch, 0)
+            nodes = _everyones(nodes, batch)
         above = None  # ranks of the parents, [B, W / b]
         walked = []
         for level, width in zip(self.levels, self.kept):
             if level == self._max_level:
                 break
             ranks = self._ranked(score(users, nodes, level), above)
-            everyones = tf.broadcast_to(nodes, [batch, nodes.shape[1]])
+            everyones = _everyones(nodes, batch)
             # Where all are kept, those without live children cost nothing.
             prunes = nodes.shape[1] > width
             ranks = self._alive(
@@ -278,7 +278,7 @@ class TreeRetriever(tf.Module):
                 above, best = tf.math.top_k(ranks, width, sorted=False)
                 nodes = tf.gather(everyones, best, batch_dims=1)
             nodes = tree_ops.children(nodes, self._branching)
-        nodes = tf.broadcast_to(nodes, [batch, nodes.shape[1]])
+        nodes = _everyones(nodes, batch)
         return walked + self._leaves(history, users, nodes, above, live)
 
     def _leaves(self, history, users, nodes, above, live):
@@ -319,6 +319,13 @@ class TreeRetriever(tf.Module):
         else:
             return ranks
         return tf.where(alive, ranks, ranks.dtype.min)
+
+
+def _everyones(nodes, batch):
+    """Returns nodes as [B, W], of [1, W] if they are the same for all."""
+    if nodes.shape[0] != 1:  # no copy where they are rows of their own
+        return nodes
+    return tf.repeat(nodes, batch, 0)
 
 
 def _added(scores, lean):
