@@ -133,7 +133,10 @@ class Generator:
         return [result for result in results if result is not None]
 
     def send_when_due(
-        self, due: np.ndarray, heed: Callable[[int, Result], None]
+        self,
+        due: np.ndarray,
+        heed: Callable[[int, Result], None],
+        enough: threading.Event | None = None,
     ) -> None:
         """Does what `open_loop` does, and keeps nothing.
 
@@ -141,7 +144,9 @@ class Generator:
             due: [R] seconds from now, ascending.
             heed: takes the place of a request in `due` and its result, in
                 threads of gRPC, one after the other.
+            enough: once it is set, no further request is sent.
         """
+        enough = threading.Event() if enough is None else enough
         left = threading.Semaphore(0)
         heeding = threading.Lock()
         start = time.perf_counter()
@@ -164,10 +169,11 @@ class Generator:
             finally:
                 left.release()
 
+        asked = 0
         for index, at in enumerate(due):
-            pause = at - (time.perf_counter() - start)
-            if pause > 0:
-                time.sleep(pause)
+            if enough.wait(max(0.0, at - (time.perf_counter() - start))):
+                break
+            asked += 1
             sent = time.perf_counter() - start
             call = self._predict.future(
                 self._requests[index % len(self._requests)],
@@ -176,7 +182,7 @@ class Generator:
             call.add_done_callback(
                 lambda call, index=index, sent=sent: note(index, sent, call)
             )
-        for _ in due:
+        for _ in range(asked):
             left.acquire()
 
     def in_turn(self) -> list[predict_pb2.PredictResponse]:

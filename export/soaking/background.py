@@ -15,6 +15,7 @@ class Background:
         seconds: from the start of a turn to that of the next one, which comes
             at once where a turn took longer.
         first: seconds until the first turn; `seconds` if None.
+        failed: set as soon as a turn raises, so that the block may end.
 
     Raises:
         Exception: at the end of the block, what a turn raised; it was the
@@ -26,9 +27,11 @@ class Background:
         step: Callable[[int], None],
         seconds: float,
         first: float | None = None,
+        failed: threading.Event | None = None,
     ):
         self._step, self._seconds = step, seconds
         self._first = seconds if first is None else first
+        self._failed = threading.Event() if failed is None else failed
         self._stop = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work)
@@ -52,5 +55,6 @@ class Background:
             except Exception as error:  # pylint: disable=broad-except
                 logging.error("Turn %d: %s", turn, error)
                 self._error = error  # raised where the block ends
+                self._failed.set()
                 return
             turn += 1

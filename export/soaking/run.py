@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import shutil
 import tempfile
+import threading
 import time
 from typing import Any
 
@@ -153,6 +154,7 @@ def _soak(config, base, server):
             )
             logging.info("%s", samples[-1])
 
+        failed = threading.Event()
         with contextlib.ExitStack() as beside:
             for step, seconds in (
                 (sample, config.sample_seconds),
@@ -160,9 +162,10 @@ def _soak(config, base, server):
                 (rubbish.send, 1 / config.rubbish_rate),
                 *((one.ask, _DEAF_SECONDS) for one in deaf_clients.values()),
             ):
-                beside.enter_context(background.Background(step, seconds))
+                turns = background.Background(step, seconds, failed=failed)
+                beside.enter_context(turns)
             due = load.arrivals(rate, config.seconds, config.seed)
-            generator.send_when_due(due, tally.heed)
+            generator.send_when_due(due, tally.heed, failed)
         for one in deaf_clients.values():
             one.close()
         # Cut-off clients and versions that have gone are forgotten by then.

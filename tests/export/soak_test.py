@@ -159,9 +159,11 @@ def test_turns_go_on_until_the_block_ends():
         failing.set()
         raise ValueError(f"turn {turn}")
 
+    failed = threading.Event()
     with pytest.raises(ValueError, match="turn 0"):
-        with background.Background(fail, 0.01):
+        with background.Background(fail, 0.01, failed=failed):
             assert failing.wait(60)
+            assert failed.wait(60)
     with pytest.raises(KeyError):  # what the block raised comes first
         with background.Background(fail, 0.01):
             time.sleep(0.05)
@@ -175,6 +177,25 @@ def _numbered(tmp_path_factory):
     served_models.publish_numbered(base, 1)
     with serving.Server(base, serving.Config(client_seconds=1.0)) as server:
         yield {"grpc": server.grpc_port, "rest": server.rest_port}
+
+
+def test_who_has_enough_asks_no_more(numbered):
+    """What is on its way is heeded still; an hour of questions is not asked."""
+    request = calls.predict_request(
+        "numbered", {"history": np.ones([1, 2], np.int64)}
+    )
+    enough, heeded = threading.Event(), []
+
+    def heed(index, result):
+        heeded.append((index, result.error))
+        enough.set()
+
+    target = f"127.0.0.1:{numbered['grpc']}"
+    with load.Generator(target, [request], 60) as asker:
+        due = np.concatenate([np.zeros(3), np.full(5, 3600.0)])
+        asker.send_when_due(due, heed, enough)
+    assert heeded and {error for _, error in heeded} <= {None}
+    assert sorted(index for index, _ in heeded) == list(range(len(heeded)))
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
