@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from export.serving import session as session_lib
 from export.serving import signature as signature_lib
 
 # Inside a version, as TensorFlow Serving has it.
@@ -30,10 +31,12 @@ class LoadedVersion:
 
     def __init__(self, number: int, folder: pathlib.Path):
         self.number = number
-        self._model = tf.saved_model.load(str(folder))
+        self._session = session_lib.Session(folder)
         self.signatures = {
-            name: signature_lib.Signature(name, function)
-            for name, function in self._model.signatures.items()
+            name: signature_lib.Signature(
+                name, definition, self._session.function(name)
+            )
+            for name, definition in self._session.signatures.items()
         }
         if not self.signatures:
             raise ValueError(f"{folder} has no signatures.")
@@ -110,7 +113,8 @@ class LoadedVersion:
             if self._users or self._idle is None:
                 return
             on_idle, self._idle = self._idle, None
-            self.signatures, self._model = {}, None
+            self.signatures = {}
+        self._session.close()
         on_idle()
 
 

@@ -5,6 +5,7 @@ memory is set aside for them: a few bytes on the wire can claim a huge shape.
 """
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,12 @@ class Spec:
     shape: tuple[int | None, ...] | None
 
     @classmethod
-    def of(cls, name: str, spec: tf.TensorSpec) -> "Spec":
-        shape = spec.shape
+    def of(cls, name: str, info: meta_graph_pb2.TensorInfo) -> "Spec":
+        shape = tf.TensorShape(info.tensor_shape)
         return cls(
-            name, spec.dtype, None if shape.rank is None else tuple(shape)
+            name,
+            tf.as_dtype(info.dtype),
+            None if shape.rank is None else tuple(shape),
         )
 
     @property
@@ -87,18 +90,25 @@ class Signature:
 
     Args:
         name: clients ask for it by this.
-        function: the concrete function behind it.
+        definition: what goes in and comes out.
+        function: takes arrays of the inputs and returns arrays of the outputs,
+            both in the order of their names.
 
     Attributes:
         inputs, outputs: what goes in and comes out, by name.
         batched: whether requests can be joined along dimension 0.
     """
 
-    def __init__(self, name: str, function: Any):
+    def __init__(
+        self,
+        name: str,
+        definition: meta_graph_pb2.SignatureDef,
+        function: Callable[..., list[Any]],
+    ):
         self.name = name
         self._function = function
-        self.inputs = _specs(function.structured_input_signature[1])
-        self.outputs = _specs(function.structured_outputs)
+        self.inputs = _specs(definition.inputs)
+        self.outputs = _specs(definition.outputs)
         both = [*self.inputs.values(), *self.outputs.values()]
         self.batched = bool(self.inputs) and all(x.batched for x in both)
 
@@ -133,13 +143,9 @@ class Signature:
 
     def run(self, inputs: Arrays) -> Arrays:
         """Calls the graph; all inputs have been checked."""
-        answer = self._function(
-            **{
-                name: tf.constant(value, self.inputs[name].dtype)
-                for name, value in inputs.items()
-            }
+        return dict(
+            zip(self.outputs, self._function(*(inputs[x] for x in self.inputs)))
         )
-        return {name: value.numpy() for name, value in answer.items()}
 
     def describe(self) -> meta_graph_pb2.SignatureDef:
         """Returns it as TensorFlow Serving's metadata do."""
@@ -158,8 +164,8 @@ class Signature:
         return definition
 
 
-def _specs(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Spec]:
-    return {name: Spec.of(name, spec) for name, spec in specs.items()}
+def _specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, Spec]:
+    return {name: Spec.of(name, infos[name]) for name in sorted(infos)}
 
 
 def _text(shape) -> str:

@@ -7,6 +7,7 @@ tried again when its files have changed and then stay as they are.
 """
 
 import contextlib
+import ctypes
 import gc
 import pathlib
 import sys
@@ -248,8 +249,12 @@ def _set_aside() -> tuple[int, int, int]:
 
 
 def _settle() -> None:
-    """Frees released versions, each of which refers to itself."""
+    """Frees released versions, and gives their memory back to the system."""
     gc.collect()
+    # Of the C library, where it is GNU's: else what a version leaves, between
+    # what others have taken meanwhile, is kept for the next.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager
