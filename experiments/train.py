@@ -9,7 +9,9 @@ model with its tree is RUN/best.keras; the learning curves are shown by
 `tensorboard --logdir=RUN`.
 """
 
+import contextlib
 import json
+import os
 import pathlib
 import sys
 
@@ -20,33 +22,87 @@ from experiments import train_flags
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
+from jtm_tf.learning import cluster
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
+from jtm_tf.pools import ray_pool
+from jtm_tf.pools import serial
+from jtm_tf.runs import folder
 
 
 @program.entry
 def main() -> None:
     logging.set_verbosity(logging.INFO)
     config, out_dir = train_flags.config(), train_flags.OUT_DIR.value
+    if train_flags.STRATEGY.value == "parameter_server":
+        if not isinstance(config, settings.JointConfig):
+            raise ValueError(
+                f"--method={config.method} is not trained by steps; use "
+                "--strategy=single."
+            )
+        if cluster.task()["task"]["type"] != "chief":
+            _serve(pathlib.Path(out_dir))
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
     if not isinstance(config, settings.JointConfig):
         metrics = baselines_run.run(config, data, out_dir, data_dir=data_dir)
     else:
+        with _where(pathlib.Path(out_dir)) as where:
+            metrics = joint.run(
+                config,
+                data,
+                out_dir,
+                settings.RunOptions(
+                    data_dir=data_dir,
+                    checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
+                    measure_loss=train_flags.MEASURE_LOSS.value,
+                    progress=sys.stderr.isatty(),
+                    pool=_pool(),
+                    **where,
+                ),
+            )
+    print(json.dumps(metrics["test"]))
+    if train_flags.STRATEGY.value == "parameter_server":
+        _leave()
+
+
+@contextlib.contextmanager
+def _where(out_dir):
+    """Yields the run's options that say where its steps are taken."""
+    if train_flags.STRATEGY.value == "single":
         # The same sums in the same order, so that a resumed run ends equal.
         tf.config.experimental.enable_op_determinism()
-        metrics = joint.run(
-            config,
-            data,
-            out_dir,
-            settings.RunOptions(
-                data_dir=data_dir,
-                checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
-                measure_loss=train_flags.MEASURE_LOSS.value,
-                progress=sys.stderr.isatty(),
-            ),
-        )
-    print(json.dumps(metrics["test"]))
+        yield {"table_shards": train_flags.TABLE_SHARDS.value or 1}
+        return
+    steps = train_flags.STEPS_PER_CALL.value
+    work = folder.RunFolder(out_dir.resolve()).cluster
+    with cluster.chief(work, steps) as found:
+        servers = len(cluster.task()["cluster"]["ps"])
+        shards = train_flags.TABLE_SHARDS.value or servers
+        yield {"cluster": found, "table_shards": shards}
+
+
+def _pool():
+    """Returns who weighs samples for the tree step, None for this process."""
+    if train_flags.POOL.value == "ray":
+        return ray_pool.Pool(train_flags.RAY_ADDRESS.value)
+    if train_flags.RAY_ADDRESS.value is not None:
+        raise ValueError("--ray_address is of --pool=ray.")
+    return serial.Pool() if train_flags.POOL.value == "serial" else None
+
+
+def _serve(out_dir):
+    """Is a worker or a parameter server until the run is finished."""
+    run = folder.RunFolder(out_dir)
+    cluster.serve(lambda: "test" in run.read_metrics())
+    _leave()
+
+
+def _leave():
+    """Ends a process of a cluster, whose threads would wait for the others."""
+    sys.stdout.flush()
+    logging.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

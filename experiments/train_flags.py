@@ -169,6 +169,45 @@ with flag_groups.group("The run"):
     CHECKPOINT_SECONDS = _define("checkpoint_seconds")
     MEASURE_LOSS = _define("measure_loss")
 
+with flag_groups.group("On many machines: the same command on each"):
+    STRATEGY = flags.DEFINE_enum(
+        "strategy",
+        "single",
+        ["single", "parameter_server"],
+        "single: this machine. parameter_server: workers take the steps, and "
+        "the vectors of nodes lie on parameter servers; TF_CONFIG tells each "
+        "process which part of the cluster it is, chief, worker or ps, and "
+        "all see --out_dir under the same name.",
+    )
+    TABLE_SHARDS = flags.DEFINE_integer(
+        "table_shards",
+        None,
+        "Variables that the vectors of nodes lie in, spread over the parameter "
+        "servers; as many as there are of those by default. A run goes on with "
+        "as many as it began with.",
+        lower_bound=1,
+    )
+    POOL = flags.DEFINE_enum(
+        "pool",
+        "here",
+        ["here", "serial", "ray"],
+        "Who weighs samples for the tree step. here: this process, from its "
+        "memory; serial: this process, file by file, as workers do; ray: "
+        "workers of Ray, see --ray_address. Extra cluster.",
+    )
+    RAY_ADDRESS = flags.DEFINE_string(
+        "ray_address",
+        None,
+        "Of a Ray cluster that sees --out_dir under the same name; auto for "
+        "the one that this machine belongs to; by default one is started here.",
+    )
+    STEPS_PER_CALL = flags.DEFINE_integer(
+        "steps_per_call",
+        100,
+        "Steps that a worker takes at a call of the chief.",
+        lower_bound=1,
+    )
+
 for _title, _names in _GROUPS.items():
     with flag_groups.group(_title):
         for _name in _names:

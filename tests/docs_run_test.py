@@ -71,6 +71,7 @@ ELSEWHERE = {
     "BASE=$PWD/exported/jtm docker compose": "tests/export/tf_serving_test.py",
     "python -m experiments.cost": "experiments/results/cost-beauty.json",
     "python -m experiments.pruning": "tests/experiments/pruning_test.py",
+    "python -m experiments.rehearse_cluster": "tests/learning/cluster_test.py",
     "python -m export.soak": "tests/export/soak_test.py",
     "python -m export.cpp.build": "tests/export/cpp_loader_test.py",
     "build/recommend-*": "tests/export/cpp_loader_test.py",

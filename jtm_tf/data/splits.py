@@ -182,6 +182,30 @@ class Examples:
         draw = np.random.default_rng(seed)
         return draw.integers(count, size=len(self.items))[self.starts]
 
+    def shards(self, count: int) -> list["Examples"]:
+        """Returns the samples in parts, each over its own stretch of items.
+
+        A user's samples stay together; the parts have about as many each, and
+        are fewer than `count` if there are fewer users.
+        """
+        order = np.argsort(self.starts, kind="stable")
+        begins = np.flatnonzero(np.diff(self.starts[order], prepend=-1))
+        even = np.arange(1, count) * len(self) / count
+        cuts = np.unique(begins[np.searchsorted(begins[:-1], even)])
+        parts = np.split(order, cuts[cuts > 0])
+        return [self.take(np.sort(part))._alone() for part in parts]
+
+    def _alone(self):
+        """Returns the same samples without the items before and behind."""
+        first, last = int(self.starts.min()), int(self.ends.max())
+        return Examples(
+            self.items[first:last],
+            self.starts - first,
+            self.targets - first,
+            self.profile[first:last],
+            self.ends - first,
+        )
+
     def take(self, samples: np.ndarray) -> "Examples":
         """Returns the samples at these indices, [B], over the same items."""
         return dataclasses.replace(

@@ -10,6 +10,7 @@ machine with as many threads, where TensorFlow's ops are deterministic as
 
 import dataclasses
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,8 @@ def run(
     metrics |= tested  # last, since what has a test is finished
     folder.write_metrics(metrics)
     folder.factors.unlink(missing_ok=True)
+    for work in (folder.cluster, folder.samples):
+        shutil.rmtree(work, ignore_errors=True)
     return metrics
 
 

@@ -83,9 +83,11 @@ class Trainer(tf.Module):
         # Now, so that a checkpoint finds the slots it is to fill.
         self.optimizer.build(model.trainable_variables)
         model.optimizer = self.optimizer
-        table = model.embedding.table
+        embedding = model.embedding
         self._nodes = node_vectors.NodeVectors(
-            table.value, self.optimizer.slots(table), model.embedding.stddev
+            embedding.rows,
+            self.optimizer.slot_rows(embedding.tables),
+            embedding.stddev,
         )
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.batch = tf.Variable(0, dtype=tf.int64)
@@ -118,18 +120,14 @@ class Trainer(tf.Module):
                 done -= steps
                 continue
             self._begin_from(part + 1 if self._folds > 1 else 0)
-            stream = self._stream(
+            self._take_steps(
                 examples,
+                on_batch or (lambda losses: None),
                 epoch=epoch * self._folds + part,
                 start_batch=done,
                 max_samples=share,
             )
             done = 0
-            step = self._graph(self._counted_step, stream)
-            for inputs in stream:
-                losses = step(inputs)
-                if on_batch is not None:
-                    on_batch(losses)
         self.begin_from_all()
         # Not at every step: a look at the loss would wait for it.
         if not np.isfinite(self.mean_loss).all():
@@ -209,6 +207,13 @@ class Trainer(tf.Module):
             (part, share, self._steps_of(part, share))
             for part, share in zip(parts, shares)
         ]
+
+    def _take_steps(self, examples, on_batch, **position):
+        """Takes the steps of a stretch of an epoch, counted."""
+        stream = self._stream(examples, **position)
+        step = self._graph(self._counted_step, stream)
+        for inputs in stream:
+            on_batch(step(inputs))
 
     def _steps_of(self, examples, max_samples):
         """Returns the steps for that many samples."""

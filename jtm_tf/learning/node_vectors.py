@@ -5,9 +5,11 @@ follow the items below them, and all of it starts from vectors of items that
 are known beforehand.
 """
 
-import numpy as np
-import tensorflow as tf
+from collections.abc import Sequence
 
+import numpy as np
+
+from jtm_tf.models import rows as rows_lib
 from jtm_tf.tree import tree as tree_lib
 
 
@@ -21,7 +23,10 @@ class NodeVectors:
     """
 
     def __init__(
-        self, table: tf.Variable, slots: tuple[tf.Variable, ...], stddev: float
+        self,
+        table: rows_lib.Rows,
+        slots: Sequence[rows_lib.Rows],
+        stddev: float,
     ):
         self._table, self._slots, self._stddev = table, slots, stddev
 
@@ -30,25 +35,22 @@ class NodeVectors:
         moved = np.flatnonzero(old.pi != new.pi)
         if not len(moved):
             return
-        for variable in (self._table, *self._slots):
+        for one in (self._table, *self._slots):
             # All are read before one is written: items change places.
-            rows = tf.gather(variable, old.pi[moved])
-            variable.scatter_update(tf.IndexedSlices(rows, new.pi[moved]))
+            one.update(new.pi[moved], one.gather(old.pi[moved]))
 
     def renew_inner(self, tree: tree_lib.Tree) -> None:
         """Sets inner nodes to the mean of their items' vectors."""
         for nodes, means in self.inner_means(tree):
-            self._table.scatter_update(tf.IndexedSlices(means, nodes))
+            self._table.update(nodes, means)
             for slot in self._slots:  # moments of a vector that is gone
-                slot.scatter_update(
-                    tf.IndexedSlices(np.zeros_like(means), nodes)
-                )
+                slot.update(nodes, np.zeros_like(means))
 
     def inner_means(
         self, tree: tree_lib.Tree
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns (occupied nodes, their items' mean vectors) by level."""
-        return _means_by_level(tree, tf.gather(self._table, tree.pi).numpy())
+        return _means_by_level(tree, self._table.gather(tree.pi).numpy())
 
     def shift_inner(
         self,
@@ -69,9 +71,9 @@ class NodeVectors:
                 new, old, assume_unique=True, return_indices=True
             )
             rows = now.copy()
-            rows[here] += tf.gather(self._table, new[here]).numpy()
+            rows[here] += self._table.gather(new[here]).numpy()
             rows[here] -= was[there]
-            self._table.scatter_update(tf.IndexedSlices(rows, new))
+            self._table.update(new, rows)
 
     def scale_of(self, vectors: np.ndarray) -> float:
         """Returns what gives vectors of items the spread of other tables.
@@ -91,8 +93,7 @@ class NodeVectors:
             tree: where the items sit.
         """
         known = np.flatnonzero(np.any(vectors != 0, axis=1))
-        rows = tf.IndexedSlices(vectors[known], tree.pi[known])
-        self._table.scatter_update(rows)
+        self._table.update(tree.pi[known], vectors[known])
         self.renew_inner(tree)
 
     def add(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
@@ -106,7 +107,7 @@ class NodeVectors:
             (tree.pi[1:], vectors[1:]),
             *_means_by_level(tree, vectors),
         ]:
-            self._table.scatter_add(tf.IndexedSlices(rows, nodes))
+            self._table.add(nodes, rows)
 
 
 def _means_by_level(tree, vectors):

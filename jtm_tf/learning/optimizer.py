@@ -5,8 +5,12 @@ sweeps over table and slots at every step: at four million nodes a step takes
 longer than all of the network. Here a sparse gradient updates its rows only.
 """
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
+
+from jtm_tf.models import rows as rows_lib
 
 
 @keras.saving.register_keras_serializable("jtm_tf")
@@ -40,6 +44,7 @@ class RowSparseAdam(keras.optimizers.Adam):
         **kwargs,
     ):
         super().__init__(learning_rate, **kwargs)
+        _count_all(self.iterations)
         self.row_rate = row_rate
         self.row_epsilon = self.epsilon if row_epsilon is None else row_epsilon
         if self.amsgrad:
@@ -80,6 +85,13 @@ class RowSparseAdam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         return self._momentums[index].value, self._velocities[index].value
 
+    def slot_rows(
+        self, tables: Sequence[keras.Variable]
+    ) -> tuple[rows_lib.Rows, rows_lib.Rows]:
+        """Returns the moments of a table that lies in these variables."""
+        first, second = zip(*map(self.slots, tables))
+        return rows_lib.Rows(first), rows_lib.Rows(second)
+
     def reset(self) -> None:
         """Empties the moments of all variables; steps are counted on."""
         for slot in (*self._momentums, *self._velocities):
@@ -91,6 +103,16 @@ class RowSparseAdam(keras.optimizers.Adam):
             "row_rate": self.row_rate,
             "row_epsilon": self.row_epsilon,
         }
+
+
+def _count_all(counter):
+    """Has a counter count the steps of all workers.
+
+    Keras reads, adds and writes: of two that step at once, one would be lost.
+    """
+    counter.assign_add = lambda value: counter.value.assign_add(
+        tf.cast(value, counter.dtype)
+    )
 
 
 def _scatter_update(variable, rows, values):

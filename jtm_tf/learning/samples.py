@@ -146,8 +146,8 @@ def dataset(
     """
     check(examples, tree, negatives)
     counts = negatives_per_level(negatives, tree, spread)
-    batches = _SampledBatches(
-        examples,
+    batches = SampledBatches(
+        _in_memory({**of_users(examples), **of_tree(tree)}),
         tree,
         max_history=max_history,
         length=_length(examples, max_samples),
@@ -156,7 +156,7 @@ def dataset(
         epoch=epoch,
         counts=None if siblings else counts,
     )
-    return batches.dataset(start_batch)
+    return _stream(batches, _length(examples, max_samples), start_batch)
 
 
 def beam_dataset(
@@ -204,8 +204,14 @@ def beam_dataset(
         ValueError: there are no samples, or a tree of one item.
     """
     check(examples, tree, 1)
-    batches = _BeamBatches(
-        examples,
+    batches = BeamBatches(
+        _in_memory(
+            {
+                **of_users(examples),
+                **of_tree(tree),
+                **of_far(examples.target_items(), tree, strata),
+            }
+        ),
         tree,
         max_history=max_history,
         length=_length(examples, max_samples),
@@ -216,7 +222,7 @@ def beam_dataset(
         horizon=horizon,
         strata=strata,
     )
-    return batches.dataset(start_batch)
+    return _stream(batches, _length(examples, max_samples), start_batch)
 
 
 def check(
@@ -238,46 +244,114 @@ def check(
             )
 
 
+def of_users(examples: splits.Examples) -> dict[str, np.ndarray]:
+    """Returns what batches are made of, of the users.
+
+    Without `profile` where nothing is known of them beside their histories.
+    """
+    names = ["items", "starts", "targets", "ends"]
+    names += ["profile"] * bool(examples.profile.shape[1])
+    return {name: getattr(examples, name) for name in names}
+
+
+def of_tree(tree: tree_lib.Tree) -> dict[str, np.ndarray]:
+    """Returns what batches are made of, of the tree.
+
+    `occupied` are the nodes in use of the levels 1..l_max, one after another;
+    `taken` tells of each code whether it is in use.
+    """
+    levels = range(1, tree.max_level + 1)
+    return {
+        "pi": tree.pi,
+        "occupied": np.concatenate([tree.occupied(j) for j in levels]),
+        "taken": tree.occupied_codes(),
+    }
+
+
+def of_far(
+    targets: np.ndarray, tree: tree_lib.Tree, strata: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Returns what far nodes are drawn from.
+
+    Half of r draws are even over the N_l nodes and half are of the nodes of
+    some target: node n is drawn r_even / N_l + r_busy share(n) times on
+    average, and stands for as many nodes as that goes into 1.
+
+    Args:
+        targets: [Q] int32 items, of all samples or some of them.
+        tree: the current pi.
+        strata: r_l, nodes drawn of each level 1..l_max.
+
+    Returns:
+        `busy`, the targets; and `logs`, [num_codes] float32, the logarithm of
+        the nodes that each code stands for.
+    """
+    counts = np.bincount(targets, minlength=tree.num_items + 1)
+    logs = np.zeros(tree.num_codes, np.float32)
+    for level, drawn in enumerate(strata, 1):
+        if drawn:
+            share = statistics.sums(tree, level, counts)
+            even = (drawn - drawn // 2) / len(tree.occupied(level))
+            often = even + drawn // 2 * share / len(targets)
+            first = tree_lib.first_code(level, tree.branching)
+            logs[first : first + len(often)] = -np.log(often)
+    return {"busy": targets, "logs": logs}
+
+
 def _length(examples, max_samples):
     """Returns the samples of an epoch."""
     return min(len(examples), max_samples or len(examples))
 
 
+def _in_memory(sources):
+    """Returns arrays as tensors."""
+    return {name: tf.constant(array) for name, array in sources.items()}
+
+
+def _stream(batches, length, start_batch):
+    """Streams the batches of an epoch from `start_batch` on."""
+    # Autograph would read the source of it all, at every opening.
+    batch = tf.autograph.experimental.do_not_convert(batches.batch)
+    return (
+        tf.data.Dataset.range(start_batch, -(-length // batches.batch_size))
+        .map(batch, num_parallel_calls=2, deterministic=True)
+        .prefetch(2)
+    )
+
+
 class _Batches:
-    """The batches of one epoch, each a function of its index alone."""
+    """The batches of one epoch, each a function of its index alone.
+
+    Args:
+        sources: tensors of what `of_users` and `of_tree` return.
+        tree: the current pi, for its shape and how many nodes it has in use.
+        max_history: T.
+        length: samples of the epoch, at most all.
+        batch_size: B.
+        seed: of the run.
+        epoch: counts on through the whole run.
+    """
 
     def __init__(
-        self, examples, tree, *, max_history, length, batch_size, seed, epoch
+        self, sources, tree, *, max_history, length, batch_size, seed, epoch
     ):
-        self._tree, self._max_history = tree, max_history
-        self._length, self._batch_size = length, batch_size
-        self._size = len(examples)
-        self._items = tf.constant(examples.items)
-        self._starts = tf.constant(examples.starts)
-        self._targets = tf.constant(examples.targets)
-        self._profile = tf.constant(examples.profile)
+        self._sources, self._tree = sources, tree
+        self._max_history, self._length = max_history, length
+        self.batch_size = batch_size
+        self._size = tf.size(sources["targets"])
         self._levels = range(1, tree.max_level + 1)
-        self._occupied = [tf.constant(tree.occupied(j)) for j in self._levels]
+        self._sizes = [len(tree.occupied(level)) for level in self._levels]
+        # A number of another width would be another draw.
+        epoch = tf.cast(epoch, tf.int32)
         self._order, self._draws, self._places = (
             _fold_in(tf.constant([seed, stream]), epoch)
             for stream in (_ORDER, _NEGATIVES, _PLACES)
         )
 
-    def dataset(self, start_batch):
-        """Streams the batches from `start_batch` on."""
-        batches = -(-self._length // self._batch_size)
-        # Autograph would read the source of it all, at every opening.
-        batch = tf.autograph.experimental.do_not_convert(self.batch)
-        return (
-            tf.data.Dataset.range(start_batch, batches)
-            .map(batch, num_parallel_calls=2, deterministic=True)
-            .prefetch(2)
-        )
-
     def _samples(self, index):
         """Returns which samples stand at the batch's positions, [B] int64."""
-        first = index * self._batch_size
-        last = tf.minimum(first + self._batch_size, self._length)
+        first = index * self.batch_size
+        last = tf.minimum(first + self.batch_size, self._length)
         # A pseudo-random permutation, computed place by place: an epoch's
         # order needs neither memory nor its beginning.
         sample = tf.random.experimental.index_shuffle(
@@ -291,34 +365,37 @@ class _Batches:
         """Returns the users of samples as the model sees them, [B, T + P]."""
         before = tf.range(-self._max_history, 0, dtype=tf.int64)
         reach = target[:, None] + before
-        known = reach >= tf.gather(self._starts, sample)[:, None]
+        sources = self._sources
+        known = reach >= tf.gather(sources["starts"], sample)[:, None]
         history = tf.where(
-            known, tf.gather(self._items, tf.maximum(reach, 0)), PAD
+            known, tf.gather(sources["items"], tf.maximum(reach, 0)), PAD
         )
-        return tf.concat([history, tf.gather(self._profile, target)], 1)
+        if "profile" not in sources:
+            return history
+        return tf.concat([history, tf.gather(sources["profile"], target)], 1)
 
     def _seed(self, index, level):
         """Returns the seed of a (batch, level): no draw depends on another."""
         return _fold_in(self._draws, index * len(self._levels) + level)
 
 
-class _SampledBatches(_Batches):
+class SampledBatches(_Batches):
     """One target a history, its ancestors beside negatives.
 
     counts: n_l by level; None where negatives are the siblings.
     """
 
-    def __init__(self, examples, tree, *, counts, **position):
-        super().__init__(examples, tree, **position)
+    def __init__(self, sources, tree, *, counts, **position):
+        super().__init__(sources, tree, **position)
         self._counts = counts
-        self._pi = tf.constant(tree.pi)
-        self._taken = tf.constant(tree.occupied_codes())
+        self._occupied = tf.split(sources["occupied"], self._sizes)
 
     def batch(self, index):
         """Returns batch `index`, as `dataset` promises it."""
-        sample = self._samples(index)
-        target = tf.gather(self._targets, sample)
-        leaf = tf.gather(self._pi, tf.gather(self._items, target))  # [B]
+        sources, sample = self._sources, self._samples(index)
+        target = tf.gather(sources["targets"], sample)
+        item = tf.gather(sources["items"], target)
+        leaf = tf.gather(sources["pi"], item)  # [B]
         return {
             "history": self._users(sample, target),
             "nodes": tuple(self._nodes(j, leaf, index) for j in self._levels),
@@ -329,7 +406,7 @@ class _SampledBatches(_Batches):
         positive = tree_ops.lift(leaf, level, self._tree)
         if self._counts is None:
             negative = draw_siblings(
-                self._taken, positive, self._tree.branching
+                self._sources["taken"], positive, self._tree.branching
             )
         else:
             negative = draw_negatives(
@@ -341,23 +418,22 @@ class _SampledBatches(_Batches):
         return tf.concat([positive[:, None], negative], axis=1)
 
 
-class _BeamBatches(_Batches):
-    """Several targets a history, and what stands for the rest of a level."""
+class BeamBatches(_Batches):
+    """Several targets a history, and what stands for the rest of a level.
 
-    def __init__(self, examples, tree, *, targets, horizon, strata, **position):
-        super().__init__(examples, tree, **position)
-        self._ends = tf.constant(examples.ends)
+    `sources` have what `of_far` returns too.
+    """
+
+    def __init__(self, sources, tree, *, targets, horizon, strata, **position):
+        super().__init__(sources, tree, **position)
         self._count, self._horizon = targets, horizon
         self._strata = list(strata)  # r_l by level
-        self._pi = tf.constant(self._tree.pi)
-        self._logs = tf.constant(self._stood_for(examples.target_items()))
-        self._columns = _columns(self._tree, self._strata)
-        self._all_occupied = tf.concat(self._occupied, 0)
+        self._columns = _columns(self._tree, self._sizes, self._strata)
 
     def batch(self, index):
         """Returns batch `index`, as `beam_dataset` promises it."""
         sample = self._samples(index)
-        target = tf.gather(self._targets, sample)
+        target = tf.gather(self._sources["targets"], sample)
         return {
             "history": self._users(sample, target),
             "targets": self._following(sample, target, index),
@@ -366,7 +442,7 @@ class _BeamBatches(_Batches):
 
     def _following(self, sample, target, index):
         """Draws what follows each history, [B, m] items."""
-        ahead = tf.gather(self._ends, sample) - target
+        ahead = tf.gather(self._sources["ends"], sample) - target
         if self._horizon is not None:
             ahead = tf.minimum(ahead, self._horizon)
         shape = [tf.shape(sample)[0], self._count]
@@ -377,29 +453,12 @@ class _BeamBatches(_Batches):
         span = tf.cast(ahead, tf.float32)[:, None]
         place = tf.cast(part * (span / self._count), tf.int64)
         place = tf.minimum(place, ahead[:, None] - 1)  # of a rounded 1.0
-        return tf.gather(self._items, target[:, None] + place)
-
-    def _stood_for(self, targets):
-        """Returns the logarithm of the nodes that each code stands for.
-
-        Half of r draws are even over the N_l nodes and half are of the nodes
-        of some sample's target: node n is drawn r_even / N_l + r_busy share(n)
-        times on average, and stands for as many nodes as that goes into 1.
-        """
-        counts = np.bincount(targets, minlength=self._tree.num_items + 1)
-        logs = np.zeros(self._tree.num_codes, np.float32)
-        for level, drawn in zip(self._levels, self._strata):
-            if drawn:
-                share = statistics.sums(self._tree, level, counts)
-                even = (drawn - drawn // 2) / len(self._occupied[level - 1])
-                often = even + drawn // 2 * share / len(targets)
-                first = tree_lib.first_code(level, self._tree.branching)
-                logs[first : first + len(often)] = -np.log(often)
-        return logs
+        return tf.gather(self._sources["items"], target[:, None] + place)
 
     def _far(self, batch, index):
         """Draws r_l nodes of each level, with replacement, and their logs."""
-        columns, seed = self._columns, _fold_in(self._draws, index)
+        columns, sources = self._columns, self._sources
+        seed = _fold_in(self._draws, index)
         # All levels at once: a graph of a few operations, however many.
         even = tf.random.stateless_uniform(
             [batch, len(columns.size)], _fold_in(seed, 0), dtype=tf.float64
@@ -409,20 +468,20 @@ class _BeamBatches(_Batches):
         busy = tf.random.stateless_uniform(
             [batch, len(columns.below)],
             _fold_in(seed, 1),
-            maxval=self._size,
+            maxval=tf.size(sources["busy"]),
             dtype=tf.int32,
         )
-        items = tf.gather(self._items, tf.gather(self._targets, busy))
-        leaf = tf.gather(self._pi, items) - self._tree.first_leaf
+        items = tf.gather(sources["busy"], busy)
+        leaf = tf.gather(sources["pi"], items) - self._tree.first_leaf
         nodes = tf.concat(
             [
-                tf.gather(self._all_occupied, rank),
+                tf.gather(sources["occupied"], rank),
                 leaf // columns.below + columns.first,
             ],
             1,
         )
         nodes = tf.gather(nodes, columns.order, axis=1)
-        logs = tf.gather(self._logs, nodes)
+        logs = tf.gather(sources["logs"], nodes)
         return {
             "far": tuple(tf.split(nodes, self._strata, 1)),
             "far_logs": tuple(tf.split(logs, self._strata, 1)),
@@ -448,12 +507,12 @@ class _Columns:
     order: np.ndarray
 
 
-def _columns(tree, strata):
-    """Returns `_Columns` for r_l by level."""
+def _columns(tree, occupied, strata):
+    """Returns `_Columns` for r_l by level and the nodes in use there."""
     levels = np.arange(1, tree.max_level + 1)
     drawn = np.array(strata)
     even, busy = drawn - drawn // 2, drawn // 2
-    sizes = np.array([len(tree.occupied(level)) for level in levels])
+    sizes = np.array(occupied)
     firsts = [tree_lib.first_code(level, tree.branching) for level in levels]
     below = tree.branching ** (tree.max_level - levels)
     offsets = np.cumsum(sizes) - sizes

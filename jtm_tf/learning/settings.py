@@ -384,6 +384,12 @@ class RunOptions:
             samples of training users and of validation users.
         on_record: called with the record of each iteration as it ends, and
             first with those that a continued run has already.
+        cluster: a `remote_step.Cluster` of workers who take the steps; None
+            to take them here. Of several workers no two runs are equal.
+        pool: of `jtm_tf.pools`, whose workers weigh samples for the tree
+            step; None to weigh them here.
+        table_shards: variables that the vectors of nodes lie in, on as many
+            parameter servers; a checkpoint has as many.
     """
 
     data_dir: str | None = None
@@ -391,6 +397,9 @@ class RunOptions:
     progress: bool = False
     measure_loss: bool = False
     on_record: Callable[[dict[str, Any]], None] = lambda record: None
+    cluster: Any = None
+    pool: Any = None
+    table_shards: int = 1
 
 
 _PARTS = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import re
 import shutil
@@ -19,6 +20,7 @@ from jtm_tf import files
 from jtm_tf.data import splits
 from jtm_tf.learning import inputs as inputs_lib
 from jtm_tf.learning import model_step
+from jtm_tf.learning import remote_step
 from jtm_tf.learning import settings
 from jtm_tf.learning import tree_step
 from jtm_tf.models import hsm
@@ -60,16 +62,10 @@ class State:
     ):
         self._config, self.inputs = config, inputs
         self._folder, self._options = folder, options
-        self.model = self._new_model(inputs.first_tree)
         self._tree_measures: dict[str, list[float]] = {}
-        self._trainer = model_step.Trainer(
-            self.model,
-            inputs.examples,
-            config.training,
-            seed=config.seed,
-            epochs=config.joint_iterations * config.epochs_per_iteration,
-            vectors=inputs.first_vectors,
-        )
+        with self._placed():
+            self.model = self._new_model(inputs.first_tree)
+            self._trainer = self._new_trainer()
         self._iteration = tf.Variable(0, dtype=tf.int64)
         self._seconds = tf.Variable(0.0, dtype=tf.float64)
         self._manager = tf.train.CheckpointManager(
@@ -243,6 +239,8 @@ class State:
                 self.inputs.kin,
                 self._trainer.folds(examples),
                 progress,
+                pool=self._options.pool,
+                folder=self._folder.samples,
             )
         self._trainer.begin_from_all()
         return tree
@@ -320,6 +318,28 @@ class State:
         if self.inputs.first_vectors is not None:
             self._trainer.start_from_vectors()
 
+    def _placed(self) -> contextlib.AbstractContextManager:
+        """Returns the block in which variables are made where they belong."""
+        cluster = self._options.cluster
+        if cluster is None:
+            return contextlib.nullcontext()
+        return cluster.strategy.scope()
+
+    def _new_trainer(self):
+        """Returns who trains the model."""
+        config, cluster = self._config, self._options.cluster
+        make: Any = model_step.Trainer
+        if cluster is not None:
+            make = functools.partial(remote_step.RemoteTrainer, cluster=cluster)
+        return make(
+            self.model,
+            self.inputs.examples,
+            config.training,
+            seed=config.seed,
+            epochs=config.joint_iterations * config.epochs_per_iteration,
+            vectors=self.inputs.first_vectors,
+        )
+
     def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:
         """Returns an untrained model; the same at every call."""
         config, traits = self._config, self._config.traits
@@ -341,6 +361,7 @@ class State:
             visits=self.inputs.visits,
             profile_sizes=self.inputs.profile_sizes,
             path_weight=config.path_weight,
+            table_shards=self._options.table_shards,
         )
         model.set_tree(tree)
         return model

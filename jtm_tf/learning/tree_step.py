@@ -3,11 +3,14 @@
 Which learner is asked is the method's: Algorithm 2, or TDM's clustering.
 """
 
+import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jtm_tf.data import splits
+from jtm_tf.learning import pooled_weights
 from jtm_tf.learning import settings
 from jtm_tf.models import log_prob
 from jtm_tf.models import tree_model
@@ -24,6 +27,9 @@ def next_tree(
     kin: np.ndarray,
     folds: edge_weights.Folds | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    pool: Any = None,
+    folder: pathlib.Path = pathlib.Path("."),
 ) -> tree_lib.Tree:
     """Learns pi for a fixed model.
 
@@ -34,11 +40,24 @@ def next_tree(
         kin: see `categories.kin_groups`.
         folds: see `tree.learning.learn`.
         progress: see `tree.learning.learn`.
+        pool: of `jtm_tf.pools`, whose workers weigh; None to do it here.
+        folder: for the pool's files.
     """
     if config.traits.learner == "cluster":
         # What training made of the items says who is alike.
-        vectors = model.embedding.table.numpy()[model.tree.pi]
+        vectors = model.embedding.numpy()[model.tree.pi]
         return clustering.cluster(model.tree, vectors, seed=config.seed)
+    if pool is not None:
+        with pooled_weights.pooled(
+            pool, folder, model, examples, config.tree_learning, folds
+        ) as weigh:
+            return tree_learning.solve(
+                model.tree,
+                weigh,
+                config.tree_learning,
+                kin=kin,
+                progress=progress,
+            ).tree
     most, history_of = config.tree_learning.histories_per_user, None
     described = examples
     if most is not None:

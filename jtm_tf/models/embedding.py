@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from jtm_tf.models import numerics
+from jtm_tf.models import rows as rows_lib
 
 # Of a table while it is read from a file.
 _BLOCK_ROWS = 1 << 20
@@ -21,11 +22,29 @@ class NodeEmbedding(numerics.Layer):
         num_codes: rows, `Tree.num_codes`.
         dim: embedding size E.
         stddev: spread of the initial vectors.
+        shards: variables that the table lies in, see `rows.Rows`; a file has
+            one table however many they are.
+
+    Attributes:
+        tables: the variables.
     """
 
-    def __init__(self, num_codes: int, dim: int, stddev: float = 0.1, **kwargs):
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        stddev: float = 0.1,
+        shards: int = 1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        if not 1 <= shards <= num_codes:
+            raise ValueError(
+                f"A table of {num_codes} rows lies in 1 to {num_codes} "
+                f"variables; got shards={shards}."
+            )
         self.num_codes, self.dim, self.stddev = num_codes, dim, stddev
+        self.shards = shards
 
     def build(self, input_shape=None):
         normal = keras.initializers.RandomNormal(stddev=self.stddev)
@@ -36,34 +55,57 @@ class NodeEmbedding(numerics.Layer):
             drawn = tf.function(lambda: normal(shape, dtype), autograph=False)
             return drawn.get_concrete_function()()
 
-        self.table = self.add_weight(
-            shape=(self.num_codes, self.dim), initializer=draw, name="table"
-        )
+        self.tables = [
+            self.add_weight(
+                shape=(
+                    rows_lib.count(self.num_codes, self.shards, shard),
+                    self.dim,
+                ),
+                initializer=draw,
+                name="table" if self.shards == 1 else f"table_{shard}",
+            )
+            for shard in range(self.shards)
+        ]
+
+    @property
+    def rows(self) -> rows_lib.Rows:
+        """The table by rows."""
+        return rows_lib.Rows([table.value for table in self.tables])
 
     def call(self, nodes, level=None):
         """Maps [...] nodes, of any `level`, to [..., E]."""
         del level
-        return tf.gather(self.table.value, nodes)
+        return self.rows.gather(nodes)
+
+    def save_own_variables(self, store):
+        """Writes one table."""
+        store["0"] = self.numpy()
 
     def load_own_variables(self, store):
         """Reads the table by blocks of rows; Keras would hold it thrice."""
-        self._check_load_own_variables(store)
-        saved = store["0"]
-        if saved.shape != self.table.shape:
+        there, shape = list(store.keys()), (self.num_codes, self.dim)
+        saved = store["0"] if there == ["0"] else None
+        if saved is None or tuple(saved.shape) != shape:
+            came = len(there) if saved is None else tuple(saved.shape)
             raise ValueError(
-                f"Expected a table of shape {tuple(self.table.shape)}; got "
-                f"{tuple(saved.shape)}."
+                f"Expected one table of shape {shape}; got {came}."
             )
         for start in range(0, self.num_codes, _BLOCK_ROWS):
             rows = np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
-            block = tf.IndexedSlices(saved[rows[0] : rows[-1] + 1], rows)
-            self.table.value.scatter_update(block)  # on every replica
+            # On every replica.
+            self.rows.update(rows, saved[rows[0] : rows[-1] + 1])
+
+    def assign(self, table: np.ndarray) -> None:
+        """Takes another table, [num_codes, E]."""
+        for shard, mine in enumerate(self.tables):
+            mine.assign(table[shard :: self.shards])
 
     def numpy(self):
         """Returns the table, [num_codes, E]."""
-        return self.table.value.numpy()
+        return self.rows.numpy()
 
     def get_config(self):
+        # Where the rows lay is nothing that a file tells.
         return {
             **super().get_config(),
             "num_codes": self.num_codes,

@@ -34,7 +34,7 @@ def round_vectors(model: tree_model.TreeModel, dtype: str) -> None:
     # Leaves without items have vectors that nobody reads.
     for nodes in (slice(tree.first_leaf), tree.pi):
         table[nodes] = _narrowed(table[nodes], dtype)
-    model.embedding.table.assign(table)
+    model.embedding.assign(table)
 
 
 class FrozenEmbedding(tf.Module):
@@ -297,7 +297,7 @@ def thaw(model: tree_model.TreeModel, theta: Sequence[np.ndarray]) -> None:
     table = np.zeros([tree.num_codes, items.shape[1]], np.float32)
     table[: tree.first_leaf] = inner[tree.branching - 2 :][: tree.first_leaf]
     table[tree.pi] = items
-    model.embedding.table.assign(table)
+    model.embedding.assign(table)
     for variable, value in zip(_weights(model), weights, strict=True):
         variable.assign(value)
 

@@ -82,9 +82,9 @@ def regrown(
         if mine is not grown.pi:
             mine.assign(trained)
     grown.set_tree(tree)
-    table = model.embedding.table.numpy()
+    table = model.embedding.numpy()
     table = started(table, old, tree, tree.pi[len(kept) :])
-    grown.embedding.table.assign(table)
+    grown.embedding.assign(table)
     return grown
 
 

@@ -57,6 +57,8 @@ class TreeModel(preference.Preference, numerics.Model):
             search, see `retrieval.TreeRetriever`.
         readout: how wide a read-out walks, see `readout.Readout`; None for a
             model that has none yet.
+        table_shards: variables that the vectors of nodes lie in, see
+            `embedding.NodeEmbedding`.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class TreeModel(preference.Preference, numerics.Model):
         profile_sizes: Sequence[int] = (),
         path_weight: float = 0.0,
         readout: float | None = None,
+        table_shards: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -100,7 +103,9 @@ class TreeModel(preference.Preference, numerics.Model):
         self.direct = direct and scorer == "mlp"
         self.profile_sizes = tuple(profile_sizes)
         self.embedding = embedding.NodeEmbedding(
-            tree_lib.num_codes(max_level, branching), embedding_dim
+            tree_lib.num_codes(max_level, branching),
+            embedding_dim,
+            shards=table_shards,
         )
         self.profile = user_representation.Profile(profile_sizes)
         self.visits = (

@@ -69,6 +69,16 @@ class RunFolder:
         return self.path / "factors.npy"
 
     @property
+    def cluster(self) -> pathlib.Path:
+        """What workers read: users and trees, while the run goes on."""
+        return self.path / "cluster"
+
+    @property
+    def samples(self) -> pathlib.Path:
+        """What a pool weighs for the tree step, while the run goes on."""
+        return self.path / "samples"
+
+    @property
     def checkpoints(self) -> pathlib.Path:
         """Folder of the resumable state."""
         return self.path / "checkpoints"

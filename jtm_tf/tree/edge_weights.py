@@ -34,7 +34,93 @@ class Folds:
     prepare: Callable[[int], object]
 
 
-class EdgeWeights:
+class Weights:
+    """What the tree learner asks of edge weights, whoever sums them.
+
+    Args:
+        tree: the old tree; only its shape is used.
+        counts: [N] int, the samples of items 1..N that are weighed.
+        all_counts: [N] int, all samples of items 1..N.
+        score_leaves: whether the leaf level counts.
+        informative: whether a node's weight is less what it is worth to
+            everyone: log p(n|u) - log p(n), p(n) its share of the samples.
+
+    Attributes:
+        counts: as given.
+        pairs: (sample, node) pairs scored so far.
+        seconds: wall time of scoring so far.
+    """
+
+    def __init__(
+        self,
+        tree: tree_lib.Tree,
+        counts: np.ndarray,
+        all_counts: np.ndarray,
+        *,
+        score_leaves: bool,
+        informative: bool,
+    ):
+        self.counts, self.pairs, self.seconds = counts, 0, 0.0
+        self._log_shares = _log_shares(tree, all_counts) if informative else []
+        self._branching = tree.branching
+        self._deepest = tree.max_level - (not score_leaves)
+
+    def pairs_of(self, level: int, gap: int) -> int:
+        """Returns the pairs to score, S (b + b**2 + .. + b**d), of a step."""
+        depths = range(1, gap + 1 - max(0, level - self._deepest))
+        return int(self.counts.sum()) * sum(self._branching**j for j in depths)
+
+    def __call__(
+        self,
+        items: np.ndarray,
+        nodes: np.ndarray,
+        level: int,
+        gap: int,
+        *,
+        progress: Callable[[], None] | None = None,
+    ) -> np.ndarray:
+        """Returns L_c^{l-d+1,l} for all descendants on level l of a node.
+
+        Args:
+            items: [n] int, items counted from 0.
+            nodes: [n] int, a node of level l - d for each item.
+            level: l.
+            gap: d.
+            progress: called now and then.
+
+        Returns:
+            [n, b**d] float32, descendants from left to right; 0 for items
+            without samples.
+        """
+        weights = self._sums(
+            items, nodes, level, gap, progress or (lambda: None)
+        )
+        if self._log_shares:
+            weights -= self.counts[items][:, None] * self._worth(
+                nodes, level, gap
+            )
+        return weights
+
+    def _sums(self, items, nodes, level, gap, progress):
+        """Returns sums of log p, as `__call__` promises its weights."""
+        raise NotImplementedError
+
+    def _worth(self, nodes, level, gap):
+        """Returns log p of the paths to all descendants, [n, b**d]."""
+        above = level - gap
+        worth = np.zeros((len(nodes), 1), np.float32)
+        for depth in range(1, gap + 1):
+            worth = np.repeat(worth, self._branching, axis=1)
+            if above + depth <= self._deepest:
+                first = tree_lib.first_code(above + depth, self._branching)
+                codes = tree_lib.descendants(
+                    nodes, levels=depth, branching=self._branching
+                )
+                worth += self._log_shares[above + depth][codes - first]
+        return worth
+
+
+class EdgeWeights(Weights):
     """Runs a model over the samples of any items; keeps count of the work.
 
     Args:
@@ -51,14 +137,8 @@ class EdgeWeights:
         score_leaves: whether the leaf level counts.
         max_samples_per_item: more are thinned at random; None for all.
         seed: of the thinning.
-        informative: whether a node's weight is less what it is worth to
-            everyone: log p(n|u) - log p(n), p(n) its share of the samples.
+        informative: see `Weights`.
         folds: None where the model is the same for all samples.
-
-    Attributes:
-        counts: [N] int, the samples of items 1..N that are weighed.
-        pairs: (sample, node) pairs scored so far.
-        seconds: wall time inside `describe` and `log_prob` so far.
 
     Raises:
         ValueError: a target is no item of the tree.
@@ -93,11 +173,17 @@ class EdgeWeights:
                 f"history_of must name the history of {len(targets)} samples; "
                 f"got {len(history_of)}."
             )
-        self.counts = np.bincount(targets, minlength=tree.num_items + 1)[1:]
-        self.pairs, self.seconds = 0, 0.0
-        self._log_shares = _log_shares(tree, self.counts) if informative else []
-        self._branching = tree.branching
-        self._deepest = tree.max_level - (not score_leaves)
+        # A_c is samples[starts[c]:][:counts[c]].
+        self._samples = kept(targets, max_samples_per_item, seed=seed)
+        counts = _counts(tree, targets[self._samples])
+        super().__init__(
+            tree,
+            counts,
+            _counts(tree, targets),
+            score_leaves=score_leaves,
+            informative=informative,
+        )
+        self._starts = ragged.offsets(counts)[:-1]
         self._histories, self._describe = histories, describe
         self._log_prob = log_prob
         if history_of is None:
@@ -105,45 +191,9 @@ class EdgeWeights:
         self._history_of = np.asarray(history_of)
         self._batch_samples, self._batch_nodes = batch_samples, batch_nodes
         self._folds = folds
-        # A_c is samples[starts[c]:][:counts[c]].
-        self._samples = np.argsort(targets, kind="stable")
-        if max_samples_per_item is not None:
-            draw = np.random.default_rng(seed).random(len(targets))
-            by_item = np.lexsort((draw, targets))
-            drawn = ragged.ranges(self.counts) < max_samples_per_item
-            self._samples = by_item[drawn]
-            # Sums over what is kept stay sums over that many samples: scaled
-            # up to all of A_c, a few samples would drown their item's kin.
-            self.counts = np.minimum(self.counts, max_samples_per_item)
-        self._starts = ragged.offsets(self.counts)[:-1]
 
-    def pairs_of(self, level: int, gap: int) -> int:
-        """Returns the pairs to score, S (b + b**2 + .. + b**d), of a step."""
-        depths = range(1, gap + 1 - max(0, level - self._deepest))
-        return len(self._samples) * sum(self._branching**j for j in depths)
-
-    def __call__(
-        self,
-        items: np.ndarray,
-        nodes: np.ndarray,
-        level: int,
-        gap: int,
-        *,
-        progress: Callable[[], None] | None = None,
-    ) -> np.ndarray:
-        """Returns L_c^{l-d+1,l} for all descendants on level l of a node.
-
-        Args:
-            items: [n] int, items counted from 0.
-            nodes: [n] int, a node of level l - d for each item.
-            level: l.
-            gap: d.
-            progress: called after each batch.
-
-        Returns:
-            [n, b**d] float32, descendants from left to right; 0 for items
-            without samples.
-        """
+    def _sums(self, items, nodes, level, gap, progress):
+        """Returns sums of log p, as `__call__` promises its weights."""
         counts = self.counts[items]
         row = np.repeat(np.arange(len(items)), counts)
         samples = self._samples[ragged.ranges(counts, self._starts[items])]
@@ -158,7 +208,7 @@ class EdgeWeights:
                 row[part],
                 nodes,
                 (above, levels, gap),
-                progress or (lambda: None),
+                progress,
             )
         return weights
 
@@ -237,10 +287,6 @@ class EdgeWeights:
                 branching=self._branching,
             )
             scores = self._score(users, at[part], codes, level + depth, size)
-            if self._log_shares:
-                shares = self._log_shares[level + depth]
-                first = tree_lib.first_code(level + depth, self._branching)
-                scores = scores - shares[codes - first]
             begins = np.flatnonzero(np.diff(item[part], prepend=-1))
             sums[item[part][begins]] += np.add.reduceat(
                 scores, begins, axis=0, dtype=np.float64
@@ -264,6 +310,35 @@ class EdgeWeights:
             )
         self.pairs += rows * codes.shape[1]
         return scores[:rows]
+
+
+def kept(
+    targets: np.ndarray, max_samples_per_item: int | None, *, seed: int
+) -> np.ndarray:
+    """Returns the samples that are weighed, item by item.
+
+    Sums over what is kept stay sums over that many samples: scaled up to all
+    of A_c, a few samples would drown their item's kin.
+
+    Args:
+        targets: [S] int items, the target of each sample.
+        max_samples_per_item: more are thinned at random; None for all.
+        seed: of the thinning.
+
+    Returns:
+        Their numbers, at most S.
+    """
+    if max_samples_per_item is None:
+        return np.argsort(targets, kind="stable")
+    draw = np.random.default_rng(seed).random(len(targets))
+    by_item = np.lexsort((draw, targets))
+    place = ragged.ranges(np.bincount(targets))
+    return by_item[place < max_samples_per_item]
+
+
+def _counts(tree, targets):
+    """Returns the samples of items 1..N, [N]."""
+    return np.bincount(targets, minlength=tree.num_items + 1)[1:]
 
 
 def _log_shares(tree, counts):

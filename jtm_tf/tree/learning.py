@@ -216,12 +216,6 @@ def learn(
         ValueError: a target is no item of the tree, `kin` is missing or has
             another length, or `log_prob` gives a wrong shape or infinities.
     """
-    start = time.perf_counter()
-    if config.kin_strength and (kin is None or len(kin) != len(tree.pi)):
-        raise ValueError(
-            f"kin_strength needs kin of length {len(tree.pi)}; got "
-            f"{'none' if kin is None else len(kin)}."
-        )
     weigh = edge_weights.EdgeWeights(
         tree,
         targets,
@@ -237,6 +231,36 @@ def learn(
         informative=config.weights == "information",
         folds=folds,
     )
+    return solve(tree, weigh, config, kin=kin, progress=progress)
+
+
+def solve(
+    tree: tree_lib.Tree,
+    weigh: edge_weights.Weights,
+    config: TreeLearningConfig,
+    *,
+    kin: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Does what `learn` does, by edge weights that somebody sums.
+
+    Args:
+        tree: the old tree.
+        weigh: the edge weights, by a fixed theta and the old pi.
+        config: see `TreeLearningConfig`.
+        kin: see `learn`.
+        progress: see `learn`.
+
+    Raises:
+        ValueError: `kin` is missing or has another length, or the weights are
+            infinite.
+    """
+    start = time.perf_counter()
+    if config.kin_strength and (kin is None or len(kin) != len(tree.pi)):
+        raise ValueError(
+            f"kin_strength needs kin of length {len(tree.pi)}; got "
+            f"{'none' if kin is None else len(kin)}."
+        )
     total = sum(
         weigh.pairs_of(*step) for step in steps(tree.max_level, config.gap)
     )

@@ -113,7 +113,7 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
     used[model.tree.first_leaf :] = model.tree.leaf_items() != PAD
     used[PAD] = False
     for got, want in zip(made.run.model.variables, model.variables):
-        rows = used if want is model.embedding.table else slice(None)
+        rows = used if want is model.embedding.tables[0] else slice(None)
         np.testing.assert_array_equal(got.numpy()[rows], want.numpy()[rows])
     assert made.run.data.items.equals(data.items)
     assert (made.config, made.warming) == (EVERYTHING, False)
@@ -361,7 +361,7 @@ def test_starting_vectors():
     rest, kept = placement.remove(old, np.arange(20, served_models.ITEMS + 1))
     tree = placement.add(rest, 40)
     grown = growing.regrown(model, kept, tree)
-    was, now = (m.embedding.table.numpy() for m in (model, grown))
+    was, now = (m.embedding.numpy() for m in (model, grown))
     settled = set(np.flatnonzero(old.occupied_codes())) - set(tree.pi[20:])
     for node in settled:
         np.testing.assert_array_equal(now[node], was[node])

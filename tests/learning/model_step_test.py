@@ -41,7 +41,7 @@ def make_trainer(network=tree_model.TreeModel):
 
 
 def table_and_slots(trainer):
-    table = trainer.model.embedding.table
+    table = trainer.model.embedding.tables[0]
     return [v.numpy() for v in (table.value, *trainer.optimizer.slots(table))]
 
 
@@ -133,7 +133,7 @@ def test_hsm_is_a_distribution_over_items():
 
 def test_a_diverged_loss_is_named():
     trainer = make_trainer()
-    trainer.model.embedding.table.assign(trainer.model.embedding.table * np.nan)
+    trainer.model.embedding.assign(trainer.model.embedding.numpy() * np.nan)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         trainer.train_epoch()
 
@@ -283,7 +283,7 @@ def test_a_fold_is_trained_from_the_vectors_of_the_others():
         np.testing.assert_array_equal(examples.targets, want)
     # What training makes of a vector stays when the tables are changed.
     learned = np.full((1, 4), 3, np.float32)
-    trainer.model.embedding.table.value.scatter_add(
+    trainer.model.embedding.tables[0].value.scatter_add(
         tf.IndexedSlices(learned, [tree.pi[7]])
     )
     trainer._begin_from(2)

@@ -59,7 +59,7 @@ def test_another_tree_for_the_same_network():
     table = model.embedding.numpy() * 2
     cold = frozen.FrozenModel(model, (tree, table))
     model.set_tree(tree)
-    model.embedding.table.assign(table)
+    model.embedding.assign(table)
     nodes = tf.constant([tree.pi[1:]] * len(USERS))
     close.scores(
         cold.score(USERS, nodes, tree.max_level),
@@ -92,7 +92,7 @@ def test_half_as_wide_tables(kind):
 
 def test_vectors_beyond_half_precision():
     model = served_models.untrained()
-    model.embedding.table.assign(model.embedding.table * 1e7)
+    model.embedding.assign(model.embedding.numpy() * 1e7)
     for refused in (
         lambda: frozen.FrozenModel(model, dtype="float16"),
         lambda: frozen.round_vectors(model, "float16"),

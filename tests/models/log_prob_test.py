@@ -46,7 +46,7 @@ def test_a_model_that_has_learned_since_is_asked_as_it_is():
     weigh = log_prob.LogProb(model)
     nodes = np.array([[2, 3]] * len(USERS), np.int32)
     before = weigh(weigh.describe(USERS, [1]), nodes, 1)
-    table = model.embedding.table
+    table = model.embedding.tables[0]
     table.assign(table.numpy() + 1)
     after = weigh(weigh.describe(USERS, [1]), nodes, 1)
     assert np.all(before != after)

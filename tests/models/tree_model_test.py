@@ -101,7 +101,7 @@ def leaky(x):
 def test_scores_are_those_of_the_plain_network(hierarchical):
     model = make_model(hierarchical=hierarchical)
     history, tree = make_history(3, seed=3), model.tree
-    table, scorer = model.embedding.table.numpy(), model.scorer
+    table, scorer = model.embedding.numpy(), model.scorer
     first = np.concatenate(
         [scorer.user_kernel, scorer.node_kernel, scorer.product_kernel]
     )
@@ -185,7 +185,7 @@ def test_a_step_touches_only_the_batch_s_rows():
     model = make_model(loss="bce")
     model.optimizer = optimizer_lib.RowSparseAdam(0.01)
     model.optimizer.build(model.trainable_variables)
-    before = model.embedding.table.numpy()
+    before = model.embedding.numpy()
     tree = model.tree
     history = np.zeros((1, sum(WINDOWS)), np.int32)
     history[0, -1] = 5
@@ -194,7 +194,7 @@ def test_a_step_touches_only_the_batch_s_rows():
         for level in range(1, tree.max_level + 1)
     )
     model.step({"history": tf.constant(history), "nodes": nodes})
-    changed = np.any(model.embedding.table.numpy() != before, axis=1)
+    changed = np.any(model.embedding.numpy() != before, axis=1)
     used = {int(n) for level in nodes for n in level.numpy().ravel()}
     used |= {
         int(tree.ancestors(level)[5]) for level in range(1, tree.max_level + 1)

@@ -1,0 +1,157 @@
+"""Who is who in a cluster: chief, workers and parameter servers.
+
+TF_CONFIG tells each process, as TensorFlow has it: {"cluster": {"chief":
+[HOST:PORT], "worker": [..], "ps": [..]}, "task": {"type": .., "index": ..}}.
+The chief runs the program; the others do what it asks and leave when it has
+ended.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from jtm_tf.learning import remote_step
+
+_ROLES = ("chief", "worker", "ps")
+_EXAMPLE = (
+    '{"cluster": {"chief": ["HOST:PORT"], "worker": ["HOST:PORT"], "ps": '
+    '["HOST:PORT"]}, "task": {"type": "chief", "index": 0}}'
+)
+# Seconds between two looks at another machine, between two words about one
+# that is waited for, and until a chief that was there is given up.
+_LOOK, _WORD, _PATIENCE = 0.5, 30.0, 30.0
+
+
+def task() -> dict[str, Any]:
+    """Returns TF_CONFIG, checked.
+
+    Raises:
+        ValueError: it is missing or is not that of such a cluster.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        found = json.loads(text or "{}")
+        cluster, own = found["cluster"], found["task"]
+        right = all(_are_hosts(cluster[role]) for role in _ROLES)
+        right &= len(cluster["chief"]) == 1 and own["type"] in _ROLES
+        right &= 0 <= own["index"] < len(cluster[own["type"]])
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise ValueError(
+            "--strategy=parameter_server takes the cluster, and which part of "
+            f"it this process is, from TF_CONFIG, such as {_EXAMPLE}; got "
+            f"{text or 'nothing'}."
+        )
+    return found
+
+
+def serve(finished: Callable[[], bool]) -> None:
+    """Is a worker or a parameter server until the chief's program ends.
+
+    Args:
+        finished: tells whether it has; asked again and again.
+
+    Raises:
+        ValueError: see `task`.
+        OSError: the chief was there and is gone.
+    """
+    found = task()
+    cluster, own = found["cluster"], found["task"]
+    os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+    config = tf.compat.v1.ConfigProto()
+    # A server with fewer threads than callers may wait for itself.
+    callers = len(cluster["worker"]) + 1
+    config.inter_op_parallelism_threads = max(callers, os.cpu_count() or 1)
+    server = tf.distribute.Server(
+        tf.train.ClusterSpec(cluster),
+        job_name=own["type"],
+        task_index=own["index"],
+        protocol="grpc",
+        config=config,
+    )
+    logging.info(
+        "%s %d serves at %s.", own["type"], own["index"], server.target
+    )
+    chief, last = cluster["chief"][0], None
+    while not finished():
+        time.sleep(_LOOK)
+        now = time.monotonic()
+        if _answers(chief):
+            last = now
+        elif last is not None and now - last > _PATIENCE:
+            raise OSError(
+                f"The chief at {chief} has gone before its run ended. Start "
+                "all processes again; the run goes on from its checkpoint."
+            )
+
+
+@contextlib.contextmanager
+def chief(
+    folder: pathlib.Path, steps_per_call: int
+) -> Iterator[remote_step.Cluster]:
+    """Yields the cluster to the process that runs the program.
+
+    Args:
+        folder: for work files; all machines see it under this name.
+        steps_per_call: steps of a worker without a word of the chief.
+
+    Raises:
+        ValueError: see `task`.
+        OSError: a parameter server was lost.
+    """
+    cluster = task()["cluster"]
+    os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+    for host in [*cluster["ps"], *cluster["worker"]]:
+        _wait_for(host)
+    strategy = tf.distribute.ParameterServerStrategy(
+        tf.distribute.cluster_resolver.TFConfigClusterResolver(rpc_layer="grpc")
+    )
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    try:
+        yield remote_step.Cluster(
+            strategy,
+            coordinator,
+            len(cluster["worker"]),
+            folder,
+            steps_per_call,
+        )
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise OSError(
+            f"A parameter server is lost: {str(error).splitlines()[0]} Start "
+            "all processes again; the run goes on from its checkpoint."
+        ) from error
+
+
+def _are_hosts(hosts):
+    """Tells whether there are some, HOST:PORT each."""
+    return bool(hosts) and all(":" in host for host in hosts)
+
+
+def _answers(address):
+    """Tells whether something listens there."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=_LOOK):
+            return True
+    except OSError:
+        return False
+
+
+def _wait_for(address):
+    """Waits until something listens there, and now and then says so."""
+    told = time.monotonic() - _WORD
+    while not _answers(address):
+        if time.monotonic() - told > _WORD:
+            logging.info("Waiting for %s.", address)
+            told = time.monotonic()
+        time.sleep(_LOOK)

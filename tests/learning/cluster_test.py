@@ -1,0 +1,319 @@
+"""Tests of training by a cluster: what it must equal, and what it survives."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from jtm_tf.data import splits
+from jtm_tf.learning import cluster
+from jtm_tf.learning import model_step
+from jtm_tf.learning import settings
+from jtm_tf.learning import work_files
+from jtm_tf.models import tree_model
+from jtm_tf.tree import initial
+from tests.support import shell
+from tests.support import worlds
+
+HOSTS = {"chief": ["a:1"], "worker": ["b:1", "b:2"], "ps": ["c:1"]}
+# A run of two rounds and seconds.
+FLAGS = (
+    "--as_published",
+    "--joint_iterations=2",
+    "--embedding_dim=4",
+    "--windows=3,1",
+    "--hidden=8",
+    "--num_results=5",
+    "--beam_width=8",
+    "--cuts=5:4",
+    "--batch_size=64",
+    "--negatives=12",
+    "--gap=3",
+)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "{",
+        "[]",
+        {"cluster": HOSTS},
+        {"cluster": HOSTS, "task": {"type": "evaluator", "index": 0}},
+        {"cluster": HOSTS, "task": {"type": "ps", "index": 1}},
+        {"cluster": HOSTS, "task": {"type": "ps", "index": "0"}},
+        {
+            "cluster": {**HOSTS, "ps": []},
+            "task": {"type": "worker", "index": 0},
+        },
+        {
+            "cluster": {**HOSTS, "ps": ["nowhere"]},
+            "task": {"type": "worker", "index": 0},
+        },
+        {
+            "cluster": {**HOSTS, "chief": ["a:1", "a:2"]},
+            "task": {"type": "worker", "index": 0},
+        },
+    ],
+)
+def test_a_cluster_that_is_none(config, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        text = config if isinstance(config, str) else json.dumps(config)
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="from TF_CONFIG, such as"):
+        cluster.task()
+
+
+def test_a_cluster(monkeypatch):
+    found = {"cluster": HOSTS, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(found))
+    assert cluster.task() == found
+
+
+def test_arrays_in_files(tmp_path):
+    arrays = {
+        "items": np.arange(6, dtype=np.int32),
+        "starts": np.array([2**40], np.int64),
+        "taken": np.array([True, False]),
+        "profile": np.arange(8, dtype=np.int32).reshape(4, 2),
+    }
+    layout = work_files.write(tmp_path / "one", arrays)
+    read = tf.function(lambda folder: work_files.read(folder, layout))
+    found = read(tf.constant(str(tmp_path / "one")))
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+    changed = {name: array[:0] for name, array in arrays.items()}
+    work_files.write(tmp_path / "one", changed)  # they are there already
+    assert len(read(tf.constant(str(tmp_path / "one")))["items"]) == 6
+
+
+def examples(users=7, rows=9):
+    """Returns samples of users of different lengths."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, rows, users)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    items = rng.integers(1, 30, lengths.sum()).astype(np.int32)
+    profile = rng.integers(0, 3, (len(items), 2)).astype(np.int32)
+    return splits.Examples(items, starts, np.arange(len(items)), profile)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+def test_shards_are_the_samples(count):
+    """Each sample is in one part, with the same history, profile and end."""
+    whole = examples()
+    whole = whole.take(np.random.default_rng(1).permutation(len(whole)))
+    parts = whole.shards(count)
+    assert 1 <= len(parts) <= count
+    owners = [set(part.ends - part.starts) for part in parts]
+    assert all(owners)
+    seen = []
+    for part in parts:
+        users = part.histories(np.arange(len(part)), 5)
+        left = part.ends - part.targets
+        seen += zip(map(tuple, users), left, part.target_items())
+        assert len(part.items) <= len(whole.items)
+    users = whole.histories(np.arange(len(whole)), 5)
+    left = whole.ends - whole.targets
+    want = list(zip(map(tuple, users), left, whole.target_items()))
+    assert sorted(seen) == sorted(want)
+    if count == 1:
+        assert seen == want  # in order too
+
+
+def test_a_table_in_pieces_trains_as_one():
+    samples = examples(40, 12)
+    tree = initial.random(29, branching=2, seed=0)
+    config = settings.TrainingConfig(batch_size=32, negatives=12)
+    losses, models = [], []
+    for shards in (1, 3):
+        tf.random.set_seed(0)
+        model = tree_model.TreeModel(
+            29,
+            tree.max_level,
+            embedding_dim=4,
+            windows=(3, 1),
+            hidden=(8,),
+            profile_sizes=(3, 3),
+            table_shards=shards,
+        )
+        model.set_tree(tree)
+        if models:
+            model.embedding.assign(models[0].embedding.numpy())
+            for mine, other in zip(_dense(model), _dense(models[0])):
+                mine.assign(other)
+        models.append(model)
+    for model in models:
+        trainer = model_step.Trainer(model, samples, config, seed=0, epochs=2)
+        found = []
+        trainer.train_epoch(lambda x, found=found: found.append(x.numpy()))
+        trainer.set_tree(initial.random(29, branching=2, seed=1), inner="shift")
+        trainer.train_epoch(lambda x, found=found: found.append(x.numpy()))
+        losses.append(found)
+        assert int(trainer.optimizer.iterations.numpy()) == len(found)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    tables = [model.embedding.numpy() for model in models]
+    np.testing.assert_allclose(*tables, atol=1e-5)
+
+
+def _dense(model):
+    """Returns the variables beside the table."""
+    return [*model.scorer.weights, *model.profile.weights]
+
+
+def test_a_file_knows_nothing_of_pieces(tmp_path):
+    models = [
+        tree_model.TreeModel(29, 5, embedding_dim=4, table_shards=shards)
+        for shards in (3, 1, 2)
+    ]
+    models[0].save_weights(tmp_path / "x.weights.h5")
+    for model in models[1:]:
+        model.load_weights(tmp_path / "x.weights.h5")
+        np.testing.assert_array_equal(
+            model.embedding.numpy(), models[0].embedding.numpy()
+        )
+    again = tree_model.TreeModel.from_config(models[0].get_config())
+    assert len(again.embedding.tables) == 1
+
+
+def metrics(run):
+    return json.loads((pathlib.Path(run) / "metrics.json").read_text())
+
+
+@pytest.fixture(name="data", scope="module")
+def _data(tmp_path_factory):
+    return worlds.prepare(tmp_path_factory.mktemp("cluster"))
+
+
+@pytest.fixture(name="single", scope="module")
+def _single(data, tmp_path_factory):
+    """The metrics of a run on one machine."""
+    out = tmp_path_factory.mktemp("runs") / "single"
+    status, _, stderr = shell.run(
+        "experiments.train",
+        "--method=jtm",
+        f"--data_dir={data}",
+        f"--out_dir={out}",
+        *FLAGS,
+    )
+    assert status == 0, stderr
+    return metrics(out)
+
+
+def rehearse(data, out, *flags, checkpoint_seconds=120):
+    """Rehearses a run; returns what the program said."""
+    train = [
+        *FLAGS,
+        "--steps_per_call=4",
+        f"--checkpoint_seconds={checkpoint_seconds}",
+    ]
+    status, stdout, stderr = shell.run(
+        "experiments.rehearse_cluster",
+        f"--data_dir={data}",
+        f"--out_dir={out}",
+        f"--train_flags={' '.join(train)}",
+        *flags,
+    )
+    assert status == 0, stderr
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_one_worker_is_one_machine(data, single, tmp_path):
+    """Of one worker and one server all steps come one after the other."""
+    tested, became = rehearse(
+        data, tmp_path / "run", "--workers=1", "--ps=1", "--kill="
+    )
+    found = metrics(tmp_path / "run")
+    for mine, other in zip(found["iterations"], single["iterations"]):
+        np.testing.assert_allclose(
+            mine["level_losses"], other["level_losses"], rtol=2e-5
+        )
+    assert tested == found["test"]
+    assert became["left_badly"] == []
+
+
+def test_a_worker_is_lost(data, single, tmp_path):
+    """Its steps are taken by another, and the loss falls as far."""
+    _, became = rehearse(data, tmp_path / "run")
+    assert became["killed"] == ["worker"] and became["left_badly"] == []
+    found = metrics(tmp_path / "run")
+    assert "test" in found and len(found["iterations"]) == 2
+    for mine, other in zip(found["iterations"], single["iterations"]):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=0.1)
+
+
+def test_servers_and_the_chief_are_lost(data, single, tmp_path):
+    """All begin again, from the last checkpoint."""
+    _, became = rehearse(
+        data,
+        tmp_path / "run",
+        "--workers=1",
+        "--ps=2",
+        "--kill=ps,chief",
+        "--within=1",
+        checkpoint_seconds=0,
+    )
+    assert became["killed"] == ["ps", "chief"] and became["left_badly"] == []
+    found = metrics(tmp_path / "run")
+    for mine, other in zip(found["iterations"], single["iterations"]):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=0.1)
+
+
+def test_files_teach_the_same_tree(data, single, tmp_path):
+    out = tmp_path / "run"
+    status, _, stderr = shell.run(
+        "experiments.train",
+        "--method=jtm",
+        f"--data_dir={data}",
+        f"--out_dir={out}",
+        "--pool=serial",
+        *FLAGS,
+    )
+    assert status == 0, stderr
+    for mine, other in zip(metrics(out)["iterations"], single["iterations"]):
+        assert mine["moved_items"] == other["moved_items"]
+        np.testing.assert_allclose(
+            mine["level_losses"], other["level_losses"], rtol=1e-4
+        )
+    assert not (out / "samples").exists()
+
+
+def test_an_address_of_nobody(data, tmp_path):
+    error = shell.the_error(
+        shell.run(
+            "experiments.train",
+            "--method=jtm",
+            f"--data_dir={data}",
+            f"--out_dir={tmp_path / 'run'}",
+            "--ray_address=auto",
+        )
+    )
+    assert "--ray_address is of --pool=ray" in error
+
+
+def test_who_cannot_be_killed(data, tmp_path):
+    error = shell.the_error(
+        shell.run(
+            "experiments.rehearse_cluster",
+            f"--data_dir={data}",
+            f"--out_dir={tmp_path / 'run'}",
+            "--kill=worker,king",
+        )
+    )
+    assert "--kill takes worker, ps and chief; got king" in error
+
+
+def test_rules_have_no_steps(data, tmp_path):
+    error = shell.the_error(
+        shell.run(
+            "experiments.train",
+            "--method=popular",
+            f"--data_dir={data}",
+            f"--out_dir={tmp_path / 'run'}",
+            "--strategy=parameter_server",
+        )
+    )
+    assert "is not trained by steps" in error
