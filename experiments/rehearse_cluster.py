@@ -9,6 +9,7 @@ became of the cluster, as JSON. RUN is a run folder as any other; what the
 servers say is in RUN.logs. Started again after a kill, it goes on.
 """
 
+import contextlib
 import json
 import pathlib
 import random
@@ -116,7 +117,8 @@ def main() -> None:
 
 def _with_accidents(cluster, run, kills, killed, rng):
     """Kills who is to be killed; returns whether all must begin again."""
-    while len(killed) < len(kills) and _has_begun(cluster, run):
+    since = time.time()
+    while len(killed) < len(kills) and _has_begun(cluster, run, since):
         role = kills[len(killed)]
         time.sleep(rng.uniform(0, _WITHIN.value))
         if cluster.chief.poll() is not None:
@@ -124,17 +126,23 @@ def _with_accidents(cluster, run, kills, killed, rng):
         last = {"worker": _WORKERS.value, "ps": _PS.value}.get(role, 1) - 1
         cluster.kill(role, last)
         killed.append(role)
-        if role != "worker":
+        if role == "chief":
             return True
         cluster.start(role, last)
+        if role == "ps":
+            return cluster.chief.wait() != 0  # what it kept is gone
     return False
 
 
-def _has_begun(cluster, run):
-    """Waits for the workers' first files; returns whether they came."""
+def _has_begun(cluster, run, since):
+    """Waits for files that workers read, newer than a time; returns whether
+    they came.
+    """
+    first = run.cluster / "users-0"
     while cluster.chief.poll() is None:
-        if (run.cluster / "users-0").exists():
-            return True
+        with contextlib.suppress(FileNotFoundError):
+            if first.stat().st_mtime >= since:
+                return True
         time.sleep(0.1)
     return False
 

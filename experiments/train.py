@@ -42,6 +42,12 @@ def main() -> None:
             )
         if cluster.task()["task"]["type"] != "chief":
             _serve(pathlib.Path(out_dir))
+    with _leaving():
+        print(json.dumps(_run(config, out_dir)["test"]))
+
+
+def _run(config, out_dir):
+    """Trains; returns the metrics."""
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
     if not isinstance(config, settings.JointConfig):
@@ -61,18 +67,37 @@ def main() -> None:
                     **where,
                 ),
             )
-    print(json.dumps(metrics["test"]))
-    if train_flags.STRATEGY.value == "parameter_server":
-        _leave()
+    return metrics
+
+
+@contextlib.contextmanager
+def _leaving():
+    """Ends the process with the block where it is a cluster's chief.
+
+    Its threads would wait for the others, lost ones too.
+    """
+    if train_flags.STRATEGY.value != "parameter_server":
+        yield
+        return
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        _leave(1)
+    _leave(0)
 
 
 @contextlib.contextmanager
 def _where(out_dir):
     """Yields the run's options that say where its steps are taken."""
-    if train_flags.STRATEGY.value == "single":
+    if train_flags.STRATEGY.value != "parameter_server":
         # The same sums in the same order, so that a resumed run ends equal.
         tf.config.experimental.enable_op_determinism()
-        yield {"table_shards": train_flags.TABLE_SHARDS.value or 1}
+        mirrored = None
+        if train_flags.STRATEGY.value == "mirrored":
+            mirrored = tf.distribute.MirroredStrategy()
+        shards = train_flags.TABLE_SHARDS.value or 1
+        yield {"mirrored": mirrored, "table_shards": shards}
         return
     steps = train_flags.STEPS_PER_CALL.value
     work = folder.RunFolder(out_dir.resolve()).cluster
@@ -94,15 +119,16 @@ def _pool():
 def _serve(out_dir):
     """Is a worker or a parameter server until the run is finished."""
     run = folder.RunFolder(out_dir)
-    cluster.serve(lambda: "test" in run.read_metrics())
-    _leave()
+    with _leaving():
+        cluster.serve(lambda: "test" in run.read_metrics())
 
 
-def _leave():
-    """Ends a process of a cluster, whose threads would wait for the others."""
+def _leave(status):
+    """Ends a process at once."""
     sys.stdout.flush()
+    sys.stderr.flush()
     logging.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

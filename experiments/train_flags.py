@@ -173,11 +173,13 @@ with flag_groups.group("On many machines: the same command on each"):
     STRATEGY = flags.DEFINE_enum(
         "strategy",
         "single",
-        ["single", "parameter_server"],
-        "single: this machine. parameter_server: workers take the steps, and "
-        "the vectors of nodes lie on parameter servers; TF_CONFIG tells each "
-        "process which part of the cluster it is, chief, worker or ps, and "
-        "all see --out_dir under the same name.",
+        ["single", "mirrored", "parameter_server"],
+        "single: one device of this machine. mirrored: all its devices (GPUs), "
+        "each with its share of every batch and the whole model. "
+        "parameter_server: workers take the steps, and the vectors of nodes "
+        "lie on parameter servers; TF_CONFIG tells each process which part of "
+        "the cluster it is, chief, worker or ps, and all see --out_dir under "
+        "the same name.",
     )
     TABLE_SHARDS = flags.DEFINE_integer(
         "table_shards",

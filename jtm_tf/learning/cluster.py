@@ -28,7 +28,7 @@ _EXAMPLE = (
 )
 # Seconds between two looks at another machine, between two words about one
 # that is waited for, and until a chief that was there is given up.
-_LOOK, _WORD, _PATIENCE = 0.5, 30.0, 30.0
+_LOOK, _WORD, _PATIENCE = 1.0, 30.0, 30.0
 
 
 def task() -> dict[str, Any]:
@@ -125,10 +125,17 @@ def chief(
             folder,
             steps_per_call,
         )
-    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+    except tf.errors.NotFoundError as error:
         raise OSError(
-            f"A parameter server is lost: {str(error).splitlines()[0]} Start "
-            "all processes again; the run goes on from its checkpoint."
+            f"A worker or a parameter server misses a file that the chief "
+            f"wrote: {str(error).splitlines()[0]} All machines must see "
+            f"{folder.parent} under this name."
+        ) from error
+    except tf.errors.OpError as error:
+        raise OSError(
+            "A parameter server is lost. Start all processes again; the run "
+            "goes on from its checkpoint. TensorFlow says: "
+            f"{str(error).splitlines()[0]}"
         ) from error
 
 

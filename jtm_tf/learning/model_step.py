@@ -307,10 +307,14 @@ class Trainer(tf.Module):
     def _counted_step(self, inputs):
         # With the step itself, so that no checkpoint comes between the two.
         losses = self.model.step(inputs)
+        self._count(losses)
+        return losses
+
+    def _count(self, losses):
+        """Notes a step and its losses by level."""
         self.loss_sum.assign_add(tf.cast(losses, tf.float64))
         self.loss_count.assign_add(1)
         self.batch.assign_add(1)
-        return losses
 
     @property
     def mean_loss(self) -> np.ndarray:

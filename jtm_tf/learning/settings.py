@@ -386,6 +386,8 @@ class RunOptions:
             first with those that a continued run has already.
         cluster: a `remote_step.Cluster` of workers who take the steps; None
             to take them here. Of several workers no two runs are equal.
+        mirrored: a `tf.distribute.MirroredStrategy`, whose replicas share
+            each batch; None for one device.
         pool: of `jtm_tf.pools`, whose workers weigh samples for the tree
             step; None to weigh them here.
         table_shards: variables that the vectors of nodes lie in, on as many
@@ -398,6 +400,7 @@ class RunOptions:
     measure_loss: bool = False
     on_record: Callable[[dict[str, Any]], None] = lambda record: None
     cluster: Any = None
+    mirrored: Any = None
     pool: Any = None
     table_shards: int = 1
 

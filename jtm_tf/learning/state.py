@@ -19,6 +19,7 @@ from absl import logging
 from jtm_tf import files
 from jtm_tf.data import splits
 from jtm_tf.learning import inputs as inputs_lib
+from jtm_tf.learning import mirrored_step
 from jtm_tf.learning import model_step
 from jtm_tf.learning import remote_step
 from jtm_tf.learning import settings
@@ -320,17 +321,23 @@ class State:
 
     def _placed(self) -> contextlib.AbstractContextManager:
         """Returns the block in which variables are made where they belong."""
-        cluster = self._options.cluster
-        if cluster is None:
+        where = self._options.cluster or self._options.mirrored
+        if where is None:
             return contextlib.nullcontext()
-        return cluster.strategy.scope()
+        return getattr(where, "strategy", where).scope()
 
     def _new_trainer(self):
         """Returns who trains the model."""
-        config, cluster = self._config, self._options.cluster
+        config, options = self._config, self._options
         make: Any = model_step.Trainer
-        if cluster is not None:
-            make = functools.partial(remote_step.RemoteTrainer, cluster=cluster)
+        if options.cluster is not None:
+            make = functools.partial(
+                remote_step.RemoteTrainer, cluster=options.cluster
+            )
+        elif options.mirrored is not None:
+            make = functools.partial(
+                mirrored_step.MirroredTrainer, strategy=options.mirrored
+            )
         return make(
             self.model,
             self.inputs.examples,
@@ -392,8 +399,8 @@ class State:
             ValueError,
         ) as error:
             raise ValueError(
-                f"The checkpoint {path} is damaged or of another version: "
-                f"{str(error).splitlines()[0]}. Delete "
+                f"The checkpoint {path} is damaged, of another version or of "
+                f"another --table_shards: {str(error).splitlines()[0]}. Delete "
                 f"{self._folder.checkpoints} to start the run anew."
             ) from error
 

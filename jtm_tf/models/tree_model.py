@@ -309,10 +309,16 @@ class TreeModel(preference.Preference, numerics.Model):
             losses.append(tf.reduce_mean(loss))
         return tf.stack(losses)
 
-    def step(self, inputs):
-        """Takes one optimiser step; returns its losses by level, [l_max]."""
+    def step(self, inputs, share=1.0):
+        """Takes one optimiser step; returns its losses by level, [l_max].
+
+        Args:
+            inputs: as `level_losses` takes them.
+            share: of the batch that these are: what losses and gradients
+                count for where several replicas take the step.
+        """
         with tf.GradientTape() as tape:
-            level_losses = self.level_losses(inputs)
+            level_losses = share * self.level_losses(inputs)
             loss = tf.reduce_sum(level_losses)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])

@@ -14,8 +14,8 @@ from jtm_tf.learning import settings
 from jtm_tf.learning import work_files
 from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
+from tests.support import runs
 from tests.support import shell
-from tests.support import worlds
 
 HOSTS = {"chief": ["a:1"], "worker": ["b:1", "b:2"], "ps": ["c:1"]}
 # A run of two rounds and seconds.
@@ -183,24 +183,20 @@ def metrics(run):
     return json.loads((pathlib.Path(run) / "metrics.json").read_text())
 
 
-@pytest.fixture(name="data", scope="module")
-def _data(tmp_path_factory):
-    return worlds.prepare(tmp_path_factory.mktemp("cluster"))
+@pytest.fixture(name="shared", scope="module")
+def _shared(tmp_path_factory):
+    return runs.shared(tmp_path_factory)
 
 
-@pytest.fixture(name="single", scope="module")
-def _single(data, tmp_path_factory):
-    """The metrics of a run on one machine."""
-    out = tmp_path_factory.mktemp("runs") / "single"
-    status, _, stderr = shell.run(
-        "experiments.train",
-        "--method=jtm",
-        f"--data_dir={data}",
-        f"--out_dir={out}",
-        *FLAGS,
-    )
-    assert status == 0, stderr
-    return metrics(out)
+@pytest.fixture(name="data")
+def _data(shared):
+    return shared[0]
+
+
+@pytest.fixture(name="single")
+def _single(shared):
+    """The metrics of the run of FLAGS on one machine."""
+    return metrics(shared[1])
 
 
 def rehearse(data, out, *flags, checkpoint_seconds=120):
@@ -235,29 +231,31 @@ def test_one_worker_is_one_machine(data, single, tmp_path):
     assert became["left_badly"] == []
 
 
-def test_a_worker_is_lost(data, single, tmp_path):
-    """Its steps are taken by another, and the loss falls as far."""
-    _, became = rehearse(data, tmp_path / "run")
-    assert became["killed"] == ["worker"] and became["left_badly"] == []
-    found = metrics(tmp_path / "run")
-    assert "test" in found and len(found["iterations"]) == 2
-    for mine, other in zip(found["iterations"], single["iterations"]):
-        assert mine["loss"] == pytest.approx(other["loss"], rel=0.1)
-
-
-def test_servers_and_the_chief_are_lost(data, single, tmp_path):
-    """All begin again, from the last checkpoint."""
+@pytest.mark.parametrize(
+    "kills, seed",
+    [
+        ("worker,ps", 0),
+        *(
+            pytest.param("worker,ps,chief", seed, marks=pytest.mark.slow)
+            for seed in (1, 2, 3)
+        ),
+    ],
+)
+def test_who_is_lost(kills, seed, data, single, tmp_path):
+    """A worker's steps are another's; of others all begin again, from the last
+    checkpoint. The loss falls as far."""
     _, became = rehearse(
         data,
         tmp_path / "run",
-        "--workers=1",
-        "--ps=2",
-        "--kill=ps,chief",
+        f"--kill={kills}",
+        f"--seed={seed}",
         "--within=1",
         checkpoint_seconds=0,
     )
-    assert became["killed"] == ["ps", "chief"] and became["left_badly"] == []
+    assert became["killed"] == kills.split(",")
+    assert became["left_badly"] == []
     found = metrics(tmp_path / "run")
+    assert "test" in found and len(found["iterations"]) == 2
     for mine, other in zip(found["iterations"], single["iterations"]):
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.1)
 
@@ -317,3 +315,41 @@ def test_rules_have_no_steps(data, tmp_path):
         )
     )
     assert "is not trained by steps" in error
+
+
+_TWO_DEVICES = """
+import json, sys
+import tensorflow as tf
+from jtm_tf.data import interactions
+from jtm_tf.learning import joint, settings
+from tests.support import runs
+
+cpu, = tf.config.list_physical_devices("CPU")
+halves = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, halves)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+joint.run(
+    runs.TINY,
+    interactions.load(sys.argv[1]),
+    sys.argv[2],
+    settings.RunOptions(mirrored=strategy),
+)
+"""
+
+
+def test_two_devices_are_one(data, single, tmp_path):
+    """Half a batch each, and an odd one at the end, are the step of one."""
+    status, _, stderr = shell.run_cold(
+        "-c", _TWO_DEVICES, str(data), str(tmp_path / "two")
+    )
+    assert status == 0, stderr
+    found, want = metrics(tmp_path / "two"), single
+    np.testing.assert_allclose(
+        found["iterations"][0]["level_losses"],
+        want["iterations"][0]["level_losses"],
+        rtol=1e-4,
+    )
+    assert found["iterations"][1]["loss"] == pytest.approx(
+        want["iterations"][1]["loss"], rel=0.01
+    )
