@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 
 import numpy as np
 import pytest
@@ -302,6 +303,30 @@ def test_who_cannot_be_killed(data, tmp_path):
         )
     )
     assert "--kill takes worker, ps and chief; got king" in error
+
+
+@pytest.mark.parametrize("role", ["chief", "worker"])
+def test_of_a_finished_run_nobody_waits(role, shared, monkeypatch):
+    """Not for others, who are not there."""
+    hosts = {name: ["127.0.0.1:1"] for name in ("chief", "worker", "ps")}
+    if role == "worker":
+        with socket.socket() as plug:
+            plug.bind(("127.0.0.1", 0))
+            hosts[role] = [f"127.0.0.1:{plug.getsockname()[1]}"]
+    found = {"cluster": hosts, "task": {"type": role, "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(found))
+    data, run = shared
+    status, stdout, stderr = shell.run(
+        "experiments.train",
+        "--method=jtm",
+        f"--data_dir={data}",
+        f"--out_dir={run}",
+        "--strategy=parameter_server",
+        *FLAGS,
+    )
+    assert status == 0, stderr
+    if role == "chief":
+        assert json.loads(stdout) == metrics(run)["test"]
 
 
 def test_rules_have_no_steps(data, tmp_path):
