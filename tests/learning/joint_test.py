@@ -334,7 +334,7 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
     """A learner that mixes the items, less so the larger the margin."""
     asked = []
 
-    def mix(config, model, *_):
+    def mix(config, model, *_, **__):
         asked.append(config.tree_learning.margin)
         tree = model.tree
         if asked[-1] >= helps:
