@@ -11,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -82,6 +83,8 @@ def running(
 ) -> Iterator[ServerProcess]:
     """Yields a server of the versions in a folder; it ends with the block.
 
+    It ends too where this process is told to (SIGTERM).
+
     Args:
         base: the folder.
         flags: of `export.serve`, by name, beside the ports: free ones.
@@ -90,16 +93,12 @@ def running(
         ValueError: the folder cannot be served; the server has said why.
     """
     named = {"model_base": base, "port": 0, "rest_port": 0, **flags}
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "export.serve",
-            *(f"--{name}={value}" for name, value in named.items()),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    command = [sys.executable, "-m", "export.serve"]
+    command += [f"--{name}={value}" for name, value in named.items()]
+    with (
+        _leaving_when_told(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process,
+    ):
         try:
             ports = process.stdout.readline() if process.stdout else ""
             if not ports:
@@ -107,6 +106,24 @@ def running(
             yield ServerProcess(process, json.loads(ports))
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def _leaving_when_told():
+    """Makes SIGTERM an exit, by which blocks end; the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number, frame):
+        del frame
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _status(folder):

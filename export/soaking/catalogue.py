@@ -16,8 +16,9 @@ from export.artefact import origin
 from export.artefact import versions
 from export.calling import swaps
 
-# An update gives way to the server, where the system knows how.
-_NICE = ("nice", "-n", "10")
+# An update gives way to the server, where the system knows how; but not so far
+# that it never ends where the server is never idle.
+_NICE = ("nice", "-n", "5")
 
 
 class Catalogue:

@@ -3,8 +3,10 @@
 import copy
 import json
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -177,6 +179,31 @@ def _numbered(tmp_path_factory):
     served_models.publish_numbered(base, 1)
     with serving.Server(base, serving.Config(client_seconds=1.0)) as server:
         yield {"grpc": server.grpc_port, "rest": server.rest_port}
+
+
+def test_who_is_told_to_end_ends_its_server(tmp_path):
+    base = tmp_path / "numbered"
+    served_models.publish_numbered(base, 1)
+    start = (
+        "import pathlib, sys, time\n"
+        "from export.calling import server_process\n"
+        "base = pathlib.Path(sys.argv[1])\n"
+        "with server_process.running(base, {}) as server:\n"
+        "    print(server.ports['grpc'], flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", start, str(base)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline())
+        with socket.create_connection(("127.0.0.1", port), 60):
+            pass
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 60)
 
 
 def test_who_has_enough_asks_no_more(numbered):
