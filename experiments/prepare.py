@@ -97,6 +97,25 @@ _MISFILED_SHARE = flags.DEFINE_float(
 _MIN_INTERACTIONS = flags.DEFINE_integer(
     "min_interactions", 10, "Users with fewer rows are dropped.", lower_bound=1
 )
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    "users",
+    list(preparation.SPLITS),
+    "users: some train, the others judge, as in the paper. time: everybody is "
+    "trained on what came before, and judged by what came after.",
+)
+_TEST_FROM = flags.DEFINE_string(
+    "test_from",
+    None,
+    "--split=time: when the last period begins, in the rows' seconds or as a "
+    "date.",
+)
+_VALIDATION_FROM = flags.DEFINE_string(
+    "validation_from",
+    None,
+    "--split=time: when the one before begins, until which all is trained on; "
+    "by default it is as long as the last.",
+)
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Decides who trains and who judges; of planted also the rows."
 )
@@ -132,10 +151,14 @@ def summary(manifest: dict) -> str:
         "frequent wins)",
     ]
     for split in splits.SPLITS:
+        new = counts.get("new_users", {}).get(split)
         lines.append(
             f"{split:<14} {counts['split_users'][split]:,} users, "
             f"{counts['split_interactions'][split]:,} rows"
+            + (f"; {new:,} users are new, and not judged" if new else "")
         )
+    for name, time in manifest.get("periods", {}).items():
+        lines.append(f"{name:<15} {time}")
     for reason, count in counts["skipped"].items():
         lines.append(f"skipped        {count:,} x {reason}, first:")
         lines += [f"    {text}" for text in manifest["skipped"][reason]]
@@ -169,6 +192,9 @@ def main() -> None:
         items_per_category=_ITEMS_PER_CATEGORY.value,
         misfiled_share=_MISFILED_SHARE.value,
         min_interactions=_MIN_INTERACTIONS.value,
+        split=_SPLIT.value,
+        test_from=_TEST_FROM.value,
+        validation_from=_VALIDATION_FROM.value,
         seed=_SEED.value,
         validation_share=_VALIDATION_SHARE.value,
         test_share=_TEST_SHARE.value,

@@ -69,7 +69,8 @@ def _users(source, number) -> splits.HeldOutUsers:
     data, model = source.data, source.model
     wanted = [number]
     if number is None:
-        wanted = data.split_users("validation")[:_TRIED].tolist()
+        judged = splits.judged(data, "validation")
+        wanted = judged.users[:_TRIED].tolist()
     return splits.held_out_users(
         _relabelled(data, wanted),
         "validation",
@@ -81,13 +82,18 @@ def _users(source, number) -> splits.HeldOutUsers:
 def _relabelled(
     data: interactions.Interactions, users: list[int]
 ) -> interactions.Interactions:
-    """Returns the data with these as the only validation users."""
+    """Returns the data with these as the only validation users.
+
+    Their rows fall into halves, where the log is cut by time too.
+    """
     names = np.full(data.num_users, "train", object)
     names[np.array(users, int) - 1] = "validation"
     at = data.users.column_names.index("split")
     split = pa.array(names, pa.string())
     return dataclasses.replace(
-        data, users=data.users.set_column(at, "split", split)
+        data,
+        users=data.users.set_column(at, "split", split),
+        manifest={**data.manifest, "periods": None},
     )
 
 

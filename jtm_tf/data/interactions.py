@@ -11,7 +11,8 @@ items.parquet, one row an item, in order of `item`:
 users.parquet, one row a user, in order of `user`:
     user: int32, 1..U.
     raw_id: string or int64.
-    split: string, "train", "validation" or "test".
+    split: string, "train", "validation" or "test"; "train" of all where the
+        log is cut by time.
     further columns: user profile, strings or numbers, null where unknown.
 interactions.parquet, sorted by user, then timestamp, then source order:
     user: int32.
@@ -21,7 +22,8 @@ true_tree.npz, of a planted market only: the hidden tree that it was drawn from.
 manifest.json, written last: a folder without it is unfinished.
     format_version, dataset, fingerprint (of the prepared content), counts,
     settings (all that decides the content), source (name, bytes and SHA-256
-    of each input), skipped (the first offending lines by reason), timings.
+    of each input), skipped (the first offending lines by reason), timings;
+    periods (see `periods`) where the log is cut by time.
 
 0 is padding and never an id. Pure NumPy and Arrow.
 """
@@ -43,6 +45,7 @@ import pyarrow.parquet as pq
 from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf import ragged
+from jtm_tf.data import periods as periods_lib
 from jtm_tf.data import raw_ids
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
@@ -90,6 +93,11 @@ class Interactions:
     def num_users(self) -> int:
         """U; users are 1..U."""
         return self.users.num_rows
+
+    @property
+    def periods(self) -> periods_lib.Periods | None:
+        """Where the log is cut by time; None where users are split."""
+        return periods_lib.of(self.manifest)
 
     def categories(self) -> np.ndarray | None:
         """Returns item i's category path at [i - 1], [N] object.
@@ -155,7 +163,10 @@ class Interactions:
         return self.item_ids.of(self.item[first:last])
 
     def split_users(self, split: str) -> np.ndarray:
-        """Returns the ids of the users in `split`, ascending int32."""
+        """Returns the ids of the users in `split`, ascending int32.
+
+        Where the log is cut by time all are in "train".
+        """
         mask = pc.equal(self.users["split"], split)
         rows = np.flatnonzero(mask.to_numpy())
         return (rows + 1).astype(np.int32)
@@ -202,13 +213,19 @@ class Interactions:
         counts = np.bincount(self.user, minlength=self.num_users + 1)
         return ragged.offsets(counts)
 
+    def rows_before(self, time: int) -> np.ndarray:
+        """Returns where each user's rows of a time and later begin, [U + 1].
+
+        They are in order of time: before are the user's earlier rows.
+        """
+        early = self.user[self.timestamp < time]
+        counts = np.bincount(early, minlength=self.num_users + 1)
+        return self.user_rows()[:-1] + counts
+
 
 def save(
     data_dir: files.Path,
-    *,
-    rows: pa.Table,
-    items: pa.Table,
-    users: pa.Table,
+    data: Interactions,
     true_tree: tree_lib.Tree | None = None,
 ) -> str:
     """Writes all but the manifest, each file whole or not at all.
@@ -217,20 +234,27 @@ def save(
     that reads as unfinished, not as a mixture.
 
     Returns:
-        The content's fingerprint.
+        The fingerprint of the content, and of where it is cut by time.
     """
     data_dir = pathlib.Path(data_dir)
     data_dir.mkdir(parents=True, exist_ok=True)
     for name in (MANIFEST, TRUE_TREE):
         (data_dir / name).unlink(missing_ok=True)
     digest = hashlib.sha256()
-    tables = {"items": items, "users": users, "interactions": rows}
+    rows = {"user": data.user, "item": data.item, "timestamp": data.timestamp}
+    tables = {
+        "items": data.items,
+        "users": data.users,
+        "interactions": pa.table(rows),
+    }
     for name, table in tables.items():
         _update(digest, table)
         with files.replacing(data_dir / f"{name}.parquet") as temporary:
             pq.write_table(table, temporary, row_group_size=1 << 20)
     if true_tree is not None:
         true_tree.save(data_dir / TRUE_TREE)
+    if data.periods is not None:
+        digest.update(repr(data.periods).encode())
     return digest.hexdigest()
 
 

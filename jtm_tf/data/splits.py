@@ -2,8 +2,11 @@
 
 Users are split disjointly. Each interaction of a training user is a sample
 with the behaviours before it as its history; of a validation or test user the
-first half by time is known and the second half is the ground truth. Pure
-NumPy; no files.
+first half by time is known and the second half is the ground truth.
+
+Or the log is cut by time, as a service meets it: all users are trained on what
+they did before a time, and judged by what they did after it. Pure NumPy; no
+files.
 """
 
 import dataclasses
@@ -221,13 +224,14 @@ class HeldOutUsers:
     """Validation or test users: what is known of each and what came later.
 
     Of m rows by time the first m // 2 are known; the rest, as a set, is the
-    ground truth. It may repeat items of the known half.
+    ground truth. Where the log is cut by time, what comes before the period
+    is known, and the period is the ground truth. It may repeat known items.
 
     Attributes:
         users: [U] int32 user ids, ascending.
         history: [U, T + P] int32, the newest T known items, oldest to newest,
             left-padded with `PAD`, then the profile codes.
-        full_history: int32, the whole known halves, a row a user.
+        full_history: int32, all known items, a row a user.
         truth: int32, each user's distinct later items, ascending.
     """
 
@@ -258,6 +262,78 @@ class HeldOutUsers:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spans:
+    """Rows of some users: those that are known, then those that come later.
+
+    Attributes:
+        users: [U] int32 user ids, ascending.
+        first: [U] int64, the first row of each.
+        middle: [U] int64, the first row that comes later.
+        last: [U] int64, one past the last of those.
+    """
+
+    users: np.ndarray
+    first: np.ndarray
+    middle: np.ndarray
+    last: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Spans":
+        """Returns the spans where `chosen`, [U] bool."""
+        return Spans(
+            self.users[chosen],
+            self.first[chosen],
+            self.middle[chosen],
+            self.last[chosen],
+        )
+
+
+def sampled(interactions: interactions_lib.Interactions, split: str) -> Spans:
+    """Returns the rows whose later ones are a split's samples."""
+    periods, offsets = interactions.periods, interactions.user_rows()
+    if periods is None:
+        users = interactions.split_users(split)
+        first = offsets[users]
+        return Spans(users, first, first, offsets[users + 1])
+    if split != SPLITS[0]:
+        return _in_period(interactions, split)
+    users = np.arange(1, interactions.num_users + 1, dtype=np.int32)
+    first = offsets[users]
+    last = interactions.rows_before(periods.validation_from)[users]
+    return Spans(users, first, first, last).take(last > first)
+
+
+def judged(interactions: interactions_lib.Interactions, split: str) -> Spans:
+    """Returns the rows of a split's users, known ones and ground truth.
+
+    Of users who are new in a period nothing is known: they are left out.
+
+    Raises:
+        ValueError: a split that does not judge.
+    """
+    if split not in SPLITS[1:]:
+        raise ValueError(f"split must be one of {SPLITS[1:]}; got {split!r}.")
+    if interactions.periods is not None:
+        spans = _in_period(interactions, split)
+        return spans.take(spans.middle > spans.first)
+    users, offsets = interactions.split_users(split), interactions.user_rows()
+    first, last = offsets[users], offsets[users + 1]
+    return Spans(users, first, first + (last - first) // 2, last)
+
+
+def _in_period(interactions, split):
+    """Returns the rows of all who did something in a split's period."""
+    periods, offsets = interactions.periods, interactions.user_rows()
+    users = np.arange(1, interactions.num_users + 1, dtype=np.int32)
+    middle = interactions.rows_before(periods.test_from)
+    last = offsets[1:]
+    if split == SPLITS[1]:
+        last = middle
+        middle = interactions.rows_before(periods.validation_from)
+    first, middle, last = offsets[users], middle[users], last[users]
+    return Spans(users, first, middle, last).take(last > middle)
+
+
 def examples(
     interactions: interactions_lib.Interactions,
     profile: Sequence[str] = (),
@@ -266,19 +342,24 @@ def examples(
 ) -> Examples:
     """Returns every interaction of every user of a split as a sample.
 
+    Where the log is cut by time, every one of the split's period.
+
     Args:
         interactions: the prepared data.
         profile: names of the profile columns to go with the history.
         split: whose; the training users' to train on.
     """
-    users = interactions.split_users(split)
-    rows, lengths = _rows_of(interactions, users)
+    spans = sampled(interactions, split)
+    lengths = spans.last - spans.first
+    rows = ragged.ranges(lengths, spans.first)
+    offsets, count = ragged.offsets(lengths), spans.last - spans.middle
     codes = interactions.profile_codes(profile)
     return Examples(
         interactions.item[rows],
-        starts=np.repeat(ragged.offsets(lengths)[:-1], lengths),
-        targets=np.arange(len(rows), dtype=np.int64),
+        starts=np.repeat(offsets[:-1], count),
+        targets=ragged.ranges(count, offsets[1:] - count),
         profile=codes[interactions.user[rows]],
+        ends=np.repeat(offsets[1:], count),
     )
 
 
@@ -309,13 +390,12 @@ def held_out_users(
     Raises:
         ValueError: another split.
     """
-    if split not in SPLITS[1:]:
-        raise ValueError(f"split must be one of {SPLITS[1:]}; got {split!r}.")
-    users = interactions.split_users(split)
-    rows, lengths = _rows_of(interactions, users)
+    spans = judged(interactions, split)
+    users, lengths = spans.users, spans.last - spans.first
+    rows = ragged.ranges(lengths, spans.first)
     items = interactions.item[rows]
-    halves, starts = lengths // 2, ragged.offsets(lengths)[:-1]
-    known = ragged.ranges(lengths) < np.repeat(halves, lengths)
+    counts, starts = spans.middle - spans.first, ragged.offsets(lengths)[:-1]
+    known = ragged.ranges(lengths) < np.repeat(counts, lengths)
     # One number a (user, item) pair, so that one sort removes repeats.
     owner = np.repeat(np.arange(len(users)), lengths)[~known]
     width = interactions.num_items + 1
@@ -325,12 +405,12 @@ def held_out_users(
         users=users,
         history=np.concatenate(
             [
-                _windows(items, starts, starts + halves, max_history),
+                _windows(items, starts, starts + counts, max_history),
                 interactions.profile_codes(profile)[users],
             ],
             axis=1,
         ),
-        full_history=ragged.Ragged.of_counts(items[known], halves),
+        full_history=ragged.Ragged.of_counts(items[known], counts),
         truth=ragged.Ragged.of_counts(truth.astype(np.int32), later),
     )
 
@@ -344,12 +424,3 @@ def _windows(
     return np.where(inside, items[np.where(inside, at, 0)], PAD).astype(
         np.int32
     )
-
-
-def _rows_of(
-    interactions: interactions_lib.Interactions, users: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of these users in order, and how many each has."""
-    offsets = interactions.user_rows()
-    lengths = offsets[users + 1] - offsets[users]
-    return ragged.ranges(lengths, offsets[users]), lengths

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jtm_tf.data import interactions
+from jtm_tf.data import periods
 from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import tables
 
@@ -165,6 +166,87 @@ def test_unusable_rows_are_refused(tmp_path, text, settings, match):
     with pytest.raises(ValueError, match=match):
         preparation.run(config_of(tmp_path, text, **settings))
     assert not (tmp_path / "prepared").exists()
+
+
+def dated_rows():
+    """Returns CSV text of ten days, on each of which 12 users take an item."""
+    lines = [
+        f"{user},{(user + day) % 7},2023-11-{day:02d} 08:30"
+        for user in range(12)
+        for day in range(1, 11)
+    ]
+    lines += [f"99,{item},2023-11-10" for item in range(10)]  # is new then
+    return "\n".join(["user,item,timestamp", *lines, ""])
+
+
+def test_a_log_is_cut_by_time(tmp_path):
+    (tmp_path / "rows.csv").write_text(dated_rows())
+    flags = [
+        "--dataset=csv",
+        f"--input={tmp_path / 'rows.csv'}",
+        f"--data_dir={tmp_path / 'cut'}",
+        "--split=time",
+        "--test_from=2023-11-09",
+    ]
+    done = run(*flags)
+    assert done.returncode == 0, done.stderr
+    data = interactions.load(tmp_path / "cut")
+    # 9 and 10 November, and as long before, to the second of the last row.
+    day = 24 * 3600
+    test_from = 1699488000
+    assert data.periods == periods.Periods(
+        test_from - (day + 8 * 3600 + 1800 + 1), test_from
+    )
+    counts = data.manifest["counts"]
+    assert counts["split_users"] == {"train": 12, "validation": 12, "test": 12}
+    assert counts["split_interactions"] == {
+        "train": 12 * 7,
+        "validation": 12,
+        "test": 24,
+    }
+    assert counts["new_users"] == {"validation": 0, "test": 1}
+    assert "24 rows; 1 users are new, and not judged" in done.stdout
+    assert set(data.users["split"].to_pylist()) == {"train"}
+    assert run(*flags).stdout.startswith("Nothing to do")
+    later = run(*flags[:-1], "--test_from=2023-11-10")
+    assert "test_from was 1699488000, now 1699574400" in later.stderr
+    again = run(*flags, "--validation_from=2023-11-05", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    other = interactions.load(tmp_path / "cut").manifest
+    assert other["fingerprint"] != data.manifest["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "settings, match",
+    [
+        ({"split": "day"}, "split must be one of"),
+        ({"split": "time"}, "needs test_from"),
+        ({"test_from": "5"}, "of split=time"),
+        ({"split": "time", "test_from": "noon"}, "test_from='noon' is no time"),
+        ({"split": "time", "test_from": "2024"}, "train on. Choose later"),
+        ({"split": "time", "test_from": "2023-12-01"}, "none is of test_from="),
+        (
+            {
+                "split": "time",
+                "test_from": "2023-11-09",
+                "validation_from": "2023-11-09",
+            },
+            "validation_from=1699488000 is not before",
+        ),
+        (
+            {
+                "split": "time",
+                "test_from": "2023-11-09",
+                "validation_from": "2023-11-01",
+            },
+            "none is left to train on",
+        ),
+    ],
+)
+def test_impossible_periods_are_refused(tmp_path, settings, match):
+    with pytest.raises(ValueError, match=match):
+        preparation.run(config_of(tmp_path, dated_rows(), **settings))
+    assert not (tmp_path / "prepared" / interactions.MANIFEST).exists()
 
 
 def test_a_share_of_bad_rows_can_be_allowed(tmp_path):

@@ -1,6 +1,7 @@
 """Tests of `jtm_tf.data.splits`, against loops over single users."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pyarrow as pa
@@ -120,6 +121,64 @@ def test_held_out_users_against_loops(seed, split):
         assert len(rows) == len(got)
         assert len(rows.offsets) == len(got) + 1
         assert rows.offsets[-1] == len(rows.values)
+
+
+def cut_by_time(seed):
+    """Returns data with ties in time, cut in three periods, and its rows."""
+    data = random_interactions(num_users=15, num_items=6, seed=seed)
+    rng = np.random.default_rng(seed)
+    time = rng.integers(0, 12, len(data.user))
+    order = np.lexsort([time, data.user])
+    data = dataclasses.replace(
+        data,
+        timestamp=time[order],
+        manifest={"periods": {"validation_from": 5, "test_from": 9}},
+    )
+    rows = collections.defaultdict(list)
+    for user, item, when in zip(
+        data.user.tolist(), data.item.tolist(), data.timestamp.tolist()
+    ):
+        rows[user].append((when, item))
+    return data, rows
+
+
+PERIODS = {"train": (0, 5), "validation": (5, 9), "test": (9, 12)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("split", splits.SPLITS)
+def test_examples_of_a_period_against_loops(seed, split):
+    data, rows = cut_by_time(seed)
+    begin, end = PERIODS[split]
+    want = []
+    for _, items in sorted(rows.items()):
+        until = [item for when, item in items if when < end]
+        for at, (when, item) in enumerate(items):
+            if begin <= when < end:
+                want.append((padded(until[:at], 4), item, len(until)))
+    got = splits.examples(data, split=split)
+    histories = got.histories(np.arange(len(got)), 4)
+    assert histories.tolist() == [history for history, _, _ in want]
+    assert got.target_items().tolist() == [item for _, item, _ in want]
+    assert (got.ends - got.starts).tolist() == [count for _, _, count in want]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_who_is_judged_by_a_period_against_loops(seed, split):
+    data, rows = cut_by_time(seed)
+    begin, end = PERIODS[split]
+    want = []
+    for user, items in sorted(rows.items()):
+        known = [item for when, item in items if when < begin]
+        truth = {item for when, item in items if begin <= when < end}
+        if known and truth:
+            want.append((user, known, sorted(truth)))
+    got = splits.held_out_users(data, split, max_history=3)
+    assert got.users.tolist() == [user for user, _, _ in want]
+    assert got.history.tolist() == [padded(known, 3) for _, known, _ in want]
+    assert [row.tolist() for row in got.full_history] == [w[1] for w in want]
+    assert [row.tolist() for row in got.truth] == [w[2] for w in want]
 
 
 def test_a_golden_user():

@@ -2,8 +2,9 @@
 
 1. read blocks, ids as dictionary codes;  2. drop users with too few rows;
 3. number users and items 1.. in order of raw id;  4. sort rows by user, then
-time, ties in source order;  5. describe items and users;  6. split users;
-7. write, the manifest last. `jtm_tf.data.interactions` has the layout.
+time, ties in source order;  5. describe items and users;  6. split users, or
+cut the log by time;  7. write, the manifest last. `jtm_tf.data.interactions`
+has the layout.
 
 Pure NumPy and Arrow, and silent: progress goes to a callback.
 """
@@ -21,7 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jtm_tf import files
+from jtm_tf import ragged
 from jtm_tf.data import interactions
+from jtm_tf.data import periods as periods_lib
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import encoding
 from jtm_tf.data.preparing import movielens
@@ -46,6 +49,9 @@ READERS: dict[str, type[reader_lib.Reader]] = {
     "planted": planted_market.Planted,
 }
 
+# How it is decided what is trained on and what judges.
+SPLITS = ("users", "time")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -64,6 +70,13 @@ class Config:
         items_per_category: items of a category of a planted market.
         misfiled_share: share of its items that are in a wrong category.
         min_interactions: users with fewer rows are dropped.
+        split: users: some train, the others judge, as in the paper; time: all
+            are trained on what they did before, and judged by what they did
+            after.
+        test_from: with split=time, when the last period begins, as the rows
+            tell times: 1700265600, 2023-11-18.
+        validation_from: likewise, when the one before it begins; by default
+            it is as long as the last.
         seed: decides the split of the users, and what is planted.
         validation_share: share of the users to validate on.
         test_share: share of the users to test on.
@@ -82,6 +95,9 @@ class Config:
     items_per_category: int | None = None
     misfiled_share: float | None = None
     min_interactions: int = 10
+    split: str = "users"
+    test_from: str | int | None = None
+    validation_from: str | int | None = None
     seed: int = 0
     validation_share: float = 0.1
     test_share: float = 0.1
@@ -98,6 +114,23 @@ class Config:
             raise ValueError(
                 f"min_interactions must be >= 1; got {self.min_interactions}."
             )
+        if self.split not in SPLITS:
+            raise ValueError(
+                f"split must be one of {SPLITS}; got {self.split!r}."
+            )
+        cuts = (self.test_from, self.validation_from)
+        if self.split == "users" and cuts != (None, None):
+            raise ValueError(
+                "test_from and validation_from are of split=time; here users "
+                "are split."
+            )
+        if self.split == "time" and self.test_from is None:
+            raise ValueError(
+                "split=time needs test_from, the time from which rows are "
+                f"kept to judge by. {times.FORMS}"
+            )
+        for name in ("test_from", "validation_from"):
+            self._seconds(name)  # else it is told only when all is read
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(
                 f"max_bad_share must be in [0, 1]; got {self.max_bad_share}."
@@ -112,9 +145,44 @@ class Config:
             "metadata": self.metadata is not None,
             "min_interactions": self.min_interactions,
             "seed": self.seed,
-            "validation_share": self.validation_share,
-            "test_share": self.test_share,
+            **self._who_judges(),
         }
+
+    def _who_judges(self):
+        """Returns the settings of the split; those of users are the older."""
+        if self.split == "users":
+            return {
+                "validation_share": self.validation_share,
+                "test_share": self.test_share,
+            }
+        cuts = ("validation_from", "test_from")
+        return {"split": "time", **{name: self._seconds(name) for name in cuts}}
+
+    def periods(self, timestamp: np.ndarray) -> periods_lib.Periods | None:
+        """Returns where a log is cut, None if it is not.
+
+        Args:
+            timestamp: [I] int64 of its rows.
+
+        Raises:
+            ValueError: a period has no rows.
+        """
+        if self.split == "users":
+            return None
+        test_from = self._seconds("test_from")
+        return periods_lib.cut(
+            timestamp, test_from, self._seconds("validation_from")
+        )
+
+    def _seconds(self, name):
+        """Returns a cut as rows have their time."""
+        value = getattr(self, name)
+        if value is None:
+            return None
+        seconds, bad = times.parse_seconds(pa.array([str(value)]))
+        if any(rows[0] for rows in bad.values()):
+            raise ValueError(f"{name}={value!r} is no time. {times.FORMS}")
+        return seconds[0].as_py()
 
 
 def run(
@@ -167,15 +235,11 @@ def run(
     _refuse_bad(config, reader, skipped, good, read)
     seconds_read = time.monotonic() - began
 
-    rows, items, users, counts = _number(config, reader, raw, ids, skipped)
+    data, counts = _number(config, reader, raw, ids, skipped)
     del raw, ids
     seconds_sorted = time.monotonic() - began
     fingerprint = interactions.save(
-        config.data_dir,
-        rows=rows,
-        items=items,
-        users=users,
-        true_tree=reader.true_tree(items["raw_id"]),
+        config.data_dir, data, reader.true_tree(data.items["raw_id"])
     )
     seconds = time.monotonic() - began
     manifest = {
@@ -184,10 +248,11 @@ def run(
         "fingerprint": fingerprint,
         "counts": {
             "rows_read": read,
-            "rows_kept": rows.num_rows,
+            "rows_kept": len(data.user),
             "skipped": skipped.counts,
             **counts,
         },
+        **data.manifest,
         "settings": settings,
         "source": source,
         "skipped": skipped.examples,
@@ -237,8 +302,8 @@ def _number(
     raw: encoding.RawRows,
     ids: Mapping[str, tuple[np.ndarray, pa.Array]],
     skipped: skip_log.SkipLog,
-) -> tuple[pa.Table, pa.Table, pa.Table, dict[str, Any]]:
-    """Returns the folder's rows, items and users, and counts of them."""
+) -> tuple[interactions.Interactions, dict[str, Any]]:
+    """Returns the data, of whose manifest they have the periods, and counts."""
     user, user_ids = ids["user"]
     item, item_ids = ids["item"]
     has_ids = (user >= 0) & (item >= 0)
@@ -266,25 +331,31 @@ def _number(
 
     timestamp = raw.timestamps()[kept]
     order = encoding.row_order(user, timestamp)
-    rows = {
-        "user": user[order],
-        "item": item[order],
-        "timestamp": timestamp[order],
-    }
-    users["split"] = splits.split_users(
-        len(user_ids),
-        validation_share=config.validation_share,
-        test_share=config.test_share,
-        seed=config.seed,
+    periods = config.periods(timestamp)
+    if periods is None:
+        users["split"] = splits.split_users(
+            len(user_ids),
+            validation_share=config.validation_share,
+            test_share=config.test_share,
+            seed=config.seed,
+        )
+    else:
+        users["split"] = np.full(len(user_ids), splits.SPLITS[0])
+    data = interactions.Interactions(
+        user[order],
+        item[order],
+        timestamp[order],
+        pa.table(items),
+        pa.table(users),
+        {} if periods is None else {"periods": dataclasses.asdict(periods)},
     )
-    counts = {
+    return data, {
         "users_below_threshold": int(np.count_nonzero(~enough)),
         "items_with_changed_category": int(
             np.count_nonzero(changed.get("category", False))
         ),
-        **_counts(rows, items, users),
+        **_counts(data),
     }
-    return pa.table(rows), pa.table(items), pa.table(users), counts
 
 
 def _describe(
@@ -318,30 +389,47 @@ def _add_records(columns: dict[str, Any], records: pa.Table | None) -> None:
         columns.update(zip(records.column_names, records.columns))
 
 
-def _counts(
-    rows: Mapping[str, Any], items: Mapping[str, Any], users: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns what the manifest and the summary tell of the tables."""
-    num_items, split = len(items["item"]), users["split"]
-    trains = np.concatenate([[False], split == splits.SPLITS[0]])
-    with_training = np.zeros(num_items + 1, bool)
-    with_training[rows["item"][trains[rows["user"]]]] = True
-    rows_of_user = np.bincount(rows["user"])[1:]
-    category = items.get("category", pa.nulls(num_items))
-    return {
-        "users": len(split),
-        "items": num_items,
-        "items_without_training": num_items - int(with_training.sum()),
+def _counts(data: interactions.Interactions) -> dict[str, Any]:
+    """Returns what the manifest and the summary tell of the tables.
+
+    Raises:
+        ValueError: nobody can be trained on, or nobody judges.
+    """
+    spans = {name: splits.judged(data, name) for name in splits.SPLITS[1:]}
+    spans = {splits.SPLITS[0]: splits.sampled(data, splits.SPLITS[0]), **spans}
+    for name, span in spans.items():
+        if not len(span.users):
+            raise ValueError(
+                f"Nobody is left for {name}: with split=time a user needs rows "
+                "before and in the period. Choose other times."
+            )
+    # Of whom users are split, all rows are theirs; else those of the period.
+    rows = {
+        name: span.last - (span.first if data.periods is None else span.middle)
+        for name, span in spans.items()
+    }
+    train = spans[splits.SPLITS[0]]
+    with_training = np.zeros(data.num_items + 1, bool)
+    trained = ragged.ranges(train.last - train.middle, train.middle)
+    with_training[data.item[trained]] = True
+    category = pa.nulls(data.num_items)
+    if "category" in data.items.column_names:
+        category = data.items["category"]
+    counts = {
+        "users": data.num_users,
+        "items": data.num_items,
+        "items_without_training": data.num_items - int(with_training.sum()),
         "items_without_category": category.null_count,
         "categories": len(pc.unique(category.drop_null())),
-        "split_users": {
-            name: int(np.sum(split == name)) for name in splits.SPLITS
-        },
-        "split_interactions": {
-            name: int(rows_of_user[split == name].sum())
-            for name in splits.SPLITS
-        },
+        "split_users": {name: len(x.users) for name, x in spans.items()},
+        "split_interactions": {n: int(x.sum()) for n, x in rows.items()},
     }
+    if data.periods is not None:
+        counts["new_users"] = {
+            name: len(splits.sampled(data, name).users) - len(spans[name].users)
+            for name in splits.SPLITS[1:]
+        }
+    return counts
 
 
 def _refuse_bad(

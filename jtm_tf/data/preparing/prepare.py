@@ -28,10 +28,15 @@ def prepare(
     profile: Sequence[str] = (),
     min_interactions: int = 10,
     max_bad_share: float = 0.01,
+    split: str = "users",
+    test_from: str | int | None = None,
+    validation_from: str | int | None = None,
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
     seed: int = 0,
     overwrite: bool = False,
 ) -> interactions.Interactions:
-    """Numbers users and items, splits the users, writes a prepared folder.
+    """Numbers users and items, says who judges, writes a prepared folder.
 
     The same call on the same source loads what is there already.
 
@@ -48,6 +53,14 @@ def prepare(
         profile: further columns, properties of the user.
         min_interactions: users with fewer rows are dropped.
         max_bad_share: fail where more of the rows are malformed.
+        split: "users": some train, others judge, as in the paper; "time": all
+            are trained on what they did before `validation_from`, and judged
+            by what they did from `test_from` on.
+        test_from: with split="time", a time as the rows have it.
+        validation_from: likewise; by default the period before `test_from`
+            is as long as the one that begins there.
+        validation_share: of the users, with split="users".
+        test_share: likewise.
         seed: decides who trains and who judges.
         overwrite: replace a folder made from another source or with other
             settings.
@@ -71,6 +84,11 @@ def prepare(
             profile=tuple(profile),
             min_interactions=min_interactions,
             max_bad_share=max_bad_share,
+            split=split,
+            test_from=test_from,
+            validation_from=validation_from,
+            validation_share=validation_share,
+            test_share=test_share,
             seed=seed,
             overwrite=overwrite,
         )
