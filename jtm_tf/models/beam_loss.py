@@ -21,6 +21,10 @@ are children of kept ones, nothing is drawn and Z_l is exact. Gradients go
 through the scores, not through the choice of C_l.
 
 Several targets share one history, which is described and searched once.
+
+With `pseudo` a target counts only as far up as the model would find it (the
+pseudo-targets of the same paper): at its leaf, and at an ancestor only where
+the best of that one's children is an ancestor, which counts, of a target.
 """
 
 import math
@@ -79,7 +83,9 @@ class BeamLoss:
             for level in self._levels
         ]
 
-    def __call__(self, model: preference.Preference, inputs) -> tf.Tensor:
+    def __call__(
+        self, model: preference.Preference, inputs, pseudo: bool = False
+    ) -> tf.Tensor:
         """Returns the loss of each level 1..l_max, averaged over users.
 
         Args:
@@ -89,6 +95,7 @@ class BeamLoss:
                 [B, r_l] int32 tensor for each level 1..l_max, drawn with
                 replacement from its occupied nodes; r_l is 0 where nothing is
                 pruned, "far_logs": for each of them -log a(node)}.
+            pseudo: whether targets count only as far up as they are found.
         """
         users = model.described(inputs["history"], self._levels)
         leaves = tf.gather(model.pi.value, inputs["targets"])
@@ -97,17 +104,23 @@ class BeamLoss:
         share /= tf.maximum(tf.reduce_sum(share, 1, keepdims=True), 1.0)
         kept = tf.ones_like(leaves[:, :1])  # the root
         above = None  # ranks of the kept
-        losses = []
+        losses, found = [], []
         for level, far, logs in zip(
             self._levels, inputs["far"], inputs["far_logs"], strict=True
         ):
             candidates = tree_ops.children(kept, self._branching)
             positive = tree_ops.lift(leaves, level, model)
-            nodes = tf.concat([candidates, positive, far], 1)
-            parts = [candidates.shape[1], positive.shape[1], far.shape[1]]
+            asked = positive
+            if pseudo:
+                asked = self._families(tree_ops.lift(leaves, level - 1, model))
+            nodes = tf.concat([candidates, asked, far], 1)
+            parts = [candidates.shape[1], asked.shape[1], far.shape[1]]
             scores, hits, others = tf.split(
                 model.score_described(users, nodes, level), parts, 1
             )
+            if pseudo:
+                hits, wins = self._winners(positive, asked, hits)
+                found.append((positive, wins))
             live = tf.gather(self._occupied, candidates)
             scores = tf.where(live, scores, preference.NEVER)
             new = real & ~_among(positive, candidates) & ~_repeated(positive)
@@ -121,15 +134,41 @@ class BeamLoss:
                 ),
                 axis=1,
             )
-            loss = tf.reduce_sum(share * (log_z[:, None] - hits), 1)
-            losses.append(tf.reduce_mean(loss))
+            losses.append(share * (log_z[:, None] - hits))
             # What the search does next; no gradient goes through a choice.
             above = self._ranks(model, tf.stop_gradient(scores), above)
             kept = candidates
             if kept.shape[1] > self.beam_width:
                 above, best = tf.math.top_k(above, self.beam_width)
                 kept = tf.gather(candidates, best, batch_dims=1)
-        return tf.stack(losses)
+        if pseudo:
+            losses = [x * c for x, c in zip(losses, _counting(real, found))]
+        return tf.stack([tf.reduce_mean(tf.reduce_sum(x, 1)) for x in losses])
+
+    def _families(self, parents):
+        """Returns the children of [B, m] nodes, [B, m * b]."""
+        below = tree_ops.children(parents, self._branching)
+        return tf.reshape(
+            below, [tf.shape(parents)[0], self._branching * parents.shape[1]]
+        )
+
+    def _winners(self, nodes, families, scores):
+        """Returns the scores of nodes, and whether none of their family's is
+        higher, [B, m] each.
+
+        Args:
+            nodes: [B, m], PAD for none.
+            families: [B, m * b], the family of each.
+            scores: [B, m * b], theirs.
+        """
+        shape = [-1, nodes.shape[1], self._branching]
+        families = tf.reshape(families, shape)
+        live = tf.gather(self._occupied, families)
+        scores = tf.reshape(scores, shape)
+        own = tf.where(families == nodes[..., None], scores, preference.NEVER)
+        own = tf.reduce_max(own, axis=2)
+        best = tf.reduce_max(tf.where(live, scores, preference.NEVER), axis=2)
+        return own, own >= best
 
     def _ranks(self, model, scores, above):
         """Returns the ranks of candidates, which lean on their parents'."""
@@ -137,6 +176,23 @@ class BeamLoss:
             return scores
         leaned = tf.repeat(above, self._branching, axis=1)
         return scores + model.path_weight * leaned
+
+
+def _counting(real, found):
+    """Returns whether each target counts on each level, [B, m] of 0 and 1.
+
+    Args:
+        real: [B, m], whether there is a target.
+        found: by level from 1, the targets' ancestors and whether each is the
+            best of its family.
+    """
+    counts, below = [real], real
+    for (nodes, _), (_, wins) in zip(found[-2::-1], found[:0:-1]):
+        # A node counts by any target below it whose path goes on to be best.
+        same = nodes[:, :, None] == nodes[:, None]
+        below = tf.reduce_any(same & (wins & below)[:, None], axis=2) & real
+        counts.append(below)
+    return [tf.cast(x, tf.float32) for x in reversed(counts)]
 
 
 def _among(nodes, others):

@@ -47,6 +47,8 @@ class TreeModel(preference.Preference, numerics.Model):
             the authors' released code; "beam": the softmax under the search's
             own beam, see `beam_loss`.
         train_beam: k of `beam_loss`; of no effect on the others.
+        pseudo_targets: whether a training step of loss "beam" counts targets
+            only as far up as the model finds them.
         scorer: one of `choices.SCORERS`.
         direct: whether the MLP's score begins with the weighted products of
             node and windows, see `scorers.NodeScorer`.
@@ -74,6 +76,7 @@ class TreeModel(preference.Preference, numerics.Model):
         hierarchical: bool = True,
         loss: str = "softmax",
         train_beam: int = 40,
+        pseudo_targets: bool = False,
         scorer: str = "mlp",
         direct: bool = False,
         visits: bool = False,
@@ -95,7 +98,7 @@ class TreeModel(preference.Preference, numerics.Model):
         self.num_items, self.max_level = num_items, max_level
         self.branching, self.embedding_dim = branching, embedding_dim
         self.windows, self.hidden = tuple(windows), tuple(hidden)
-        self.train_beam = train_beam
+        self.train_beam, self.pseudo_targets = train_beam, pseudo_targets
         # Attention weighs each behaviour of the windows as it is.
         self.whole_history = 0 if scorer == "attention" else whole_history
         self.hierarchical, self.loss_name = hierarchical, loss
@@ -318,12 +321,18 @@ class TreeModel(preference.Preference, numerics.Model):
                 count for where several replicas take the step.
         """
         with tf.GradientTape() as tape:
-            level_losses = share * self.level_losses(inputs)
+            level_losses = share * self._trained_losses(inputs)
             loss = tf.reduce_sum(level_losses)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])
         self.optimizer.apply(gradients, variables)
         return level_losses
+
+    def _trained_losses(self, inputs):
+        """Returns what a step lowers: Eq. 2, of the targets that count."""
+        if self.pseudo_targets and "targets" in inputs:
+            return self.beam_loss(self, inputs, pseudo=True)
+        return self.level_losses(inputs)
 
     def train_step(self, data):
         """Serves `fit` with the very step that `model_step` takes."""
@@ -359,6 +368,7 @@ class TreeModel(preference.Preference, numerics.Model):
             "hierarchical": self.hierarchical,
             "loss": self.loss_name,
             "train_beam": self.train_beam,
+            "pseudo_targets": self.pseudo_targets,
             "scorer": self.scorer_name,
             "direct": self.direct,
             "visits": self.visits is not None,

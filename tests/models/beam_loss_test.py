@@ -1,5 +1,7 @@
 """Tests of `models.beam_loss`: against all nodes of a level, and the search."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -135,6 +137,76 @@ def test_it_scores_what_the_search_scores(path_weight):
         for row, found, rank in zip(scored[level], nodes, ranks):
             live = set(found.numpy()[rank.numpy() > tf.float32.min])
             assert live <= set(row)
+
+
+def _leads(model, scores, wanted, node, level):
+    """Tells whether the best path down from a node ends at a wanted leaf."""
+    while level < model.max_level:
+        of = scores[level]
+        below = [x for x in tree_lib.children(node, model.branching) if x in of]
+        node, level = max(below, key=of.get), level + 1
+    return node in wanted
+
+
+def counting(model, history, targets):
+    """Returns the targets that count by user and level, by plain loops."""
+    tree = model.tree
+    scores = []
+    for level in range(1, model.max_level + 1):
+        nodes = tree.occupied(level)
+        row = model.score(history, np.tile(nodes, (len(history), 1)), level)
+        scores.append([dict(zip(nodes, x)) for x in row.numpy()])
+    leads = functools.partial(_leads, model)
+    found = [
+        [
+            [
+                item != PAD
+                and leads(
+                    [of[user] for of in scores],
+                    {tree.pi[x] for x in items if x != PAD},
+                    tree.ancestors(level)[item],
+                    level,
+                )
+                for item in items
+            ]
+            for level in range(1, model.max_level + 1)
+        ]
+        for user, items in enumerate(targets)
+    ]
+    return np.array(found).swapaxes(1, 2)  # [users, targets, levels]
+
+
+def test_a_target_counts_as_far_up_as_it_is_found():
+    model = a_model(train_beam=judged.ITEMS)
+    rng = np.random.default_rng(0)
+    history, targets = judged.held_out(3, USERS).history, targets_of(rng)
+    # What the model likes best, so that some are found.
+    best = model_search.tree_search(model, 4, num_results=2)
+    targets[3:, :2] = best.recommend(history)[0].numpy()[3:]
+    counts = counting(model, history, targets)
+    inputs = {
+        "history": history,
+        "targets": targets,
+        **far_of(rng, model, model.beam_loss, 3),
+    }
+    got = model.beam_loss(model, inputs, pseudo=True).numpy()
+    plain = model.level_losses(inputs).numpy()
+    want = np.zeros(model.max_level)
+    for level in range(1, model.max_level + 1):
+        nodes = model.tree.occupied(level)
+        scores = model.score(history, np.tile(nodes, (USERS, 1)), level).numpy()
+        ancestors = model.tree.ancestors(level)
+        for user, items in enumerate(targets):
+            of = dict(zip(nodes, scores[user].astype(np.float64)))
+            log_z = np.log(np.exp(list(of.values())).sum())
+            real = max(1, np.count_nonzero(items))
+            for place in np.flatnonzero(counts[user, :, level - 1]):
+                lost = log_z - of[ancestors[items[place]]]
+                want[level - 1] += lost / real / USERS
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    assert got[-1] == pytest.approx(plain[-1]), "leaves count all"
+    above = counts[..., :-1].mean()
+    assert 0 < above < counts[..., -1].mean()
 
 
 def test_gradients_reach_every_weight_and_no_choice():
