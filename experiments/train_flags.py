@@ -19,7 +19,8 @@ from jtm_tf.command_line import program
 from jtm_tf.learning import settings
 
 _GROUPS = {
-    "How long to learn": (
+    "From where, and how long to learn": (
+        "continue_from",
         "joint_iterations",
         "tree_steps",
         "epochs_per_iteration",
@@ -47,6 +48,7 @@ _GROUPS = {
         "train_beam",
         "targets",
         "horizon",
+        "pseudo_targets",
         "stratum",
         "negatives",
         "spread",
@@ -113,7 +115,7 @@ def _define(name: str) -> flags.FlagHolder:
         return flags.DEFINE_enum(
             name, default, [*settings.CHOICES[name]], meaning
         )
-    if kind is str:
+    if kind in (str, str | None):
         return flags.DEFINE_string(name, default, meaning)
     if kind is bool:
         return flags.DEFINE_bool(name, default, meaning)

@@ -13,6 +13,7 @@ from jtm_tf import categories as categories_lib
 from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import continuing
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
@@ -39,6 +40,8 @@ class Inputs:
         visits: whether the scorer sees how often a history went through a
             node.
         profile_sizes: codes of each profile column, that of unknown included.
+        earlier: what is taken over from another run; None of a run that
+            begins from nothing.
     """
 
     examples: splits.Examples
@@ -50,6 +53,7 @@ class Inputs:
     kin: np.ndarray
     visits: bool
     profile_sizes: tuple[int, ...]
+    earlier: continuing.Earlier | None = None
 
     def kept(self, folder: run_folder.RunFolder) -> "Inputs":
         """Returns these inputs with their vectors in a file of the run.
@@ -77,10 +81,12 @@ def take(
         folder: the run's, where it may have kept the vectors.
 
     Raises:
-        OSError: the file of the first tree cannot be read.
+        OSError: the file of the first tree, or the run that is continued,
+            cannot be read.
         ValueError: there is no such profile column, the first tree is to
             follow categories and there are none, its file holds no tree of
-            these items, or nothing is there to train on.
+            these items, the run that is continued is of another shape, or
+            nothing is there to train on.
     """
     paths = categories(config, data)
     examples = splits.examples(data, config.profile)
@@ -93,9 +99,13 @@ def take(
     if config.initial_tree == "auto":
         kind = "factors" if paths is None else "category"
         config = dataclasses.replace(config, initial_tree=kind)
-    vectors = _factors(config, examples, data.num_items, folder)
+    earlier = continuing.take(config, data, examples, paths, folder)
+    vectors = _factors(config, examples, data.num_items, folder, earlier)
     first = None if vectors is None else vectors[0]
-    tree = _first_tree(config, data.num_items, paths, first)
+    if earlier is not None:
+        tree = earlier.tree
+    else:
+        tree = _first_tree(config, data.num_items, paths, first)
     samples.check(examples, tree, config.training.negatives)
     _tell_of_the_beam(config, examples)
     if tf.config.functions_run_eagerly():
@@ -110,14 +120,22 @@ def take(
         first_tree=tree,
         first_vectors=vectors if config.initial_vectors == "factors" else None,
         kin=categories_lib.kin_groups(paths, data.num_items),
-        visits=config.visits == "yes"
-        or config.visits == "auto"
-        # Else the counts are nearly all zero, and cost a search their time.
-        and splits.repeat_share(examples) > settings.REPEATS,
+        visits=_sees_visits(config, examples, earlier),
         profile_sizes=tuple(
             1 + len(data.profile_values(name)) for name in config.profile
         ),
+        earlier=earlier,
     )
+
+
+def _sees_visits(config, examples, earlier):
+    """Returns whether the scorer sees how often histories visit a node."""
+    if earlier is not None:
+        return earlier.visits
+    if config.visits != "auto":
+        return config.visits == "yes"
+    # Else the counts are nearly all zero, and cost a search their time.
+    return splits.repeat_share(examples) > settings.REPEATS
 
 
 def _tell_of_the_beam(config, examples):
@@ -158,9 +176,17 @@ def categories(
     return np.array(coarse, object)
 
 
-def _factors(config, examples, num_items, folder):
-    """Returns the items' factors, [1 + K, N + 1, E], if any are needed."""
-    for_tree = config.initial_tree == "factors" and not config.traits.flat
+def _factors(config, examples, num_items, folder, earlier):
+    """Returns the items' factors, [1 + K, N + 1, E], if any are needed.
+
+    Of a run that is continued they are turned to the vectors that it has: from
+    there on only differences between tables are added to those.
+    """
+    for_tree = (
+        config.initial_tree == "factors"
+        and not config.traits.flat
+        and earlier is None
+    )
     for_vectors = config.initial_vectors == "factors"
     if not for_tree and not for_vectors:
         return None
@@ -170,13 +196,17 @@ def _factors(config, examples, num_items, folder):
     # Rows of `taken` are users in the order of their starts.
     _, one_of = np.unique(examples.starts, return_index=True)
     count = config.factor_folds if for_vectors else 1
-    return factors.cross_fitted(
+    tables = factors.cross_fitted(
         taken,
         examples.fold_of(count, seed=config.seed)[one_of],
         count,
         config.embedding_dim,
         seed=config.seed,
     )
+    if earlier is None:
+        return tables
+    items, vectors = earlier.item_vectors()
+    return factors.turned(tables, items, vectors)
 
 
 def _mapped(file):

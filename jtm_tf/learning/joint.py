@@ -73,6 +73,8 @@ def run(
     # Not before all is known to be well: a refused run leaves no trace.
     folder.claim(header, data_dir=options.data_dir)
     state.begin()
+    if inputs.earlier is not None:
+        header["carried"] = inputs.earlier.record
     inputs = state.inputs  # whose vectors need no memory any more
     # A kill may have come between a record and the checkpoint behind it.
     records = metrics.get("iterations", [])[: state.iterations_done]

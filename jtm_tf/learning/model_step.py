@@ -9,7 +9,6 @@ import functools
 import math
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -42,6 +41,7 @@ class Trainer(tf.Module):
         config: how to train.
         seed: of the run.
         epochs: of the whole run, over which the learning rate falls.
+        steps_before: steps of an earlier run that the optimiser has counted.
         vectors: [1 + K, N + 1, E] float32, of the items, see `tree.factors`:
             made by all users, then by all but those of each of K folds; or
             [1, N + 1, E], one table for all; None for a random start.
@@ -67,6 +67,7 @@ class Trainer(tf.Module):
         *,
         seed: int,
         epochs: int = 1,
+        steps_before: int = 0,
         vectors: np.ndarray | None = None,
     ):
         super().__init__()
@@ -76,7 +77,7 @@ class Trainer(tf.Module):
         self._targets = config.targets if model.loss_name == "beam" else 1
         self.vectors = vectors
         self.optimizer = optimizer.RowSparseAdam(
-            self._rate(epochs),
+            self._rate(epochs, steps_before),
             row_rate=config.row_rate,
             row_epsilon=config.row_epsilon,
         )
@@ -220,15 +221,16 @@ class Trainer(tf.Module):
         histories = self._histories(examples, max_samples)
         return math.ceil(histories / self._batch_size)
 
-    def _rate(self, epochs):
+    def _rate(self, epochs, steps_before):
         """Returns the learning rate, or how it falls with the steps."""
         config = self.config
         if config.final_rate == 1:
             return config.learning_rate
-        return keras.optimizers.schedules.PolynomialDecay(
+        return optimizer.Falling(
             config.learning_rate,
             decay_steps=epochs * self.batches_per_epoch,
             end_learning_rate=config.final_rate * config.learning_rate,
+            first_step=steps_before,
         )
 
     def _begin_from(self, table):
@@ -376,6 +378,18 @@ class Trainer(tf.Module):
             self.begun_from.assign(0)
         if model.direct and model.whole_history:
             model.scorer.start_from_products(1 / self._scale**2)
+
+    def start_items(self, items: np.ndarray) -> None:
+        """Sets the leaves of some items, [A], to their first vectors.
+
+        Of items without any, and where there are none, they stay.
+        """
+        if self.vectors is None:
+            return
+        rows = np.asarray(self.vectors[0][items])
+        known = np.any(rows != 0, axis=1)
+        leaves = self.model.tree.pi[items[known]]
+        self._nodes.put(leaves, rows[known] * self._scale)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""

@@ -39,6 +39,10 @@ class NodeVectors:
             # All are read before one is written: items change places.
             one.update(new.pi[moved], one.gather(old.pi[moved]))
 
+    def put(self, nodes: np.ndarray, vectors: np.ndarray) -> None:
+        """Sets the vectors of some nodes, [R] and [R, E]."""
+        self._table.update(nodes, vectors)
+
     def renew_inner(self, tree: tree_lib.Tree) -> None:
         """Sets inner nodes to the mean of their items' vectors."""
         for nodes, means in self.inner_means(tree):

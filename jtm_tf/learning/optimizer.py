@@ -105,6 +105,28 @@ class RowSparseAdam(keras.optimizers.Adam):
         }
 
 
+@keras.saving.register_keras_serializable("jtm_tf")
+class Falling(keras.optimizers.schedules.PolynomialDecay):
+    """A learning rate that falls evenly over the steps from one on.
+
+    Args:
+        *args: those of `PolynomialDecay`.
+        first_step: the first of its steps.
+        **kwargs: likewise.
+    """
+
+    def __init__(self, *args, first_step: int = 0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.first_step = first_step
+
+    def __call__(self, step):
+        """Returns the rate at a step."""
+        return super().__call__(step - self.first_step)
+
+    def get_config(self):
+        return {**super().get_config(), "first_step": self.first_step}
+
+
 def _count_all(counter):
     """Has a counter count the steps of all workers.
 

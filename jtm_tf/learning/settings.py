@@ -93,6 +93,8 @@ BEFORE: Mapping[str, Any] = {
     "weights": "likelihood",
     "histories_per_user": None,
     "search": "exact",
+    "continue_from": None,
+    "pseudo_targets": False,
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -155,6 +157,9 @@ class TrainingConfig:
             described and searched once for all of them.
         horizon: among how many of the following items the targets are, 1 for
             the next alone; all that the user took later by default.
+        pseudo_targets: whether, with loss=beam, a target counts only as far up
+            as the model finds it: on its leaf, and on an ancestor whose best
+            child leads to a target.
         stratum: nodes drawn on the last level, r, with loss=beam, for all
             that the beam does not meet there, half of them evenly, half as
             often as they are a target's; fewer above it, by the square root
@@ -172,11 +177,12 @@ class TrainingConfig:
     train_beam: int = 40
     targets: int = 5
     horizon: int | None = None
+    pseudo_targets: bool = False
     stratum: int = 50
 
     def __post_init__(self):
         for name in (field.name for field in dataclasses.fields(self)):
-            if name in ("negatives", "spread"):
+            if name in ("negatives", "spread", "pseudo_targets"):
                 continue
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -211,6 +217,10 @@ class JointConfig:
             is higher after it, it is taken back and solved anew with a larger
             margin, and after the last try the tree stays. 0 takes the first,
             whatever comes of it.
+        continue_from: a finished run of the same shape on earlier data, whose
+            tree and theta this one begins with: items are the same where their
+            raw ids are, new ones are seated on free leaves. In place of
+            initial_tree; a round or two is enough.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
             category path; factors: by clusters of what a factorisation makes
@@ -276,6 +286,7 @@ class JointConfig:
     epochs_per_iteration: int = 1
     tree_steps: int = 3
     tree_tries: int = 3
+    continue_from: str | None = None
     branching: int = 2
     initial_tree: str = "auto"
     initial_vectors: str = "factors"

@@ -18,6 +18,7 @@ from absl import logging
 
 from jtm_tf import files
 from jtm_tf.data import splits
+from jtm_tf.learning import continuing
 from jtm_tf.learning import inputs as inputs_lib
 from jtm_tf.learning import mirrored_step
 from jtm_tf.learning import model_step
@@ -91,7 +92,7 @@ class State:
         self._trainer.vectors = self.inputs.first_vectors
         if not self._manager.latest_checkpoint:
             self.inputs.first_tree.save(self._folder.tree(0))
-            self._start_vectors()
+            self._start()
         else:
             self._restore(self._manager.latest_checkpoint)
             logging.info(
@@ -100,7 +101,19 @@ class State:
                 int(self._trainer.epoch.numpy()) + 1,
                 int(self._trainer.batch.numpy()),
             )
+        if self.inputs.earlier is not None:  # what it held is in the model now
+            self.inputs = dataclasses.replace(self.inputs, earlier=None)
         self._tree_measures = self._measured(self.model.tree)
+
+    def _start(self):
+        """Gives a new model what it begins with."""
+        earlier = self.inputs.earlier
+        if earlier is None:
+            self._start_vectors()
+            return
+        continuing.fill(self._trainer, earlier)
+        files.write_json(self._folder.carried, earlier.record)
+        logging.info("Carried from another run: %s", earlier.record)
 
     @property
     def iterations_done(self) -> int:
@@ -329,6 +342,7 @@ class State:
     def _new_trainer(self):
         """Returns who trains the model."""
         config, options = self._config, self._options
+        earlier = self.inputs.earlier
         make: Any = model_step.Trainer
         if options.cluster is not None:
             make = functools.partial(
@@ -344,6 +358,7 @@ class State:
             config.training,
             seed=config.seed,
             epochs=config.joint_iterations * config.epochs_per_iteration,
+            steps_before=earlier.steps if earlier else 0,
             vectors=self.inputs.first_vectors,
         )
 
@@ -363,6 +378,7 @@ class State:
             hierarchical=traits.hierarchical,
             loss=config.method_loss,
             train_beam=config.training.train_beam,
+            pseudo_targets=config.training.pseudo_targets,
             scorer=traits.scorer or config.scorer,
             direct=config.direct,
             visits=self.inputs.visits,

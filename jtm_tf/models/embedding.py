@@ -97,8 +97,7 @@ class NodeEmbedding(numerics.Layer):
 
     def assign(self, table: np.ndarray) -> None:
         """Takes another table, [num_codes, E]."""
-        for shard, mine in enumerate(self.tables):
-            mine.assign(table[shard :: self.shards])
+        self.rows.assign(table)
 
     def numpy(self):
         """Returns the table, [num_codes, E]."""

@@ -4,6 +4,10 @@ The tree keeps its shape, so every node keeps its vector. Nodes that had no
 item were never trained; those that have one now start from relatives.
 """
 
+import dataclasses
+from collections.abc import Iterator
+
+import keras
 import numpy as np
 
 from jtm_tf.data import splits
@@ -56,6 +60,71 @@ def edge_weights_of(
         # The leaves that are free were never trained.
         score_leaves=False,
     )
+
+
+def alike(
+    model: tree_model.TreeModel, other: tree_model.TreeModel
+) -> Iterator[tuple[keras.Variable, keras.Variable]]:
+    """Yields the variables of two networks that are of the same shape.
+
+    Those of the layers that neither items nor profile values decide.
+    """
+    for name in ("user_representation", "visits", "scorer"):
+        mine, theirs = getattr(model, name), getattr(other, name)
+        if mine is not None:
+            yield from zip(mine.variables, theirs.variables, strict=True)
+
+
+def deepened(model: tree_model.TreeModel, levels: int) -> tree_model.TreeModel:
+    """Returns a model on a tree of more levels, which seats more items.
+
+    An item goes to the first leaf below its old one and takes the vector with
+    it; what was its leaf keeps that too.
+
+    Args:
+        model: trained, with its tree.
+        levels: how many more.
+    """
+    old, b = model.tree, model.branching
+    pi = old.pi
+    for _ in range(levels):
+        pi = tree_lib.children(pi, b)[..., 0]
+    tree = dataclasses.replace(old, pi=pi, max_level=old.max_level + levels)
+    deeper = type(model).from_config(
+        model.get_config() | {"max_level": tree.max_level, "readout": None}
+    )
+    for mine, theirs in alike(deeper, model):
+        mine.assign(theirs)
+    for mine, theirs in zip(deeper.profile.tables, model.profile.tables):
+        mine.assign(theirs)
+    deeper.set_tree(tree)
+    deeper.embedding.assign(lengthened(model.embedding.numpy(), old, levels))
+    return deeper
+
+
+def lengthened(
+    table: np.ndarray, tree: tree_lib.Tree, levels: int
+) -> np.ndarray:
+    """Returns rows for the nodes of a tree that gets more levels.
+
+    Args:
+        table: [num_codes, E], of the tree.
+        tree: before.
+        levels: how many more; see `deepened`.
+
+    Returns:
+        [more codes, E], a copy; nodes without an item below have rows of 0.
+    """
+    b = tree.branching
+    deepest = tree_lib.num_codes(tree.max_level + levels, b)
+    longer = np.zeros([deepest, table.shape[1]], table.dtype)
+    longer[: len(table)] = table
+    nodes = tree.pi[1:]
+    for _ in range(levels):
+        below = tree_lib.children(nodes, b)[..., 0]
+        longer[below] = longer[nodes]
+        nodes = below
+    return longer
 
 
 def regrown(

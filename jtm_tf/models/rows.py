@@ -52,6 +52,12 @@ class Rows:
         for variable, slices in self._slices(rows, values):
             variable.scatter_add(slices)
 
+    def assign(self, table: np.ndarray) -> None:
+        """Takes other rows, all of them, [rows, E]."""
+        shards = len(self.variables)
+        for shard, variable in enumerate(self.variables):
+            variable.assign(table[shard::shards])
+
     def numpy(self) -> np.ndarray:
         """Returns the table, [rows, E]."""
         if len(self.variables) == 1:

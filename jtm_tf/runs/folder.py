@@ -5,6 +5,7 @@ metrics.json    one record an iteration, at the end the test metrics
 test_users.parquet  the test metrics of every user
 best.keras      the best iteration by validation recall: model and tree
 trees/          pi of each iteration; iteration_000.npz is the initial tree
+carried.json    what a run took over from the one that it continues
 factors.npy     vectors of items that a run starts from, until it is finished
 checkpoints/    the state from which a killed run goes on
 tensorboard/    the learning curves
@@ -62,6 +63,11 @@ class RunFolder:
     def model(self) -> pathlib.Path:
         """The best iteration's model with its tree."""
         return self.path / "best.keras"
+
+    @property
+    def carried(self) -> pathlib.Path:
+        """What was taken over from another run."""
+        return self.path / "carried.json"
 
     @property
     def factors(self) -> pathlib.Path:

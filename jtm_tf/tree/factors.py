@@ -118,13 +118,31 @@ def cross_fitted(
     return np.stack(tables)
 
 
-def _turned(vectors, like):
-    """Returns vectors turned as near to others as a rotation takes them.
+def turned(
+    tables: np.ndarray, items: np.ndarray, like: np.ndarray
+) -> np.ndarray:
+    """Returns tables turned as near to other vectors as the first one gets.
 
-    Products between them stay (the orthogonal Procrustes problem).
+    Args:
+        tables: [1 + K, N + 1, E], see `cross_fitted`.
+        items: [n] int, whose vectors are known.
+        like: [n, E], those.
+    """
+    return tables @ _rotation(tables[0][items], like)
+
+
+def _turned(vectors, like):
+    """Returns vectors turned as near to others as a rotation takes them."""
+    return vectors @ _rotation(vectors, like)
+
+
+def _rotation(vectors, like):
+    """Returns what turns vectors to others; products between them stay.
+
+    The orthogonal Procrustes problem, [n, E] twice -> [E, E].
     """
     left, _, right = np.linalg.svd(vectors.T.astype(np.float64) @ like)
-    return vectors @ (left @ right).astype(np.float32)
+    return (left @ right).astype(np.float32)
 
 
 def _half_step(matrix, rows, columns, regularization, alpha):

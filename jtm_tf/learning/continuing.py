@@ -1,0 +1,317 @@
+"""A run that begins where another one ended: the items of today, its theta.
+
+Items are the same where their raw ids are. Those that are gone leave the tree;
+new ones are seated as `tree.placement` does it, on leaves that are free, and
+where there are too few the tree gets one more level. Vectors of nodes and
+their optimiser slots stay with their codes, and so with the items that stay.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jtm_tf import categories
+from jtm_tf import files
+from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.learning import model_step
+from jtm_tf.learning import moments as moments_lib
+from jtm_tf.learning import settings
+from jtm_tf.models import growing
+from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.runs import trained
+from jtm_tf.tree import placement
+from jtm_tf.tree import tree as tree_lib
+from jtm_tf.types import PAD
+
+# What must be as it was: the method, and all that shapes theta.
+_ALIKE = (
+    "method",
+    "branching",
+    "embedding_dim",
+    "windows",
+    "whole_window",
+    "hidden",
+    "scorer",
+    "direct",
+    "profile",
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Earlier:
+    """What a run takes over from another one.
+
+    Attributes:
+        tree: pi_0, of the items of the new data.
+        record: what metrics.json says of it.
+        visits: whether the scorer sees visits.
+        model: what was learned, on a tree of the new one's shape that numbers
+            its items otherwise; None where the run goes on from a checkpoint
+            of its own.
+        item_before: [N + 1] int, the number of each item in `model`, PAD of
+            those that are new.
+        code_before: for each profile column, what code a value had, [codes].
+        moments: where those of that model's variables are; None where they
+            begin empty.
+    """
+
+    tree: tree_lib.Tree
+    record: dict[str, Any]
+    visits: bool
+    model: tree_model.TreeModel | None = None
+    item_before: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
+    code_before: tuple[np.ndarray, ...] = ()
+    moments: moments_lib.Saved | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps behind the moments; 0 where they begin empty."""
+        return self.record["steps"]
+
+    @property
+    def new(self) -> np.ndarray:
+        """The items that the earlier run did not have, [A], ascending."""
+        return np.flatnonzero(self.item_before == PAD)[1:]
+
+    def item_vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns which items stay, [K], and their vectors, [K, E]."""
+        assert self.model is not None
+        stay = np.flatnonzero(self.item_before)
+        leaves = self.model.tree.pi[self.item_before[stay]]
+        return stay, self.model.embedding.rows.gather(leaves).numpy()
+
+
+def take(
+    config: settings.JointConfig,
+    data: interactions.Interactions,
+    examples: splits.Examples,
+    paths: np.ndarray | None,
+    folder: run_folder.RunFolder,
+) -> Earlier | None:
+    """Returns what a run takes over, None if it begins from nothing.
+
+    Args:
+        config: the run's settings; `continue_from` says of which.
+        data: the prepared interactions.
+        examples: its training samples.
+        paths: [N] the items' category paths; None where there are none.
+        folder: the run's own.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: it is of another shape, of ids of another type, or has no
+            item in common.
+    """
+    if config.continue_from is None:
+        return None
+    if moments_lib.latest(folder) is not None:
+        record = files.read_json(folder.carried)
+        tree = tree_lib.Tree.load(folder.tree(0))
+        return Earlier(tree, record, record["visits"])
+    run = trained.load(config.continue_from)
+    _refuse_other_shape(config, run)
+    before = _numbers_before(run, data)
+    codes = tuple(
+        _codes_before(run.data, data, name) for name in config.profile
+    )
+    model = _with_room(run.model, data.num_items)
+    tree, placed = _seated(config, model, before, examples, codes, paths)
+    moments = moments_lib.find(run)
+    kept, visits = int(np.count_nonzero(before)), model.visits is not None
+    record = {
+        "run": str(pathlib.Path(config.continue_from).resolve()),
+        "data": run.config["data"],
+        "items_kept": kept,
+        "items_new": data.num_items - kept,
+        "items_gone": model.num_items - kept,
+        "placed": {rule: placed.count(rule) for rule in placement.RULES},
+        "levels": [run.model.max_level, tree.max_level],
+        "slots": moments is not None,
+        "steps": moments.steps if moments else 0,
+        "visits": visits,
+    }
+    return Earlier(tree, record, visits, model, before, codes, moments)
+
+
+def _seated(config, model, before, examples, codes, paths):
+    """Returns the tree of the new items, and how each new one was seated.
+
+    Args:
+        model: what was learned, on a tree with room for all.
+        before: [N + 1] int, the number of each item in it, PAD if new.
+        examples: the training samples.
+        codes: see `Earlier.code_before`.
+        paths: [N] the items' category paths, or None.
+    """
+    stay, new = np.flatnonzero(before), np.flatnonzero(before == PAD)[1:]
+    # Until all are seated items are in the order of before, then the new ones.
+    items = np.concatenate([[PAD], stay[np.argsort(before[stay])], new])
+    known = np.sort(np.append(before[stay], PAD))
+    gone = np.setdiff1d(np.arange(1, model.num_items + 1), known)
+    kept, _ = placement.remove(model.tree, gone)
+    kin = weigh = None
+    if paths is not None:
+        ordered = paths[items[1:] - 1].tolist()
+        kin = categories.nearest_kin(ordered[: len(stay)], ordered[len(stay) :])
+    samples = _renumbered(examples, items, codes, len(stay))
+    if len(samples):
+        weigh = growing.edge_weights_of(model, known, samples, len(new))
+    seated = placement.add(
+        kept,
+        len(new),
+        kin=kin,
+        weigh=weigh,
+        kin_strength=config.tree_learning.kin_strength,
+        gap=config.tree_learning.gap,
+    )
+    pi = np.empty_like(seated.pi)
+    pi[items] = seated.pi
+    placed = placement.rules(len(new), kin=kin, weigh=weigh)
+    return dataclasses.replace(seated, pi=pi), placed
+
+
+def fill(trainer: model_step.Trainer, earlier: Earlier) -> None:
+    """Gives a new model and its optimiser what an earlier one has learned."""
+    old, model = earlier.model, trainer.model
+    assert old is not None
+    leaves = earlier.tree.pi[earlier.new]
+    model.embedding.assign(
+        growing.started(old.embedding.numpy(), old.tree, earlier.tree, leaves)
+    )
+    for mine, theirs in growing.alike(model, old):
+        mine.assign(theirs)
+    for mine, theirs, codes in zip(
+        model.profile.tables, old.profile.tables, earlier.code_before
+    ):
+        mine.assign(theirs.numpy()[codes])
+    trainer.start_items(earlier.new)
+    if earlier.moments is not None:
+        with earlier.moments.of(old.trainable_variables) as moments:
+            _fill_moments(trainer, earlier, moments)
+        trainer.optimizer.iterations.assign(earlier.steps)
+
+
+def _fill_moments(trainer, earlier, moments):
+    """Gives a new optimiser the moments of an earlier one."""
+    old, model, optimizer = earlier.model, trainer.model, trainer.optimizer
+    for mine, theirs in growing.alike(model, old):
+        for slot, saved in zip(optimizer.slots(mine), moments(theirs)):
+            slot.assign(saved)
+    for mine, theirs, codes in zip(
+        model.profile.tables, old.profile.tables, earlier.code_before
+    ):
+        for slot, saved in zip(optimizer.slots(mine), moments(theirs)):
+            slot.assign(saved[codes])
+    # Nodes of which the earlier model knows nothing have none yet.
+    fresh = earlier.tree.occupied_codes() & ~old.tree.occupied_codes()
+    fresh[earlier.tree.pi[earlier.new]] = True
+    before, levels = _shallow(old.tree, earlier.record["levels"][0])
+    slots = optimizer.slot_rows(model.embedding.tables)
+    for slot, saved in zip(slots, moments(old.embedding.tables[0])):
+        rows = growing.lengthened(saved, before, levels)
+        rows[fresh] = 0
+        slot.assign(rows)
+
+
+def _refuse_other_shape(config, run):
+    """Raises where theta is of another shape, or there is no tree."""
+    if config.traits.flat:
+        raise ValueError(
+            f"continue_from carries a tree, and method {config.method} has "
+            "none: train it anew."
+        )
+
+    def shape(of):
+        found = {name: getattr(of, name) for name in _ALIKE}
+        return found | {"scorer": of.traits.scorer or of.scorer}
+
+    was, now = shape(run.settings), shape(config)
+    differences = [
+        f"{name} {was[name]!r} there, {now[name]!r} asked"
+        for name in _ALIKE
+        if was[name] != now[name]
+    ]
+    sees = run.model.visits is not None
+    if config.visits != "auto" and (config.visits == "yes") != sees:
+        there = "yes" if sees else "no"
+        differences.append(f"visits {there!r} there, {config.visits!r} asked")
+    if differences:
+        raise ValueError(
+            f"continue_from={config.continue_from} is of another shape: "
+            f"{'; '.join(differences)}. Ask for what is there, or train anew."
+        )
+
+
+def _numbers_before(run, data):
+    """Returns the number of each item in an earlier run, PAD if new."""
+    was, now = (x.items["raw_id"] for x in (run.data, data))
+    if pa.types.is_integer(was.type) != pa.types.is_integer(now.type):
+        raise ValueError(
+            f"Items of {run.folder.path} have ids of {was.type}, those of the "
+            f"data {now.type}: none would be found again. Prepare both from "
+            "ids of one type."
+        )
+    found = pc.index_in(pc.cast(now, was.type), was)
+    before = np.zeros(data.num_items + 1, np.int64)
+    before[1:] = pc.fill_null(found, -1).to_numpy() + 1
+    if not before.any():
+        raise ValueError(
+            f"The data have no item of {run.folder.path}, such as "
+            f"{was[0].as_py()!r}; there is nothing to continue."
+        )
+    return before
+
+
+def _codes_before(was, now, name):
+    """Returns the code that each value of a profile column had, 0 if none."""
+    known = {x: code for code, x in enumerate(was.profile_values(name), 1)}
+    values = now.profile_values(name)
+    return np.array([0, *(known.get(x, 0) for x in values)])
+
+
+def _with_room(model, num_items):
+    """Returns the model on a tree with a leaf for so many items."""
+    levels = 0
+    while model.branching ** (model.max_level + levels) < num_items:
+        levels += 1
+    return growing.deepened(model, levels) if levels else model
+
+
+def _renumbered(examples, items, codes, known):
+    """Returns the samples of new items, in other numbers.
+
+    Args:
+        items: [N + 1] int, the item that each number stands for.
+        codes: of profile values, see `Earlier`.
+        known: K, numbers from K + 1 are new.
+    """
+    number = np.empty(len(items), examples.items.dtype)
+    number[items] = np.arange(len(items))
+    profile = examples.profile
+    if codes:
+        columns = [code[profile[:, i]] for i, code in enumerate(codes)]
+        profile = np.stack(columns, axis=1).astype(profile.dtype)
+    numbered = dataclasses.replace(
+        examples, items=number[examples.items], profile=profile
+    )
+    return numbered.take(np.flatnonzero(numbered.target_items() > known))
+
+
+def _shallow(tree, max_level):
+    """Returns a tree as it was before it got deeper, and by how much."""
+    levels = tree.max_level - max_level
+    pi = tree_lib.ancestor(
+        tree.pi,
+        from_level=tree.max_level,
+        to_level=max_level,
+        branching=tree.branching,
+    )
+    return tree_lib.Tree(pi, max_level, tree.branching), levels
