@@ -1,5 +1,6 @@
 """A version in memory: loaded, warmed up, and released when it is idle."""
 
+import concurrent.futures
 import json
 import pathlib
 import threading
@@ -9,11 +10,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from export.serving import errors
+from export.serving import item_search
 from export.serving import session as session_lib
 from export.serving import signature as signature_lib
 
 # Inside a version, as TensorFlow Serving has it.
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
+
+# Seconds that somebody who looks for an item waits for the index.
+_ITEM_SECONDS = 2.0
 
 
 class LoadedVersion:
@@ -41,6 +47,8 @@ class LoadedVersion:
         if not self.signatures:
             raise ValueError(f"{folder} has no signatures.")
         self._pads = _pads(folder)
+        self._folder = folder
+        self._items: concurrent.futures.Future | None = None
         self._lock = threading.Lock()
         self._users = 0
         self._idle = None
@@ -88,6 +96,37 @@ class LoadedVersion:
             count += 1
         return count
 
+    def items(self) -> item_search.ItemSearch:
+        """Returns the search for items; it is made when first asked for.
+
+        Raises:
+            ServingError: the version keeps no items, or there are so many
+                that the search is still being made.
+        """
+        with self._lock:
+            if self._items is None:
+                self._items = concurrent.futures.Future()
+                threading.Thread(
+                    target=_resolve,
+                    args=[
+                        self._items,
+                        lambda: item_search.ItemSearch.load(self._folder),
+                    ],
+                    daemon=True,
+                ).start()
+        try:
+            return self._items.result(_ITEM_SECONDS)
+        except TimeoutError as error:
+            raise errors.ServingError(
+                errors.Code.UNAVAILABLE,
+                "The items are still being indexed; try again in some seconds.",
+            ) from error
+        except FileNotFoundError as error:
+            raise errors.ServingError(
+                errors.Code.NOT_FOUND,
+                f"Version {self.number} keeps no items to look up.",
+            ) from error
+
     def acquire(self) -> None:
         """Counts one more user."""
         with self._lock:
@@ -116,6 +155,14 @@ class LoadedVersion:
             self.signatures = {}
         self._session.close()
         on_idle()
+
+
+def _resolve(future, make):
+    """Gives a future its result, or its error."""
+    try:
+        future.set_result(make())
+    except Exception as error:  # pylint: disable=broad-except
+        future.set_exception(error)
 
 
 def _pads(folder: pathlib.Path) -> dict[str, Any]:

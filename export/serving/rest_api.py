@@ -3,13 +3,15 @@
 GET  /v1/models/NAME[/versions/N]            state of the versions
 GET  /v1/models/NAME[/versions/N]/metadata   signatures
 POST /v1/models/NAME[/versions/N]:predict    answers
+GET  /v1/models/NAME[/versions/N]/items?query=WORDS[&count=20]
+                                             items by name, category or id
 GET  /healthz                                200, or 503 while stopping
 GET  /monitoring/prometheus/metrics
 
-Statuses are those of that API: 400 for what can never succeed, unknown
-signatures, labels and malformed paths among it, 404 for unknown models and
-versions. An answer's header Model-Version tells the version, since the body
-has no place for it.
+All but the items are TensorFlow Serving's. Statuses are those of that API: 400
+for what can never succeed, unknown signatures, labels and malformed paths among
+it, 404 for unknown models and versions. An answer's header Model-Version tells
+the version, since the body has no place for it.
 """
 
 import asyncio
@@ -36,12 +38,16 @@ from export.serving import version_names
 _MODEL = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
     r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-    r"(?P<method>:predict|:classify|:regress|/metadata)?"
+    r"(?P<method>:predict|:classify|:regress|/metadata|/items)?"
 )
 _MAX_HEADER = 16 * 1024
 
-# Threads that read and write JSON.
+# Threads that read and write JSON, and those that look for items, who may have
+# to wait for an index.
 _THREADS = 4
+_FINDERS = 2
+# Items of an answer.
+_MOST_ITEMS = 100
 
 
 class RestServer:
@@ -54,6 +60,7 @@ class RestServer:
     Attributes:
         engine, metrics: the same.
         threads: read and write JSON.
+        finders: look for items.
         port: where it listens, once started.
         busy: requests under way.
     """
@@ -61,6 +68,7 @@ class RestServer:
     def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
         self.engine, self.metrics = engine, metrics
         self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
+        self.finders = concurrent.futures.ThreadPoolExecutor(_FINDERS, "items")
         self.port, self.busy = 0, 0
         config = engine.config
         self._server = tornado.httpserver.HTTPServer(
@@ -109,7 +117,8 @@ class RestServer:
         while self.busy and time.monotonic() < until:
             await asyncio.sleep(0.01)
         await self._server.close_all_connections()
-        self.threads.shutdown(wait=False)
+        for threads in (self.threads, self.finders):
+            threads.shutdown(wait=False)
 
 
 class _Handler(tornado.web.RequestHandler):
@@ -249,6 +258,11 @@ class _Models(_Handler):
         if method == "GetModelMetadata":
             return _metadata(engine, target)
         loop = asyncio.get_running_loop()
+        if method == "FindItems":
+            query, count = _wanted(self.request.query_arguments)
+            return await loop.run_in_executor(
+                self.rest.finders, _find_items, engine, target, query, count
+            )
         body = b"".join(self._chunks)
         self._chunks.clear()
         ticket, rows = await loop.run_in_executor(
@@ -260,6 +274,38 @@ class _Models(_Handler):
             self.rest.threads,
             lambda: rest_json.encode(outputs, rows=rows),
         )
+
+
+def _wanted(arguments):
+    """Returns what items are looked for, and how many at most.
+
+    Raises:
+        ServingError: that is not said, or not so.
+    """
+    unknown = sorted(set(arguments) - {"query", "count"})
+    if unknown or len(arguments.get("query", ())) != 1:
+        raise errors.invalid(
+            "Items are looked up by ?query=WORDS[&count=20]; got "
+            f"{', '.join(sorted(arguments)) or 'nothing'}."
+        )
+    query = arguments["query"][0].decode("utf-8", "replace")
+    count = arguments.get("count", [b"20"])[-1].decode("utf-8", "replace")
+    digits = re.fullmatch("0*([0-9]{1,3})", count)
+    if digits is None or not 1 <= int(digits[1]) <= _MOST_ITEMS:
+        raise errors.invalid(f"count is 1 to {_MOST_ITEMS}; got {count}.")
+    return query, int(digits[1])
+
+
+def _find_items(engine, target, query, count):
+    """Returns the items that a query finds, as JSON."""
+    version = engine.acquire(target)
+    try:
+        found = version.items().find(query, count)
+    except ValueError as error:
+        raise errors.invalid(str(error)) from error
+    finally:
+        version.release()
+    return json.dumps({"version": version.number, "items": found})
 
 
 def _submit(engine, target, body):
@@ -289,6 +335,7 @@ def _target(verb, path):
         method = {
             ("GET", None): "GetModelStatus",
             ("GET", "/metadata"): "GetModelMetadata",
+            ("GET", "/items"): "FindItems",
             ("POST", ":predict"): "Predict",
         }.get((verb, found["method"]))
     if found is None or method is None:

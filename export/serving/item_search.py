@@ -1,0 +1,228 @@
+"""Items of a version by words of their names and categories, or by id.
+
+Every word is a prefix, in any order and case. An index of words is made once:
+for each word in order the items that have it, 4 bytes each, so that all words
+that begin alike are one stretch. Of ten million items with five words that is
+200 MB, beside the names themselves and 40 MB for the order of the ids.
+"""
+
+import bisect
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+# Inside a version, as the exporter writes it.
+ITEMS = pathlib.Path("assets.extra") / "origin" / "items.parquet"
+# Letters of a query at most.
+LONGEST = 200
+
+_BETWEEN = r"[^\p{L}\p{N}]+"
+# Sorts behind every text that begins alike.
+_LAST = "\U0010ffff"
+# Items that are looked at for a query: of a letter that begins a million words
+# the first ones.
+_LOOKED = 50_000
+_BLOCK_ROWS = 1 << 20
+
+
+class ItemSearch:
+    """Finds items.
+
+    Args:
+        items: [N] rows of `raw_id`, and maybe `name` and `category`.
+    """
+
+    def __init__(self, items: pa.Table):
+        self._ids = _whole(items["raw_id"])
+        self._shown = {
+            name: _whole(items[name])
+            for name in ("name", "category")
+            if name in items.column_names
+        }
+        count = items.num_rows
+        self._texts = _whole(
+            pa.chunked_array(
+                [
+                    self._text(begin, min(_BLOCK_ROWS, count - begin))
+                    for begin in range(0, count, _BLOCK_ROWS)
+                ],
+                pa.large_string(),
+            )
+        )
+        self._id_texts = pc.cast(self._ids, pa.large_string())
+        self._by_id = (
+            pc.sort_indices(self._id_texts).to_numpy().astype(np.int32)
+        )
+        self._words, self._begins, self._rows = _index(self._texts)
+
+    @classmethod
+    def load(cls, folder: pathlib.Path) -> "ItemSearch":
+        """Reads the items of a version.
+
+        Raises:
+            FileNotFoundError: it keeps none.
+            ValueError: they cannot be read.
+        """
+        path = folder / ITEMS
+        if not path.exists():
+            raise FileNotFoundError(f"{folder} keeps no items.")
+        try:
+            return cls(pq.read_table(path, columns=_columns(path)))
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
+
+    def find(self, query: str, count: int) -> list[dict[str, Any]]:
+        """Returns items with all words of a query, the likeliest first.
+
+        Those whose id begins so come first, then those whose text does, then
+        shorter ones.
+
+        Args:
+            query: what somebody types, `LONGEST` letters at most.
+            count: of items at most.
+
+        Returns:
+            Each item's `id` and, where known, `name` and `category`.
+
+        Raises:
+            ValueError: the query is too long.
+        """
+        if len(query) > LONGEST:
+            raise ValueError(
+                f"A query has {LONGEST} letters at most; got {len(query)}."
+            )
+        query = query.strip()
+        rows = self._with_id(query, count)
+        words = _split(query.lower())
+        if len(rows) < count and words:
+            more = self._with_words(words, query.lower())
+            more = more[~np.isin(more, rows)]
+            rows = np.concatenate([rows, more[: count - len(rows)]])
+        return [self._told(int(row)) for row in rows]
+
+    def _with_id(self, query, count):
+        """Returns the rows whose ids begin so, in their order."""
+        if not query:
+            return np.zeros(0, np.int32)
+
+        def at(place):
+            return self._id_texts[int(self._by_id[place])].as_py()
+
+        first, last = _begin_alike(query, len(self._by_id), at)
+        return self._by_id[first : min(last, first + count)]
+
+    def _with_words(self, words, query):
+        """Returns the rows with all words, the likeliest first."""
+        spans = []
+        for word in words:
+            first, last = _begin_alike(
+                word, len(self._words), lambda i: self._words[i].as_py()
+            )
+            spans.append((self._begins[first], self._begins[last], word))
+        # The rarest says who may be meant, the others who is.
+        (begin, end, _), *others = sorted(spans, key=lambda x: x[1] - x[0])
+        rows = np.unique(self._rows[begin : min(end, begin + _LOOKED)])
+        texts = self._texts.take(pa.array(rows))
+        for _, _, word in others:
+            has = pc.match_substring_regex(texts, f"(^|{_BETWEEN}){word}")
+            kept = has.to_numpy(zero_copy_only=False)
+            rows, texts = rows[kept], texts.filter(has)
+        begins = pc.starts_with(texts, query).to_numpy(zero_copy_only=False)
+        length = pc.utf8_length(texts).to_numpy()
+        return rows[np.lexsort((rows, length, ~begins))]
+
+    def _text(self, begin, count):
+        """Returns what is searched of some rows, in small letters."""
+        parts = [
+            pc.fill_null(x.slice(begin, count), "")
+            for x in self._shown.values()
+        ]
+        if not parts:
+            return pa.array([""] * count, pa.large_string())
+        text = pc.binary_join_element_wise(
+            *parts, pa.scalar(" ", parts[0].type)
+        )
+        return pc.utf8_lower(text)
+
+    def _told(self, row):
+        """Returns what is known of a row's item."""
+        known = {
+            name: column[row].as_py() for name, column in self._shown.items()
+        }
+        return {"id": self._ids[row].as_py()} | {
+            name: value for name, value in known.items() if value is not None
+        }
+
+
+def _columns(path):
+    """Returns the columns of a file that are of use."""
+    there = pq.read_schema(path).names
+    return [x for x in ("raw_id", "name", "category") if x in there]
+
+
+def _whole(column):
+    """Returns a column as one array, of texts beyond 2 GiB too."""
+    if pa.types.is_string(column.type):
+        column = pc.cast(column, pa.large_string())
+    whole = column.combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # of no chunk
+        whole = pa.array([], column.type)
+    return whole
+
+
+def _split(text):
+    """Returns the words of a text."""
+    words = pc.split_pattern_regex(pa.array([text]), _BETWEEN)[0].as_py()
+    return [word for word in words if word]
+
+
+def _index(texts):
+    """Returns the words of texts and who has them.
+
+    Returns:
+        words: [W], ascending.
+        begins: [W + 1], where each word's rows begin.
+        rows: [R] int32, those of the first word, of the second, ..
+    """
+    codes, owners, dictionaries = [], [], []
+    for begin in range(0, len(texts), _BLOCK_ROWS):
+        lists = pc.split_pattern_regex(
+            texts.slice(begin, _BLOCK_ROWS), _BETWEEN
+        )
+        flat = pc.list_flatten(lists)
+        owner = pc.list_parent_indices(lists).to_numpy() + begin
+        there = pc.not_equal(flat, "")
+        encoded = flat.filter(there).dictionary_encode()
+        dictionaries.append(encoded.dictionary)
+        codes.append(encoded.indices.to_numpy())
+        owners.append(
+            owner[there.to_numpy(zero_copy_only=False)].astype(np.int32)
+        )
+    if not dictionaries:
+        return (
+            pa.array([], pa.large_string()),
+            np.zeros(1, int),
+            np.zeros(0, int),
+        )
+    words = pc.unique(pa.chunked_array(dictionaries))
+    words = words.take(pc.sort_indices(words))
+    code = np.concatenate(
+        [
+            pc.index_in(dictionary, words).to_numpy()[of]
+            for dictionary, of in zip(dictionaries, codes)
+        ]
+    )
+    rows = np.concatenate(owners)[np.argsort(code, kind="stable")]
+    counts = np.bincount(code, minlength=len(words))
+    return words, np.concatenate([[0], np.cumsum(counts)]), rows
+
+
+def _begin_alike(text, count, at):
+    """Returns the stretch of `count` ascending texts that begin so."""
+    first = bisect.bisect_left(range(count), text, key=at)
+    last = bisect.bisect_left(range(count), text + _LAST, key=at)
+    return first, last
