@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import zipfile
 
+import numpy as np
 import pandas
 import pytest
 
@@ -100,9 +101,11 @@ def write_files(folder):
     """Writes the files that the pages name."""
     world = planted_world.planted_world(60, 300, 20, 0)
     path_of = ["", *(x.replace("c0", "Snacks", 1) for x in world.categories)]
+    # A row a day, from 7 November 2023 on.
+    times = 1699315200 + 86400 * (np.arange(len(world.user)) % 20)
     rows = [
         (u, i, t, path_of[i], f"{20 + u % 3}0-")
-        for u, i, t in zip(world.user, world.item, world.timestamp)
+        for u, i, t in zip(world.user, world.item, times)
     ]
     with open(folder / "log.csv", "w", newline="") as file:
         out = csv.writer(file)
@@ -261,7 +264,8 @@ def test_commands(page, guide, tmp_path):
     if not lines:
         return
     write_files(tmp_path)
-    if not any("experiments.prepare " in line for line in lines):
+    made = [x for x in lines if "experiments.prepare " in x]
+    if not any("--data_dir=data/log" in line for line in made):
         prepare_log(tmp_path)
     with contextlib.ExitStack() as stack:
         reader = Page(tmp_path, stack, guide)

@@ -173,8 +173,21 @@ class ItemCF:
         items, _ = self._recommend(users.full_history, num_results)
         return items
 
-    def _recommend(self, known, num_results):
-        """As `recommend`, from a `Ragged` of items, a row a user."""
+    def scores(self, history: np.ndarray) -> np.ndarray:
+        """Returns the score of every item, [B, N + 1] float32.
+
+        Args:
+            history: [B, T] int items, as `recommend` takes them.
+        """
+        known = history != PAD
+        rows = ragged.Ragged.of_counts(history[known], known.sum(axis=1))
+        users, _ = self._users(rows)
+        return (users @ self.similar).astype(np.float32).toarray()
+
+    def _users(self, known):
+        """Returns users as rows of weighed items, [B, N + 1] sparse, and the
+        behaviours that count, from a `Ragged` of items.
+        """
         rules.check_items(known.values, self.popular.num_items)
         behaviours, lengths, offsets = known.values, known.counts, known.offsets
         age = np.repeat(lengths, lengths) - ragged.ranges(lengths) - 1
@@ -189,10 +202,15 @@ class ItemCF:
             shape=(len(lengths), self.similar.shape[0]),
             copy=True,
         )
+        return users, ragged.Ragged(behaviours, offsets)
+
+    def _recommend(self, known, num_results):
+        """As `recommend`, from a `Ragged` of items, a row a user."""
+        users, used = self._users(known)
         # An upper bound of what each row of the product holds.
-        reach = np.diff(self.similar.indptr)[behaviours]
-        reach = np.diff(ragged.offsets(reach)[offsets])
-        shape = len(lengths), num_results
+        reach = np.diff(self.similar.indptr)[used.values]
+        reach = np.diff(ragged.offsets(reach)[used.offsets])
+        shape = len(known), num_results
         items, scores = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
         for rows in _chunks(reach + num_results):
             # Equal sums may differ in their last bits as float64.

@@ -1,0 +1,236 @@
+"""A method behind an endpoint: trained, exported and swapped every night.
+
+Each step is the program that a shop would run, in a process of its own; the
+endpoint is `export.serve`, asked by the client.
+"""
+
+import contextlib
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from export.calling import clients
+from export.calling import server_process
+from export.soaking import background
+from jtm_tf.runs import folder as run_folder
+from jtm_tf.types import PAD
+
+# Users of a request by day; the server takes 256.
+_ROWS = 64
+# Seconds between two requests while a version is made and taken up.
+_PAUSE = 0.05
+# Seconds until a version must answer.
+_PATIENCE = 300.0
+# Flags of the search that training and export share.
+_SEARCH = ("--num_results", "--beam_width")
+
+
+class Served:
+    """A method of experiments.train as a service.
+
+    Args:
+        folder: for its runs, versions and logs.
+        flags: of experiments.train, `--method` among them.
+        stack: ends its server.
+
+    Attributes:
+        version: the one that answered last; 0 before the first.
+        failed: requests without an answer, by night and by day.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        flags: str,
+        stack: contextlib.ExitStack,
+    ):
+        self._folder, self._flags, self._stack = folder, flags, stack
+        self._client: clients.Client | None = None
+        self._target = ""
+        self.version, self.failed = 0, 0
+
+    def retrieve(self, newest: np.ndarray, count: int) -> np.ndarray:
+        """Asks for items of some people.
+
+        Args:
+            newest: [V, T] items of each, PAD where there is none.
+            count: M, at most what the version gives.
+
+        Returns:
+            [V, M] int32, PAD where the service gave fewer, or failed.
+        """
+        found = np.full((len(newest), count), PAD, np.int32)
+        for begin in range(0, len(newest), _ROWS):
+            rows = newest[begin : begin + _ROWS]
+            try:
+                answer = _ask(self._client, rows)
+            except (OSError, ValueError) as error:
+                logging.warning("No answer: %s", error)
+                self.failed += 1
+                continue
+            self.version = answer.version
+            for row, ids in enumerate(answer.ids, begin):
+                found[row, : len(ids[:count])] = ids[:count]
+        return found
+
+    def night(
+        self,
+        day: int,
+        data_dir: pathlib.Path,
+        newest: np.ndarray,
+        train_flags: str,
+    ) -> dict[str, Any]:
+        """Makes the version of a day from yesterday's, under traffic.
+
+        What fails leaves yesterday's version as it is, and is told.
+
+        Args:
+            day: from 1; the first is trained from nothing.
+            data_dir: the prepared log.
+            newest: [V, T] items of those who ask meanwhile.
+            train_flags: of experiments.train, beside the method's own.
+
+        Returns:
+            What the report says of it: `seconds` of each step, `latency_ms`
+            (median and 99th percentile of requests meanwhile), `failed` of
+            them, and `error`, None if all went well.
+
+        Raises:
+            ValueError: the first version failed: there is none to serve.
+        """
+        seconds: dict[str, float] = {}
+        record = {"day": day, "seconds": seconds, "error": None}
+        with self._traffic(newest) as asked:
+            try:
+                self._make(day, data_dir, train_flags, seconds)
+            except ValueError as error:
+                if self._client is None:
+                    raise
+                logging.error("Yesterday's version stays: %s", error)
+                record["error"] = str(error)
+        times = [took for took, failure in asked if failure is None]
+        record["requests"] = len(asked)
+        record["failed"] = len(asked) - len(times)
+        self.failed += record["failed"]
+        if times:
+            middle, high = np.quantile(times, [0.5, 0.99])
+            record["latency_ms"] = {
+                "p50": round(1000 * middle, 1),
+                "p99": round(1000 * high, 1),
+            }
+        return record
+
+    def _make(self, day, data_dir, train_flags, seconds):
+        """Trains, exports, and waits until the version answers."""
+        run = self._folder / "runs" / str(day)
+        before = self._last_run(day)
+        base = self._folder / "served" / self._folder.name
+        flags = shlex.split(f"{self._flags} {train_flags}")
+        if before is not None:
+            flags += [f"--continue_from={before}", "--joint_iterations=1"]
+        for name, command in (
+            (
+                "train",
+                [
+                    "experiments.train",
+                    f"--data_dir={data_dir}",
+                    f"--out_dir={run}",
+                    *flags,
+                ],
+            ),
+            (
+                "export",
+                [
+                    "export.export_model",
+                    f"--run_dir={run}",
+                    f"--export_dir={base}",
+                    *(x for x in flags if x.startswith(_SEARCH)),
+                ],
+            ),
+        ):
+            began = time.monotonic()
+            self._run(command, f"{name}-{day}.log")
+            seconds[name] = round(time.monotonic() - began, 1)
+        began = time.monotonic()
+        if self._client is None:
+            self._serve(base)
+        self._wait_for(max(int(x.name) for x in base.iterdir()))
+        seconds["swap"] = round(time.monotonic() - began, 1)
+
+    def _last_run(self, day):
+        """Returns the newest finished run of the days before, None if none."""
+        for earlier in range(day - 1, 0, -1):
+            run = run_folder.RunFolder(self._folder / "runs" / str(earlier))
+            if "test" in run.read_metrics():
+                return run.path
+        return None
+
+    def _run(self, command, name):
+        """Runs a program, which writes to a log."""
+        log = self._folder / "logs" / name
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as out:
+            done = subprocess.run(
+                [sys.executable, "-m", *command],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        if done.returncode:
+            raise ValueError(f"{command[0]} failed; {log} says why.")
+
+    def _serve(self, base):
+        """Starts the server of the versions in a folder."""
+        server = self._stack.enter_context(server_process.running(base, {}))
+        self._target = f"127.0.0.1:{server.ports['grpc']}"
+        self._client = self._stack.enter_context(self._new_client())
+
+    def _new_client(self):
+        """Returns a client, of one thread."""
+        return clients.Client(target=self._target, model=self._folder.name)
+
+    def resume(self) -> None:
+        """Serves what was made before the program was stopped."""
+        self._serve(self._folder / "served" / self._folder.name)
+
+    def _wait_for(self, version):
+        """Waits until a version answers."""
+        ends = time.monotonic() + _PATIENCE
+        while version not in self._client.transport.available():
+            if time.monotonic() > ends:
+                raise ValueError(
+                    f"Version {version} did not answer in {_PATIENCE:.0f} s."
+                )
+            time.sleep(0.2)
+
+    @contextlib.contextmanager
+    def _traffic(self, newest) -> Iterator[list[tuple[float, str | None]]]:
+        """Yields the seconds, and the failure, of requests in the block."""
+        asked: list[tuple[float, str | None]] = []
+        if self._client is None:
+            yield asked
+            return
+        with self._new_client() as client:
+
+            def ask(turn):
+                began, failure = time.monotonic(), None
+                try:
+                    _ask(client, newest[[turn % len(newest)]])
+                except (OSError, ValueError) as error:
+                    failure = str(error)
+                asked.append((time.monotonic() - began, failure))
+
+            with background.Background(ask, _PAUSE, first=0.0):
+                yield asked
+
+
+def _ask(client, newest):
+    """Asks for the items of some histories, [V, T]."""
+    return client.recommend([row[row != PAD].tolist() for row in newest])
