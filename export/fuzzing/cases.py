@@ -8,6 +8,7 @@ and returns what came back: the name of a gRPC status, or an HTTP status, or
 import json
 import socket
 import struct
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -331,6 +332,36 @@ def rest_wrong_path(rng, world):
     return world.post({"instances": [[]]}, start + ends[rng.integers(8)])
 
 
+def _look_up(world, **arguments):
+    """Looks items up; returns the HTTP status."""
+    query = urllib.parse.urlencode(arguments)
+    lines = f"GET /v1/models/{world.name}/items?{query} HTTP/1.1", "Host: x"
+    return world.raw("\r\n".join([*lines, "", ""]).encode())
+
+
+def rest_items(rng, world):
+    # Letters of all scripts, marks, controls, half surrogates, bytes.
+    texts = (
+        "".join(map(chr, rng.integers(1, 0xD7FF, rng.integers(1, 60)))),
+        rng.bytes(rng.integers(1, 60)),
+        "../" * 5 + "etc/passwd",
+        "(.*)+[" + "a" * 50,
+        "",
+    )
+    return _look_up(world, query=texts[rng.integers(len(texts))])
+
+
+def rest_items_wrong(rng, world):
+    wrong = (
+        {},
+        {"query": "a" * int(rng.integers(201, 9000))},
+        {"query": "a", "count": int(rng.integers(101, 2**60))},
+        {"query": "a", "count": rng.bytes(5)},
+        {"query": "a", "version": 1},
+    )
+    return _look_up(world, **wrong[rng.integers(len(wrong))])
+
+
 def rest_truncated(rng, world):
     body = json.dumps({"instances": [_row(rng, world)]}).encode()
     return world.post(body[: rng.integers(len(body))])
@@ -427,6 +458,9 @@ CASES: dict[Case, frozenset[str]] = {
     rest_unknown_model: frozenset({"404"}),
     rest_unknown_version: frozenset({"404"}),
     rest_wrong_path: _BAD,
+    # 404 of a version that keeps no items, 503 while many are indexed.
+    rest_items: frozenset({"200", "404", "503"}),
+    rest_items_wrong: _BAD,
     rest_truncated: _BAD,
     rest_random_bytes: _BAD,
     rest_too_large: _TOO_LARGE,

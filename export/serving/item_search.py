@@ -2,8 +2,9 @@
 
 Every word is a prefix, in any order and case. An index of words is made once:
 for each word in order the items that have it, 4 bytes each, so that all words
-that begin alike are one stretch. Of ten million items with five words that is
-200 MB, beside the names themselves and 40 MB for the order of the ids.
+that begin alike are one stretch. Ten million names of four words are indexed in
+half a minute and take 1 GiB, the names themselves among it; a query takes up to
+35 ms (`python -m benchmarks.items`).
 """
 
 import bisect
@@ -74,6 +75,13 @@ class ItemSearch:
             return cls(pq.read_table(path, columns=_columns(path)))
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{path} cannot be read: {error}") from error
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index, names and ids among them."""
+        arrays = (self._begins, self._rows, self._by_id)
+        columns = (self._ids, self._id_texts, self._texts, self._words)
+        return sum(x.nbytes for x in (*arrays, *columns, *self._shown.values()))
 
     def find(self, query: str, count: int) -> list[dict[str, Any]]:
         """Returns items with all words of a query, the likeliest first.
