@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import sys
+import traceback
 
 import tensorflow as tf
 from absl import logging
@@ -83,6 +84,9 @@ def _leaving():
         yield
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"Error: {error}", file=sys.stderr)
+        _leave(1)
+    except BaseException:
+        traceback.print_exc()
         _leave(1)
     _leave(0)
 

@@ -66,14 +66,18 @@ def lift(
     The people of two buckets are others: each is drawn anew by itself.
 
     Returns:
-        For `ctr` and `rpm` the relative change, `lift`, and its `interval`.
+        For `ctr` and `rpm` the relative change, `lift`, and its `interval`;
+        nothing where nobody of the control clicked.
     """
+    if not control.clicks.any() or not treated.impressions.any():
+        return {}
     draw = np.random.default_rng(seed)
     one, other = (_resampled(x, draw) for x in (treated, control))
     found = {}
     for name in ("ctr", "rpm"):
-        changes = one[name] / other[name] - 1
-        low, high = np.quantile(changes, [0.025, 0.975])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            changes = one[name] / other[name] - 1
+        low, high = np.nanquantile(changes, [0.025, 0.975])
         change = getattr(treated, name) / getattr(control, name) - 1
         found[name] = {
             "lift": round(float(change), 5),
@@ -121,7 +125,7 @@ def _resampled(traffic, draw):
     """Returns CTR and RPM of people drawn with replacement, [draws] each."""
     count = len(traffic.impressions)
     often = draw.multinomial(count, np.full(count, 1 / count), _DRAWS)
-    impressions = often @ traffic.impressions
+    impressions = np.maximum(often @ traffic.impressions, 1)
     return {
         "ctr": often @ traffic.clicks / impressions,
         "rpm": 1000 * (often @ traffic.revenue) / impressions,

@@ -76,7 +76,8 @@ class People:
         self._first = tree_lib.first_code(self.level, 2)
         # Where the items below each taste begin in the order, and above them.
         self._nodes = [
-            self.tree.ancestors(self.level - up) for up in range(len(CLOSENESS))
+            self.tree.ancestors(max(0, self.level - up))
+            for up in range(len(CLOSENESS))
         ]
         share = (self._draw.permutation(items) + 1) / items
         self._weight = np.append(0.0, share**-habits.popularity)
@@ -116,7 +117,7 @@ class People:
                 above = tree_lib.ancestor(
                     taste,
                     from_level=self.level,
-                    to_level=self.level - up,
+                    to_level=max(0, self.level - up),
                     branching=2,
                 )
                 beside = nodes[items] == above[:, None]
@@ -196,6 +197,7 @@ class People:
             weight: [N + 1] how likely each item is.
         """
         mass = np.append(0.0, np.cumsum(weight[self._order]))
+        steps = np.minimum(steps, self.level)
         level, number = self.level - steps, taste - self._first >> steps
         # `from_order` puts ranks ceil(m N / width) .. on the leaves of node m.
         first = -(-number * self.num_items >> level)

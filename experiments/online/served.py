@@ -196,8 +196,13 @@ class Served:
         """Returns a client, of one thread."""
         return clients.Client(target=self._target, model=self._folder.name)
 
-    def resume(self) -> None:
-        """Serves what was made before the program was stopped."""
+    def resume(self, failed: int) -> None:
+        """Serves what was made before the program was stopped.
+
+        Args:
+            failed: requests without an answer until then.
+        """
+        self.failed = failed
         self._serve(self._folder / "served" / self._folder.name)
 
     def _wait_for(self, version):

@@ -136,8 +136,10 @@ class _State:
         log: chunks of (persons, items, seconds).
         ranking: of yesterday.
         day: the one that begins.
+        nights_done: nights behind it; as many as `day` when that one's is.
         visits: by day and bucket, persons, lists and clicks.
         nights: what the nights of each method were like.
+        failed: requests without an answer, by method.
     """
 
     people: people_lib.People
@@ -145,12 +147,14 @@ class _State:
     log: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
     ranking: shop_lib.Ranking
     day: int = 0
+    nights_done: int = 0
     visits: list[dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]] = (
         dataclasses.field(default_factory=list)
     )
     nights: dict[str, list[dict[str, Any]]] = dataclasses.field(
         default_factory=dict
     )
+    failed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Week:
@@ -175,6 +179,13 @@ class Week:
             config.bucket_share,
             config.seed,
         )
+        missing = set(range(len(config.buckets))) - set(self._bucket.tolist())
+        if missing:
+            names = ", ".join(config.buckets[x] for x in sorted(missing))
+            raise ValueError(
+                f"Of {config.people} people none is in the buckets of {names}; "
+                "take more people or a larger bucket_share."
+            )
         self._state = self._begin()
 
     def run(self) -> dict[str, Any]:
@@ -184,14 +195,15 @@ class Week:
             services = self._services(stack)
             while self._state.day <= config.days:
                 day = self._state.day
-                if day:
+                if day > self._state.nights_done:
                     self._night(day, services)
+                    self._state.nights_done = day
+                    self._save(services)
                 self._day(day, services)
                 self._state.day += 1
-                self._save()
+                self._save(services)
                 logging.info("Day %d is over.", day)
-            failed = {name: x.failed for name, x in services.items()}
-        return self._report(failed)
+        return self._report()
 
     def _begin(self):
         """Returns the state of the folder, or that of the first morning."""
@@ -229,9 +241,9 @@ class Week:
             for name in self._config.buckets
             if name in METHODS
         }
-        if self._state.day > 1:
-            for service in services.values():
-                service.resume()
+        if self._state.nights_done:
+            for name, service in services.items():
+                service.resume(self._state.failed.get(name, 0))
         return services
 
     def _available(self, day):
@@ -248,7 +260,7 @@ class Week:
             return
         data_dir = self._folder / "data" / str(day)
         self._prepare(day, data_dir)
-        asks = state.people.visitors()[:1000]
+        asks = np.arange(min(1000, config.people))
         for name, service in services.items():
             flags = config.train_flags
             if day == 1:
@@ -302,7 +314,11 @@ class Week:
         )
         finders, found = state.people.find(available)
         visitors = state.people.visitors()
-        seen: dict[str, list] = {}
+        nobody = np.zeros(0, int), *np.zeros((2, 0, config.shop.shown), int)
+        seen = {
+            name: [(*nobody[:2], nobody[2].astype(bool))]
+            for name in config.buckets
+        }
         lessons: list[tuple[np.ndarray, np.ndarray]] = []
         for slot, (comes, takes) in enumerate(
             zip(
@@ -320,9 +336,7 @@ class Week:
                     people = here[begin : begin + _VISITS]
                     shown, clicks, features = self._serve(shop, people, source)
                     if bucket >= 0:
-                        seen.setdefault(name, []).append(
-                            (people, shown, clicks)
-                        )
+                        seen[name].append((people, shown, clicks))
                     lessons.append((features, clicks))
                     rows, columns = np.nonzero(clicks)
                     acted.append((people[rows], shown[rows, columns]))
@@ -367,13 +381,14 @@ class Week:
         some = draw.permutation(len(clicks))[:_LESSONS]
         self._state.ranking.learn(features[some], clicks[some])
 
-    def _save(self):
-        """Writes what the next morning begins with."""
+    def _save(self, services):
+        """Writes what a program that is started again begins with."""
+        self._state.failed = {name: x.failed for name, x in services.items()}
         with files.replacing(self._file) as temporary:
             with open(temporary, "wb") as stream:
                 pickle.dump((self._config, self._state), stream)
 
-    def _report(self, failed):
+    def _report(self):
         """Returns the figures of the week as JSON values."""
         state, config = self._state, self._config
         bids = state.people.bids
@@ -399,7 +414,7 @@ class Week:
                 for name, of in traffic.items()
             },
             "nights": state.nights,
-            "failed_requests": failed,
+            "failed_requests": state.failed,
         }
 
     def _days(self, name):

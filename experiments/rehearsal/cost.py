@@ -15,6 +15,9 @@ _FLOAT = 4
 _INDEX = 4
 # Numbers that are kept for one of the table: itself and Adam's two moments.
 _KEPT = 3
+# Of a sample in the chief's memory: its item, and where its user's rows begin
+# and end and it lies among them.
+_SAMPLE = 4 + 3 * 8
 _HOUR = 3600.0
 
 
@@ -90,7 +93,8 @@ class Cost:
         tree_hours: of a tree step's scoring, by all cores.
         table_bytes: of the vectors and their moments, all servers together.
         server_bytes: of each.
-        chief_bytes: weights of the widest block of Algorithm 2, and pi.
+        chief_bytes: rows of the training users with their places, the table
+            as it is saved, and the weights of the widest block of Algorithm 2.
     """
 
     step_rows: float
@@ -151,5 +155,7 @@ def estimate(job: Job, rates: Rates) -> Cost:
         tree_hours=pairs / (rates.pairs * cores) / _HOUR,
         table_bytes=table,
         server_bytes=table / job.hosts,
-        chief_bytes=job.items * (job.branching**job.gap * _FLOAT + 8),
+        chief_bytes=job.samples * _SAMPLE
+        + table / _KEPT
+        + job.items * (job.branching**job.gap * _FLOAT + 8),
     )

@@ -14,6 +14,7 @@ from experiments.table import compare
 from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
+from jtm_tf.learning import continuing
 from jtm_tf.runs import trained
 from jtm_tf.search import metrics
 from jtm_tf.search import model_search
@@ -43,18 +44,22 @@ def as_of_yesterday(
             "--test_from=TIME."
         )
     early = np.flatnonzero(data.timestamp < periods.test_from)
+    users = data.users.take(pa.array(data.user[early] - 1))
+    items = data.items.take(pa.array(data.item[early] - 1))
     columns = {
-        "user": data.users["raw_id"].take(pa.array(data.user[early] - 1)),
-        "item": data.items["raw_id"].take(pa.array(data.item[early] - 1)),
+        "user": users["raw_id"],
+        "item": items["raw_id"],
         "timestamp": pa.array(data.timestamp[early]),
     }
-    if "category" in data.items.column_names:
-        category = data.items["category"]
-        columns["category"] = category.take(pa.array(data.item[early] - 1))
+    if "category" in items.column_names:
+        columns["category"] = items["category"]
+    profile = users.column_names[3:]
+    columns |= {name: users[name] for name in profile}
     length = periods.test_from - periods.validation_from
     return jtm_tf.prepare(
         pa.table(columns),
         folder,
+        profile=profile,
         min_interactions=1,
         split="time",
         test_from=periods.validation_from,
@@ -88,8 +93,14 @@ def left_alone(
     now = np.zeros(model.num_items + 1, np.int32)
     now[then] = np.arange(len(then))
     now[0] = 0
-    users = splits.held_out_users(data, "test", model.max_history)
-    known = dataclasses.replace(users, history=then[users.history])
+    profile, width = run.settings.profile, model.max_history
+    users = splits.held_out_users(data, "test", width, profile)
+    history = users.history.copy()
+    history[:, :width] = then[history[:, :width]]
+    for column, name in enumerate(profile, width):
+        codes = continuing.codes_before(run.data, data, name)
+        history[:, column] = codes[history[:, column]]
+    known = dataclasses.replace(users, history=history)
     recall = []
     for results, beam in cuts:
         found = model_search.recommend_users(

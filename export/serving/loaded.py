@@ -100,8 +100,8 @@ class LoadedVersion:
         """Returns the search for items; it is made when first asked for.
 
         Raises:
-            ServingError: the version keeps no items, or there are so many
-                that the search is still being made.
+            ServingError: the version keeps no items, they cannot be read, or
+                there are so many that the search is still being made.
         """
         with self._lock:
             if self._items is None:
@@ -114,8 +114,9 @@ class LoadedVersion:
                     ],
                     daemon=True,
                 ).start()
+            items = self._items
         try:
-            return self._items.result(_ITEM_SECONDS)
+            return items.result(_ITEM_SECONDS)
         except TimeoutError as error:
             raise errors.ServingError(
                 errors.Code.UNAVAILABLE,
@@ -125,6 +126,12 @@ class LoadedVersion:
             raise errors.ServingError(
                 errors.Code.NOT_FOUND,
                 f"Version {self.number} keeps no items to look up.",
+            ) from error
+        except Exception as error:
+            with self._lock:
+                self._items = None  # it may do another time
+            raise errors.ServingError(
+                errors.Code.INTERNAL, f"Items cannot be looked up: {error}"
             ) from error
 
     def acquire(self) -> None:

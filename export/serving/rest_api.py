@@ -31,6 +31,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from export.serving import engine as engine_lib
 from export.serving import errors
 from export.serving import grpc_api
+from export.serving import item_search
 from export.serving import metrics as metrics_lib
 from export.serving import rest_json
 from export.serving import version_names
@@ -46,6 +47,8 @@ _MAX_HEADER = 16 * 1024
 # to wait for an index.
 _THREADS = 4
 _FINDERS = 2
+# Look-ups under way at most.
+_MOST_FINDING = 16
 # Items of an answer.
 _MOST_ITEMS = 100
 
@@ -69,7 +72,7 @@ class RestServer:
         self.engine, self.metrics = engine, metrics
         self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
         self.finders = concurrent.futures.ThreadPoolExecutor(_FINDERS, "items")
-        self.port, self.busy = 0, 0
+        self.port, self.busy, self._finding = 0, 0, 0
         config = engine.config
         self._server = tornado.httpserver.HTTPServer(
             tornado.web.Application(
@@ -109,6 +112,35 @@ class RestServer:
         plug.setblocking(False)
         self.port = plug.getsockname()[1]
         self._server.add_socket(plug)
+
+    async def find_items(
+        self, target: engine_lib.Target, query: str, count: int
+    ) -> str:
+        """Looks for items; returns the answer's JSON.
+
+        Few at a time: who types asks again and again, and predictions shall
+        not wait for it.
+
+        Raises:
+            ServingError: the request cannot be served, or not now.
+        """
+        if self._finding >= _MOST_FINDING:
+            raise errors.ServingError(
+                errors.Code.UNAVAILABLE,
+                f"{self._finding} look-ups are under way already; try again "
+                "later.",
+            )
+        self._finding += 1  # until it is done, whether or not anybody waits
+        work = self.finders.submit(
+            _find_items, self.engine, target, query, count
+        )
+        loop = asyncio.get_running_loop()
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._found))
+        return await asyncio.wrap_future(work)
+
+    def _found(self):
+        """Counts a look-up that is done."""
+        self._finding -= 1
 
     async def stop(self, seconds: float) -> None:
         """Takes no connections; requests under way have `seconds`."""
@@ -260,9 +292,7 @@ class _Models(_Handler):
         loop = asyncio.get_running_loop()
         if method == "FindItems":
             query, count = _wanted(self.request.query_arguments)
-            return await loop.run_in_executor(
-                self.rest.finders, _find_items, engine, target, query, count
-            )
+            return await self.rest.find_items(target, query, count)
         body = b"".join(self._chunks)
         self._chunks.clear()
         ticket, rows = await loop.run_in_executor(
@@ -298,11 +328,14 @@ def _wanted(arguments):
 
 def _find_items(engine, target, query, count):
     """Returns the items that a query finds, as JSON."""
+    if len(query) > item_search.LONGEST:
+        raise errors.invalid(
+            f"A query has {item_search.LONGEST} letters at most; got "
+            f"{len(query)}."
+        )
     version = engine.acquire(target)
     try:
         found = version.items().find(query, count)
-    except ValueError as error:
-        raise errors.invalid(str(error)) from error
     finally:
         version.release()
     return json.dumps({"version": version.number, "items": found})

@@ -83,7 +83,7 @@ def serve(finished: Callable[[], bool]) -> None:
         "%s %d serves at %s.", own["type"], own["index"], server.target
     )
     chief, last = cluster["chief"][0], None
-    while not finished():
+    while not _succeeds(finished):
         time.sleep(_LOOK)
         now = time.monotonic()
         if _answers(chief):
@@ -113,11 +113,19 @@ def chief(
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     for host in [*cluster["ps"], *cluster["worker"]]:
         _wait_for(host)
-    strategy = tf.distribute.ParameterServerStrategy(
-        tf.distribute.cluster_resolver.TFConfigClusterResolver(rpc_layer="grpc")
-    )
-    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     try:
+        strategy = tf.distribute.ParameterServerStrategy(
+            tf.distribute.cluster_resolver.TFConfigClusterResolver(
+                rpc_layer="grpc"
+            )
+        )
+        if strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f"Workers have {strategy.num_replicas_in_sync} GPUs each; a "
+                "worker takes its steps on one. Start a worker for each GPU, "
+                "by CUDA_VISIBLE_DEVICES."
+            )
+        coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
         yield remote_step.Cluster(
             strategy,
             coordinator,
@@ -131,12 +139,28 @@ def chief(
             f"wrote: {str(error).splitlines()[0]} All machines must see "
             f"{folder.parent} under this name."
         ) from error
-    except tf.errors.OpError as error:
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.UnknownError,
+    ) as error:
         raise OSError(
             "A parameter server is lost. Start all processes again; the run "
             "goes on from its checkpoint. TensorFlow says: "
             f"{str(error).splitlines()[0]}"
         ) from error
+
+
+def _succeeds(finished):
+    """Tells whether a run is finished; what cannot be read now is not yet."""
+    try:
+        return finished()
+    except (OSError, ValueError) as error:
+        logging.warning("Looking for the run's end: %s", error)
+        return False
 
 
 def _are_hosts(hosts):

@@ -82,8 +82,17 @@ class Earlier:
         return np.flatnonzero(self.item_before == PAD)[1:]
 
     def item_vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns which items stay, [K], and their vectors, [K, E]."""
-        assert self.model is not None
+        """Returns which items stay, [K], and their vectors, [K, E].
+
+        Raises:
+            ValueError: the run goes on from a checkpoint of its own.
+        """
+        if self.model is None:
+            raise ValueError(
+                "The vectors that the run began from, factors.npy in its "
+                "folder, are gone, and cannot be made anew in its middle. "
+                "Delete its checkpoints to start it anew."
+            )
         stay = np.flatnonzero(self.item_before)
         leaves = self.model.tree.pi[self.item_before[stay]]
         return stay, self.model.embedding.rows.gather(leaves).numpy()
@@ -116,12 +125,10 @@ def take(
         record = files.read_json(folder.carried)
         tree = tree_lib.Tree.load(folder.tree(0))
         return Earlier(tree, record, record["visits"])
-    run = trained.load(config.continue_from)
+    run = _finished(config.continue_from)
     _refuse_other_shape(config, run)
     before = _numbers_before(run, data)
-    codes = tuple(
-        _codes_before(run.data, data, name) for name in config.profile
-    )
+    codes = tuple(codes_before(run.data, data, name) for name in config.profile)
     model = _with_room(run.model, data.num_items)
     tree, placed = _seated(config, model, before, examples, codes, paths)
     moments = moments_lib.find(run)
@@ -221,6 +228,24 @@ def _fill_moments(trainer, earlier, moments):
         slot.assign(rows)
 
 
+def _finished(path):
+    """Returns a finished run, with the data that it was trained on."""
+    try:
+        run = trained.load(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(
+            f"{path} cannot be continued: {str(error).rstrip('.')}. (That is "
+            "about the earlier run and its own data, which must lie where they "
+            "were: prepare each day's log into a folder of its own.)"
+        ) from error
+    if "test" not in run.metrics:
+        raise ValueError(
+            f"{path} is not finished, so it cannot be continued by another "
+            "run; start its own command again first."
+        )
+    return run
+
+
 def _refuse_other_shape(config, run):
     """Raises where theta is of another shape, or there is no tree."""
     if config.traits.flat:
@@ -270,8 +295,16 @@ def _numbers_before(run, data):
     return before
 
 
-def _codes_before(was, now, name):
-    """Returns the code that each value of a profile column had, 0 if none."""
+def codes_before(
+    was: interactions.Interactions, now: interactions.Interactions, name: str
+) -> np.ndarray:
+    """Returns the code that each value of a profile column had, 0 if none.
+
+    Args:
+        was: the data of then.
+        now: those whose codes are asked.
+        name: of the column.
+    """
     known = {x: code for code, x in enumerate(was.profile_values(name), 1)}
     values = now.profile_values(name)
     return np.array([0, *(known.get(x, 0) for x in values)])

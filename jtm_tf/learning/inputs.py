@@ -22,6 +22,9 @@ from jtm_tf.tree import factors
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
 
+# Where the log is cut by time, one in so many users is not trained on.
+_FOLDS_BY_TIME = 50
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
@@ -29,7 +32,8 @@ class Inputs:
 
     Attributes:
         examples: the training samples.
-        unseen: samples of the validation users, to measure Eq. 2 on.
+        unseen: samples of users who are not trained on, to measure Eq. 2 on:
+            the validation users.
         validation: the users who pick the best iteration.
         test: the users whom that iteration is judged by.
         first_tree: pi_0.
@@ -89,7 +93,7 @@ def take(
             nothing is there to train on.
     """
     paths = categories(config, data)
-    examples = splits.examples(data, config.profile)
+    examples, unseen = _samples(config, data)
     held_out = {
         split: splits.held_out_users(
             data, split, config.max_history, config.profile
@@ -115,7 +119,7 @@ def take(
         )
     return Inputs(
         examples=examples,
-        unseen=splits.examples(data, config.profile, split="validation"),
+        unseen=unseen,
         **held_out,
         first_tree=tree,
         first_vectors=vectors if config.initial_vectors == "factors" else None,
@@ -125,6 +129,26 @@ def take(
             1 + len(data.profile_values(name)) for name in config.profile
         ),
         earlier=earlier,
+    )
+
+
+def _samples(config, data):
+    """Returns the training samples, and some of users whom it never sees.
+
+    Where the log is cut by time everybody is trained on; so a few are not,
+    since a model knows by heart, in the old tree's words, what it has learned.
+    """
+    examples = splits.examples(data, config.profile)
+    if data.periods is None:
+        return examples, splits.examples(
+            data, config.profile, split="validation"
+        )
+    fold = examples.fold_of(_FOLDS_BY_TIME, seed=config.seed)
+    if len(np.unique(fold)) < 2:  # there are too few users
+        return examples, examples
+    return (
+        examples.take(np.flatnonzero(fold != 0)),
+        examples.take(np.flatnonzero(fold == 0)),
     )
 
 
@@ -215,7 +239,8 @@ def _mapped(file):
         return np.load(file, mmap_mode="r")
     except ValueError as error:
         raise ValueError(
-            f"{file} is damaged: {error}. Delete it, and it is made anew."
+            f"{file} is damaged: {error}. Delete it, and it is made anew, but "
+            "of a run that continues another."
         ) from error
 
 

@@ -393,6 +393,7 @@ class Trainer(tf.Module):
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""
+        self.set_tree(model.tree, carry=False)  # other leaves may be in use
         # Values, not variables: graphs and checkpoints hold on to those.
         for mine, other in zip(
             self.model.variables, model.variables, strict=True

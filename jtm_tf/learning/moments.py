@@ -24,8 +24,9 @@ _VARIABLE = "trainer/optimizer/_variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
 _STEPS = "trainer/optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"
 _FIRSTS = (1, 2)
 
-# Maps a variable to its first and second moments, of its shape.
-MomentsFn = Callable[[keras.Variable], tuple[np.ndarray, np.ndarray]]
+# Maps a variable to its first and second moments, of its shape, each read when
+# it is asked for: of a table they are as large as it is.
+MomentsFn = Callable[[keras.Variable], Iterator[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Saved:
         with _opened(self.checkpoint) as reader:
 
             def moments(variable):
-                first, second = names[id(variable)]
-                return reader.get_tensor(first), reader.get_tensor(second)
+                return map(reader.get_tensor, names[id(variable)])
 
             yield moments
 

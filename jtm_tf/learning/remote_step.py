@@ -116,6 +116,8 @@ class RemoteTrainer(model_step.Trainer):
         # What is left of a killed run may be of another tree, or other users.
         shutil.rmtree(cluster.folder, ignore_errors=True)
         super().__init__(model, examples, config, **settings)
+        # What a batch of an epoch is depends on it: files, steps of a call.
+        self.layout = tf.Variable([0, 0], dtype=tf.int64)
 
     def _trace(self):
         super()._trace()
@@ -133,32 +135,51 @@ class RemoteTrainer(model_step.Trainer):
     ):
         """Takes the steps of a stretch of an epoch, counted."""
         work = self._files(examples)
+        self._keep_layout(len(work.folders), start_batch)
         calls = self._in_turn(self._lengths(work, max_samples), start_batch)
         call, folder = self._call(work)
         coordinator = self._cluster.coordinator
         for wave in _waves(calls, _CALLS * self._cluster.workers):
-            asked = [
+            before = self.loss_sum.numpy()
+            for shard, length, first, last in wave:
+                numbers = (epoch, length, first, last)
                 coordinator.schedule(
                     call,
                     args=(
                         tf.constant(work.folders[shard]),
                         tf.constant(folder),
-                        *(
-                            tf.constant(number, tf.int64)
-                            for number in (epoch, length, first, last)
-                        ),
+                        *(tf.constant(x, tf.int64) for x in numbers),
                     ),
                 )
-                for shard, length, first, last in wave
-            ]
             coordinator.join()
             steps = sum(last - first for *_, first, last in wave)
-            losses = np.sum([one.fetch() for one in asked], 0)
-            self.loss_sum.assign_add(losses)
+            losses = (self.loss_sum.numpy() - before) / steps
             self.loss_count.assign_add(steps)
             self.batch.assign_add(steps)
             for _ in range(steps):
-                on_batch(losses / steps)
+                on_batch(losses)
+
+    def _keep_layout(self, count, start_batch):
+        """Notes how an epoch is cut; in its middle it may not change.
+
+        Args:
+            count: of files.
+            start_batch: steps of the epoch so far.
+
+        Raises:
+            ValueError: it was cut otherwise before.
+        """
+        now = [count, self._cluster.steps_per_call]
+        was = self.layout.numpy().tolist()
+        if start_batch and now != was:
+            raise ValueError(
+                "The run stopped in the middle of an epoch that was cut into "
+                f"{was[0]} files of users (one for each worker at least) and "
+                f"--steps_per_call={was[1]}; now there are {now[0]} and "
+                f"{now[1]}, which would repeat some samples and miss others. "
+                "Go on as it began."
+            )
+        self.layout.assign(now)
 
     def _files(self, examples):
         """Returns the files of these samples, written at the first call."""
@@ -263,7 +284,8 @@ class RemoteTrainer(model_step.Trainer):
                 start,
                 parallel_iterations=1,
             )
-            return total
+            # On a server: what a worker returns is lost with it.
+            self.loss_sum.assign_add(total)
 
         text, number = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
         return tf.function(

@@ -112,7 +112,9 @@ class BeamLoss:
             positive = tree_ops.lift(leaves, level, model)
             asked = positive
             if pseudo:
-                asked = self._families(tree_ops.lift(leaves, level - 1, model))
+                parents = tree_ops.lift(leaves, level - 1, model)
+                parents = tf.maximum(parents, 1)  # of PAD there are none
+                asked = tree_ops.children(parents, self._branching)
             nodes = tf.concat([candidates, asked, far], 1)
             parts = [candidates.shape[1], asked.shape[1], far.shape[1]]
             scores, hits, others = tf.split(
@@ -144,13 +146,6 @@ class BeamLoss:
         if pseudo:
             losses = [x * c for x, c in zip(losses, _counting(real, found))]
         return tf.stack([tf.reduce_mean(tf.reduce_sum(x, 1)) for x in losses])
-
-    def _families(self, parents):
-        """Returns the children of [B, m] nodes, [B, m * b]."""
-        below = tree_ops.children(parents, self._branching)
-        return tf.reshape(
-            below, [tf.shape(parents)[0], self._branching * parents.shape[1]]
-        )
 
     def _winners(self, nodes, families, scores):
         """Returns the scores of nodes, and whether none of their family's is

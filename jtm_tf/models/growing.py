@@ -113,8 +113,11 @@ def lengthened(
         levels: how many more; see `deepened`.
 
     Returns:
-        [more codes, E], a copy; nodes without an item below have rows of 0.
+        [more codes, E]; nodes without an item below have rows of 0. Of no
+        more levels it is the table itself.
     """
+    if not levels:
+        return table
     b = tree.branching
     deepest = tree_lib.num_codes(tree.max_level + levels, b)
     longer = np.zeros([deepest, table.shape[1]], table.dtype)

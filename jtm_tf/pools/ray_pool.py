@@ -13,6 +13,10 @@ from typing import Any
 
 from jtm_tf.pools import serial
 
+# How often an actor begins anew, and a piece of work is tried again: what ends
+# its actor each time, for want of memory, is no accident.
+_RESTARTS, _RETRIES = 20, 4
+
 
 class Pool:
     """Actors of Ray, one a processor.
@@ -20,7 +24,8 @@ class Pool:
     Args:
         address: of a cluster, "auto" for the one that this machine belongs
             to; by default one is started here, and ends with the block.
-        actors: how many; as many as the cluster has processors by default.
+        actors: how many; as many as the cluster has free processors by
+            default.
         threads: of TensorFlow in each.
 
     Raises:
@@ -57,8 +62,12 @@ class Pool:
         mine = not ray.is_initialized()
         if mine:
             self._connect()
-        count = self._actors or int(ray.cluster_resources().get("CPU", 1))
-        kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)
+        # An actor that finds no processor would be waited for.
+        free = int(ray.available_resources().get("CPU", 1))
+        count = self._actors or max(1, free)
+        kind = ray.remote(
+            num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RETRIES
+        )
         actors = [kind(_Actor).remote(make) for _ in range(count)]
         try:
             pool = ray.util.ActorPool(actors)

@@ -12,6 +12,7 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
+from jtm_tf.search import model_search
 from tests.support import runs
 from tests.support import shell
 from tests.support import worlds
@@ -77,6 +78,35 @@ def test_a_model_left_alone_is_judged_as_it_judges_itself(tmp_path_factory):
             run.model, users, num_results=results, beam_width=beam
         )
         assert column.mean() == pytest.approx(want["recall"], abs=1e-6)
+
+
+def test_other_numbers_of_the_same_items_change_nothing(
+    tmp_path_factory, tmp_path
+):
+    """Two items that sort first, and are unknown, shift all others' numbers."""
+    _, run_dir = runs.shared(tmp_path_factory)
+    run = trained.load(run_dir)
+    table = worlds.draw().table()
+    at = table.column_names.index("item")
+    two = pa.array([-2, -1], table["item"].type)
+    new = table.slice(0, 2).set_column(at, "item", two)
+    data = jtm_tf.prepare(pa.concat_tables([table, new]), tmp_path / "data")
+    assert data.items["raw_id"].to_pylist()[:2] == [-2, -1]
+    ours = splits.held_out_users(data, "test", run.model.max_history)
+    found, same = nights.left_alone(run, data, [(5, 8)])[:, 0], []
+    for user, recall in zip(ours.users.tolist(), found):
+        raw = data.users["raw_id"][user - 1].as_py()
+        items = data.history(raw)
+        known = [x for x in items[: len(items) // 2] if x > 0]
+        later = set(items[len(items) // 2 :])
+        row = np.zeros([1, run.model.max_history], np.int32)
+        numbers = run.data.item_ids.numbers(known)[-row.shape[1] :]
+        row[0, row.shape[1] - len(numbers) :] = numbers
+        best = model_search.tree_search(run.model, 8, num_results=5)
+        got = set(run.data.item_ids.of(best.recommend(row)[0].numpy()[0]))
+        same.append(abs(recall - len(got & later) / len(later)) < 1e-6)
+    assert np.mean(same) > 0.8, "more than ties can change"
+    assert found.mean() > 0
 
 
 def test_the_program(today, tmp_path):

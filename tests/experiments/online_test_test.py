@@ -54,6 +54,62 @@ def test_a_week_that_was_stopped_ends_as_if_undisturbed(tmp_path, monkeypatch):
         week.Week(other, tmp_path / "got")
 
 
+class Fake:
+    """A service that finds nothing, and counts what it is asked."""
+
+    made: list[int] = []
+
+    def __init__(self, folder, flags, stack):
+        self.failed = 0
+
+    def night(self, day, data_dir, newest, train_flags):
+        assert interactions.load(data_dir).num_items
+        Fake.made.append(day)
+        return {"day": day, "seconds": {}, "error": None, "requests": 1}
+
+    def resume(self, failed):
+        self.failed = failed
+
+    def retrieve(self, newest, count):
+        self.failed += 1
+        return np.zeros((len(newest), count), np.int32)
+
+
+def test_a_week_with_nights_goes_on_after_them(tmp_path, monkeypatch):
+    """A night that is done is not done again; failures are not forgotten."""
+    monkeypatch.setattr(served, "Served", Fake)
+    config = dataclasses.replace(SMALL, buckets=("item_cf", "jtm"))
+    want = week.Week(config, tmp_path / "want").run()
+    assert [night["day"] for night in want["nights"]["jtm"]] == [1, 2]
+    assert want["failed_requests"]["jtm"] > 0
+    Fake.made.clear()
+    day, calls = week.Week._day, []
+
+    class Stopped(BaseException):
+        pass
+
+    def stopping(self, *args):
+        calls.append(args)
+        if len(calls) in (2, 4):
+            raise Stopped
+        return day(self, *args)
+
+    monkeypatch.setattr(week.Week, "_day", stopping)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            week.Week(config, tmp_path / "got").run()
+    assert week.Week(config, tmp_path / "got").run() == want
+    assert Fake.made == [1, 2]
+
+
+def test_few_people_and_items(tmp_path):
+    with pytest.raises(ValueError, match="none is in the buckets of"):
+        week.Week(dataclasses.replace(SMALL, people=2), tmp_path)
+    few = dataclasses.replace(SMALL, people=20, items=50, days=1)
+    report = week.Week(few, tmp_path).run()
+    assert set(report["buckets"]) == set(few.buckets)
+
+
 def test_new_items_come_and_old_ones_go(tmp_path):
     one = week.Week(SMALL, tmp_path)
     first, last = (one._available(day)[1:] for day in (0, SMALL.days))
@@ -62,15 +118,16 @@ def test_new_items_come_and_old_ones_go(tmp_path):
     assert np.mean(last & ~first) == pytest.approx(SMALL.late)
 
 
-def test_a_day_of_it(tmp_path):
-    """JTM is trained, served and asked, continued, and swapped under way."""
+@pytest.mark.parametrize("days", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_day_of_it(days, tmp_path):
+    """JTM is trained, served and asked; then continued, and swapped."""
     status, stdout, stderr = shell.run(
         "experiments.online_test",
         f"--out_dir={tmp_path / 'shop'}",
         f"--out={tmp_path / 'week'}",
         "--people=300",
         "--items=200",
-        "--days=2",
+        f"--days={days}",
         "--buckets=item_cf,jtm",
         "--bucket_share=0.3",
         "--first_flags=--joint_iterations=1",
@@ -81,14 +138,16 @@ def test_a_day_of_it(tmp_path):
     assert status == 0, stderr
     report = json.loads((tmp_path / "week.json").read_text())
     nights = report["nights"]["jtm"]
-    assert [night["error"] for night in nights] == [None, None]
-    assert nights[1]["requests"] > 0 == nights[1]["failed"]
+    assert [night["error"] for night in nights] == [None] * days
     assert report["failed_requests"] == {"jtm": 0}
     assert report["buckets"]["jtm"]["clicks"] > 0
     assert "| JTM |" in stdout and stdout.strip() in (
         (tmp_path / "week.md").read_text()
     )
     assert (tmp_path / "week.svg").stat().st_size > 1000
+    if days == 1:
+        return
+    assert nights[1]["requests"] > 0 == nights[1]["failed"]
     run = tmp_path / "shop/jtm/runs/2"
     carried = json.loads((run / "metrics.json").read_text())["carried"]
     assert carried["items_kept"] > 0

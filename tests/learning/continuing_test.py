@@ -242,7 +242,10 @@ def test_without_its_moments(yesterday, tmp_path):
         ({"profile": ()}, r"profile \('age',\) there, \(\) asked"),
         ({"visits": "no"}, "visits 'yes' there, 'no' asked"),
         ({"method": "dnn"}, "method dnn has none: train it anew"),
-        ({"continue_from": "nowhere"}, "nowhere is not a run folder"),
+        (
+            {"continue_from": "nowhere"},
+            "nowhere cannot be continued: nowhere is",
+        ),
     ],
     ids=str,
 )
@@ -252,6 +255,39 @@ def test_another_shape_is_refused(yesterday, tmp_path, changes, says):
     with pytest.raises((ValueError, FileNotFoundError), match=says):
         joint.run(dataclasses.replace(NEXT, **config), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_unfinished_run_is_refused(yesterday, tmp_path):
+    """Its checkpoint may be of another round than its model."""
+    data, folder, _ = yesterday
+    metrics = folder.read_metrics()
+    config = dataclasses.replace(NEXT, continue_from=str(folder.path))
+    try:
+        folder.write_metrics({k: v for k, v in metrics.items() if k != "test"})
+        with pytest.raises(ValueError, match="run is not finished, so it"):
+            joint.run(config, data, tmp_path / "run")
+    finally:
+        folder.write_metrics(metrics)
+
+
+def test_without_its_factors_it_does_not_go_on(
+    yesterday, tmp_path, monkeypatch
+):
+    data = prepare(log(50, 4), tmp_path / "data")
+    config = dataclasses.replace(
+        NEXT, joint_iterations=2, continue_from=str(yesterday[1].path)
+    )
+
+    def die(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.State, "tree_step", die)
+        with pytest.raises(Killed):
+            joint.run(config, data, tmp_path / "run")
+    (tmp_path / "run" / "factors.npy").unlink()
+    with pytest.raises(ValueError, match="Delete its checkpoints"):
+        joint.run(config, data, tmp_path / "run")
 
 
 def test_other_ids_are_refused(yesterday, tmp_path):

@@ -176,9 +176,12 @@ def counting(model, history, targets):
     return np.array(found).swapaxes(1, 2)  # [users, targets, levels]
 
 
-def test_a_target_counts_as_far_up_as_it_is_found():
-    model = a_model(train_beam=judged.ITEMS)
+@pytest.mark.parametrize("branching", [2, 4])
+def test_a_target_counts_as_far_up_as_it_is_found(branching):
     rng = np.random.default_rng(0)
+    order = rng.permutation(judged.ITEMS) + 1
+    tree = tree_lib.Tree.from_order(order, branching=branching)
+    model = a_model(train_beam=judged.ITEMS, tree=tree)
     history, targets = judged.held_out(3, USERS).history, targets_of(rng)
     # What the model likes best, so that some are found.
     best = model_search.tree_search(model, 4, num_results=2)
