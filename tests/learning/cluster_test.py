@@ -3,6 +3,7 @@
 import json
 import pathlib
 import socket
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tensorflow as tf
 from jtm_tf.data import splits
 from jtm_tf.learning import cluster
 from jtm_tf.learning import model_step
+from jtm_tf.learning import remote_step
 from jtm_tf.learning import settings
 from jtm_tf.learning import work_files
 from jtm_tf.models import tree_model
@@ -198,6 +200,52 @@ def _data(shared):
 def _single(shared):
     """The metrics of the run of FLAGS on one machine."""
     return metrics(shared[1])
+
+
+def layout_of(calls_of=4, **changes):
+    """Returns what a trainer knows of how an epoch is cut."""
+    return types.SimpleNamespace(
+        _cluster=types.SimpleNamespace(steps_per_call=calls_of),
+        _steps=lambda length: -(-length // 8),
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("lengths", [[100, 61, 7], [9], [64, 64], [33, 0, 80]])
+def test_a_run_that_goes_on_misses_no_step_and_takes_none_twice(lengths):
+    """Wherever in an epoch it stopped."""
+    trainer = layout_of()
+
+    def steps(skipped):
+        calls = remote_step.RemoteTrainer._in_turn(trainer, lengths, skipped)
+        for shard, length, first, last in calls:
+            assert length == lengths[shard]
+            yield from ((shard, step) for step in range(first, last))
+
+    whole = list(steps(0))
+    assert sorted(whole) == [
+        (shard, step)
+        for shard, length in enumerate(lengths)
+        for step in range(-(-length // 8))
+    ]
+    for skipped in range(len(whole) + 1):
+        assert list(steps(skipped)) == whole[skipped:]
+
+
+def test_in_the_middle_of_an_epoch_its_layout_stays():
+    keep = remote_step.RemoteTrainer._keep_layout
+    trainer = layout_of(layout=tf.Variable([0, 0], dtype=tf.int64))
+    keep(trainer, 3, 0)
+    keep(trainer, 3, 17)
+    with pytest.raises(
+        ValueError, match="into 3 files .* now there are 4 and 4"
+    ):
+        keep(trainer, 4, 17)
+    trainer._cluster.steps_per_call = 5
+    with pytest.raises(ValueError, match="steps_per_call=4; now .* 3 and 5"):
+        keep(trainer, 3, 1)
+    keep(trainer, 4, 0)  # at its beginning all is free
+    assert trainer.layout.numpy().tolist() == [4, 5]
 
 
 def rehearse(data, out, *flags, checkpoint_seconds=120):
