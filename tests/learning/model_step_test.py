@@ -192,7 +192,8 @@ def test_an_epoch_takes_the_steps_that_it_announces(samples):
     assert len(steps) == -(-min(samples, 60) // 20)
 
 
-def test_another_tree_may_use_other_nodes():
+@pytest.mark.parametrize("cold", [False, True])
+def test_another_tree_may_use_other_nodes(cold):
     """The graph of a step holds the nodes in use; it is made anew."""
     trainer = beam_trainer()
     trainer.train_epoch()
@@ -203,7 +204,15 @@ def test_another_tree_may_use_other_nodes():
         tree.occupied(tree.max_level),
     )
     pi[1 : 1 + len(free)] = free
-    trainer.set_tree(tree.replace_pi(pi))
+    other = tree.replace_pi(pi)
+    if cold:
+        fresh = tree_model.TreeModel.from_config(trainer.model.get_config())
+        fresh.set_tree(other)
+        trainer.restart(fresh)
+    else:
+        trainer.set_tree(other)
+    occupied = trainer.model.beam_loss._occupied.numpy()
+    np.testing.assert_array_equal(occupied, other.occupied_codes())
     trainer.train_epoch()
     assert np.isfinite(trainer.mean_loss).all()
 
