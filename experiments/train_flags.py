@@ -19,7 +19,7 @@ from jtm_tf.command_line import program
 from jtm_tf.learning import settings
 
 _GROUPS = {
-    "From where, and how long to learn": (
+    "How long to learn": (
         "continue_from",
         "joint_iterations",
         "tree_steps",

@@ -50,7 +50,15 @@ def _packages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# What serving.ipynb calls, tests/docs_run_test.py calls too.
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem == "serving"))
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
 def test_runs(path, packages, tmp_path, monkeypatch):
     for module in ("nbclient", "ipykernel"):
         pytest.importorskip(module, reason="runs notebooks")

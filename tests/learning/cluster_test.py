@@ -284,12 +284,10 @@ def test_one_worker_is_one_machine(data, single, tmp_path):
     "kills, seed",
     [
         ("worker,ps", 0),
-        *(
-            pytest.param("worker,ps,chief", seed, marks=pytest.mark.slow)
-            for seed in (1, 2, 3)
-        ),
+        *(("worker,ps,chief", seed) for seed in (1, 2, 3)),
     ],
 )
+@pytest.mark.slow
 def test_who_is_lost(kills, seed, data, single, tmp_path):
     """A worker's steps are another's; of others all begin again, from the last
     checkpoint. The loss falls as far."""
