@@ -4,6 +4,8 @@ import concurrent.futures
 import json
 import pathlib
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,8 +72,17 @@ class LoadedVersion:
             padded[name][:, full - length :] = value
         return padded
 
-    def warm_up(self, folder: pathlib.Path) -> int:
+    def warm_up(
+        self,
+        folder: pathlib.Path,
+        rest: Callable[[float], object] = lambda took: None,
+    ) -> int:
         """Runs the recorded requests of a version; returns their number.
+
+        Args:
+            folder: of the version.
+            rest: called after each request with the seconds that it took; who
+                answers meanwhile gets the processors back.
 
         Raises:
             Exception: whatever fails, in the records or in the graph.
@@ -92,7 +103,9 @@ class LoadedVersion:
                 for key, value in request.inputs.items()
             }
             self.signatures[name].check_names(inputs)
+            began = time.monotonic()
             self.signatures[name].run(self.pad(inputs))
+            rest(time.monotonic() - began)
             count += 1
         return count
 

@@ -29,6 +29,9 @@ _TURN, _TURNS = 5e-4, threading.Lock()
 # Rounds of the collector for one among all objects: versions are looked through
 # when one has come or gone.
 _OLD = 1000
+# A new version is warmed up in steps of up to a second or two of a processor:
+# so many times as long those who answer have it back, some seconds at most.
+_REST, _LONGEST_REST = 2.0, 5.0
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -182,7 +185,7 @@ class Watcher:
         try:
             with _short_turns():
                 version = loaded.LoadedVersion(number, folder)
-                requests = version.warm_up(folder)
+                requests = version.warm_up(folder, self._rest)
         except Exception as error:  # pylint: disable=broad-except
             self._failed[number] = files, files
             self._unsettled = True
@@ -209,6 +212,11 @@ class Watcher:
             requests,
         )
         return True
+
+    def _rest(self, took):
+        """Waits after a warm-up request, if another version answers."""
+        if self._versions:
+            self._stop.wait(min(_REST * took, _LONGEST_REST))
 
     def _retire(self, number):
         """Takes a version out of service; it is freed once idle."""

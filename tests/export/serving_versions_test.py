@@ -132,12 +132,34 @@ def test_the_process_is_as_it_was(made, base, monkeypatch):
     assert gc.get_freeze_count() == 0
 
 
+def test_a_version_rests_between_its_steps_if_another_answers(
+    made, base, monkeypatch
+):
+    rests = []
+
+    def warm_up(self, folder, rest):
+        began = time.monotonic()
+        rest(0.15)
+        rests.append(time.monotonic() - began)
+        return 1
+
+    monkeypatch.setattr(loaded.LoadedVersion, "warm_up", warm_up)
+    put(made, base, 2)
+    with running(base) as (server, _):
+        first = len(rests)
+        assert rests[0] < 0.1, "nobody waits for the processors"
+        put(made, base, 3)
+        wait_for(lambda: len(rests) > first)
+        assert state(server, 3) is not None
+    assert min(rests[first:]) >= 0.3
+
+
 def test_a_version_that_fails_late_is_freed(made, base, monkeypatch):
     """It was in memory when its warm-up failed."""
     settled = []
     put(made, base, 2)
 
-    def fails(self, folder):
+    def fails(self, folder, rest):
         raise ValueError("a bad request")
 
     with running(base) as (server, _):
