@@ -5,9 +5,9 @@ endpoint is `export.serve`, asked by the client.
 """
 
 import contextlib
+import os
 import pathlib
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,8 +16,12 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from experiments.runs import launch
+from export.artefact import versions
 from export.calling import clients
+from export.calling import load
 from export.calling import server_process
+from export.calling import swaps
 from export.soaking import background
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.types import PAD
@@ -41,7 +45,6 @@ class Served:
         stack: ends its server.
 
     Attributes:
-        version: the one that answered last; 0 before the first.
         failed: requests without an answer, by night and by day.
     """
 
@@ -54,7 +57,7 @@ class Served:
         self._folder, self._flags, self._stack = folder, flags, stack
         self._client: clients.Client | None = None
         self._target = ""
-        self.version, self.failed = 0, 0
+        self.failed = 0
 
     def retrieve(self, newest: np.ndarray, count: int) -> np.ndarray:
         """Asks for items of some people.
@@ -75,7 +78,6 @@ class Served:
                 logging.warning("No answer: %s", error)
                 self.failed += 1
                 continue
-            self.version = answer.version
             for row, ids in enumerate(answer.ids, begin):
                 found[row, : len(ids[:count])] = ids[:count]
         return found
@@ -99,8 +101,8 @@ class Served:
 
         Returns:
             What the report says of it: `seconds` of each step, `latency_ms`
-            (median and 99th percentile of requests meanwhile), `failed` of
-            them, and `error`, None if all went well.
+            of requests meanwhile, see `load.milliseconds`, `failed` of them,
+            and `error`, None if all went well.
 
         Raises:
             ValueError: the first version failed: there is none to serve.
@@ -110,7 +112,7 @@ class Served:
         with self._traffic(newest) as asked:
             try:
                 self._make(day, data_dir, train_flags, seconds)
-            except ValueError as error:
+            except (ValueError, TimeoutError) as error:
                 if self._client is None:
                     raise
                 logging.error("Yesterday's version stays: %s", error)
@@ -119,12 +121,7 @@ class Served:
         record["requests"] = len(asked)
         record["failed"] = len(asked) - len(times)
         self.failed += record["failed"]
-        if times:
-            middle, high = np.quantile(times, [0.5, 0.99])
-            record["latency_ms"] = {
-                "p50": round(1000 * middle, 1),
-                "p99": round(1000 * high, 1),
-            }
+        record["latency_ms"] = load.milliseconds(times)
         return record
 
     def _make(self, day, data_dir, train_flags, seconds):
@@ -135,33 +132,32 @@ class Served:
         flags = shlex.split(f"{self._flags} {train_flags}")
         if before is not None:
             flags += [f"--continue_from={before}", "--joint_iterations=1"]
-        for name, command in (
-            (
-                "train",
-                [
-                    "experiments.train",
-                    f"--data_dir={data_dir}",
-                    f"--out_dir={run}",
-                    *flags,
-                ],
-            ),
-            (
-                "export",
-                [
-                    "export.export_model",
-                    f"--run_dir={run}",
-                    f"--export_dir={base}",
-                    *(x for x in flags if x.startswith(_SEARCH)),
-                ],
-            ),
-        ):
+        commands = {
+            "train": [
+                "experiments.train",
+                f"--data_dir={data_dir}",
+                f"--out_dir={run}",
+                *flags,
+            ],
+            "export": [
+                "export.export_model",
+                f"--run_dir={run}",
+                f"--export_dir={base}",
+                *(x for x in flags if x.startswith(_SEARCH)),
+            ],
+        }
+        for name, command in commands.items():
             began = time.monotonic()
             self._run(command, f"{name}-{day}.log")
             seconds[name] = round(time.monotonic() - began, 1)
         began = time.monotonic()
         if self._client is None:
             self._serve(base)
-        self._wait_for(max(int(x.name) for x in base.iterdir()))
+        swaps.wait_until_answers(
+            versions.existing(base)[-1],
+            self._client.transport.available,
+            patience=_PATIENCE,
+        )
         seconds["swap"] = round(time.monotonic() - began, 1)
 
     def _last_run(self, day):
@@ -175,15 +171,8 @@ class Served:
     def _run(self, command, name):
         """Runs a program, which writes to a log."""
         log = self._folder / "logs" / name
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "a", encoding="utf-8") as out:
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode:
+        whole = [sys.executable, "-m", *command]
+        if launch.start(whole, log, os.environ):
             raise ValueError(f"{command[0]} failed; {log} says why.")
 
     def _serve(self, base):
@@ -204,16 +193,6 @@ class Served:
         """
         self.failed = failed
         self._serve(self._folder / "served" / self._folder.name)
-
-    def _wait_for(self, version):
-        """Waits until a version answers."""
-        ends = time.monotonic() + _PATIENCE
-        while version not in self._client.transport.available():
-            if time.monotonic() > ends:
-                raise ValueError(
-                    f"Version {version} did not answer in {_PATIENCE:.0f} s."
-                )
-            time.sleep(0.2)
 
     @contextlib.contextmanager
     def _traffic(self, newest) -> Iterator[list[tuple[float, str | None]]]:

@@ -164,7 +164,6 @@ class Ranking:
     """The ranking stage: a logistic regression of clicks.
 
     Args:
-        places: K, of a list.
         penalty: of squared coefficients.
 
     Attributes:
@@ -172,8 +171,8 @@ class Ranking:
             stage that has seen nothing, what sells and what is like wins.
     """
 
-    def __init__(self, places: int, penalty: float = 1e-3):
-        self._places, self._penalty = places, penalty
+    def __init__(self, penalty: float = 1e-3):
+        self._penalty = penalty
         self.weights = np.array([0.3, 1.0, 1.0, 1.0, 0.3, -0.1, -5.0])
 
     def learn(self, features: np.ndarray, clicks: np.ndarray) -> None:

@@ -225,7 +225,7 @@ class Week:
             people,
             histories_lib.Histories(config.people, config.max_history),
             [],
-            shop_lib.Ranking(config.shop.shown, config.shop.penalty),
+            shop_lib.Ranking(config.shop.penalty),
         )
         mean = config.past / config.past_days
         for day in range(-config.past_days, 0):
@@ -260,14 +260,12 @@ class Week:
             return
         data_dir = self._folder / "data" / str(day)
         self._prepare(day, data_dir)
-        asks = np.arange(min(1000, config.people))
+        asks = state.histories.newest[:1000]
         for name, service in services.items():
             flags = config.train_flags
             if day == 1:
                 flags = f"{flags} {config.first_flags}"
-            record = service.night(
-                day, data_dir, state.histories.newest[asks], flags
-            )
+            record = service.night(day, data_dir, asks, flags)
             state.nights.setdefault(name, []).append(record)
             logging.info("Night before day %d, %s: %s", day, name, record)
 
@@ -314,11 +312,9 @@ class Week:
         )
         finders, found = state.people.find(available)
         visitors = state.people.visitors()
-        nobody = np.zeros(0, int), *np.zeros((2, 0, config.shop.shown), int)
-        seen = {
-            name: [(*nobody[:2], nobody[2].astype(bool))]
-            for name in config.buckets
-        }
+        lists = np.zeros((0, config.shop.shown), int)
+        nobody = np.zeros(0, int), lists, lists.astype(bool)
+        seen = {name: [nobody] for name in config.buckets}
         lessons: list[tuple[np.ndarray, np.ndarray]] = []
         for slot, (comes, takes) in enumerate(
             zip(

@@ -58,7 +58,7 @@ def table(report: Mapping[str, Any]) -> str:
             *(f"{night['seconds'].get(x, 0):.0f}" for x in _STEPS),
             night["requests"],
             night["failed"],
-            *(f"{night.get('latency_ms', {}).get(x, '')}" for x in _LATENCY),
+            *(f"{night['latency_ms'].get(x, '')}" for x in _LATENCY),
             night["error"] or "",
         ]
         for name, of in report["nights"].items()

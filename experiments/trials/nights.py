@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 import jtm_tf
 from experiments.table import compare
@@ -86,10 +85,7 @@ def left_alone(
         Each user's recall, [U, C] float64.
     """
     model = run.model
-    ids = (x.items["raw_id"] for x in (data, run.data))
-    here, there = ids
-    number = pc.fill_null(pc.index_in(pc.cast(here, there.type), there), -1)
-    then = np.append(0, number.to_numpy() + 1).astype(np.int32)
+    then = continuing.numbers_before(run, data)
     now = np.zeros(model.num_items + 1, np.int32)
     now[then] = np.arange(len(then))
     now[0] = 0

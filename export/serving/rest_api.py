@@ -319,6 +319,11 @@ def _wanted(arguments):
             f"{', '.join(sorted(arguments)) or 'nothing'}."
         )
     query = arguments["query"][0].decode("utf-8", "replace")
+    if len(query) > item_search.LONGEST:
+        raise errors.invalid(
+            f"A query has {item_search.LONGEST} letters at most; got "
+            f"{len(query)}."
+        )
     count = arguments.get("count", [b"20"])[-1].decode("utf-8", "replace")
     digits = re.fullmatch("0*([0-9]{1,3})", count)
     if digits is None or not 1 <= int(digits[1]) <= _MOST_ITEMS:
@@ -328,11 +333,6 @@ def _wanted(arguments):
 
 def _find_items(engine, target, query, count):
     """Returns the items that a query finds, as JSON."""
-    if len(query) > item_search.LONGEST:
-        raise errors.invalid(
-            f"A query has {item_search.LONGEST} letters at most; got "
-            f"{len(query)}."
-        )
     version = engine.acquire(target)
     try:
         found = version.items().find(query, count)

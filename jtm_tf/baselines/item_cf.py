@@ -155,12 +155,7 @@ class ItemCF:
         Raises:
             ValueError: history is not [B, T], or an item is not in 1..N.
         """
-        history = np.asarray(history)
-        if history.ndim != 2:
-            raise ValueError(f"history must be [B, T]; got {history.shape}.")
-        known = history != PAD
-        behaviours = ragged.Ragged.of_counts(history[known], known.sum(axis=1))
-        return self._recommend(behaviours, num_results)
+        return self._recommend(_behaviours(history), num_results)
 
     def recommend_users(
         self, users: splits.HeldOutUsers, num_results: int
@@ -179,9 +174,7 @@ class ItemCF:
         Args:
             history: [B, T] int items, as `recommend` takes them.
         """
-        known = history != PAD
-        rows = ragged.Ragged.of_counts(history[known], known.sum(axis=1))
-        users, _ = self._users(rows)
+        users, _ = self._users(_behaviours(history))
         return (users @ self.similar).astype(np.float32).toarray()
 
     def _users(self, known):
@@ -220,6 +213,15 @@ class ItemCF:
             items[rows] = self.popular.fill_up(rules.table(owner, item, here))
             scores[rows] = rules.table(owner, score, here)
         return items, scores
+
+
+def _behaviours(history):
+    """Returns the items of histories, [B, T], as a `Ragged`."""
+    history = np.asarray(history)
+    if history.ndim != 2:
+        raise ValueError(f"history must be [B, T]; got {history.shape}.")
+    known = history != PAD
+    return ragged.Ragged.of_counts(history[known], known.sum(axis=1))
 
 
 def _neighbours(together, first, counts, config, rank):

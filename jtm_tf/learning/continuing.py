@@ -50,7 +50,6 @@ class Earlier:
     Attributes:
         tree: pi_0, of the items of the new data.
         record: what metrics.json says of it.
-        visits: whether the scorer sees visits.
         model: what was learned, on a tree of the new one's shape that numbers
             its items otherwise; None where the run goes on from a checkpoint
             of its own.
@@ -63,13 +62,17 @@ class Earlier:
 
     tree: tree_lib.Tree
     record: dict[str, Any]
-    visits: bool
     model: tree_model.TreeModel | None = None
     item_before: np.ndarray = dataclasses.field(
         default_factory=lambda: np.zeros(0, np.int64)
     )
     code_before: tuple[np.ndarray, ...] = ()
     moments: moments_lib.Saved | None = None
+
+    @property
+    def visits(self) -> bool:
+        """Whether the scorer sees visits."""
+        return self.record["visits"]
 
     @property
     def steps(self) -> int:
@@ -122,17 +125,16 @@ def take(
     if config.continue_from is None:
         return None
     if moments_lib.latest(folder) is not None:
-        record = files.read_json(folder.carried)
         tree = tree_lib.Tree.load(folder.tree(0))
-        return Earlier(tree, record, record["visits"])
+        return Earlier(tree, files.read_json(folder.carried))
     run = _finished(config.continue_from)
     _refuse_other_shape(config, run)
-    before = _numbers_before(run, data)
+    before = numbers_before(run, data)
     codes = tuple(codes_before(run.data, data, name) for name in config.profile)
     model = _with_room(run.model, data.num_items)
     tree, placed = _seated(config, model, before, examples, codes, paths)
     moments = moments_lib.find(run)
-    kept, visits = int(np.count_nonzero(before)), model.visits is not None
+    kept = int(np.count_nonzero(before))
     record = {
         "run": str(pathlib.Path(config.continue_from).resolve()),
         "data": run.config["data"],
@@ -143,9 +145,9 @@ def take(
         "levels": [run.model.max_level, tree.max_level],
         "slots": moments is not None,
         "steps": moments.steps if moments else 0,
-        "visits": visits,
+        "visits": model.visits is not None,
     }
-    return Earlier(tree, record, visits, model, before, codes, moments)
+    return Earlier(tree, record, model, before, codes, moments)
 
 
 def _seated(config, model, before, examples, codes, paths):
@@ -193,12 +195,8 @@ def fill(trainer: model_step.Trainer, earlier: Earlier) -> None:
     model.embedding.assign(
         growing.started(old.embedding.numpy(), old.tree, earlier.tree, leaves)
     )
-    for mine, theirs in growing.alike(model, old):
-        mine.assign(theirs)
-    for mine, theirs, codes in zip(
-        model.profile.tables, old.profile.tables, earlier.code_before
-    ):
-        mine.assign(theirs.numpy()[codes])
+    for mine, theirs, rows in _network(model, earlier):
+        mine.assign(theirs.numpy()[rows])
     trainer.start_items(earlier.new)
     if earlier.moments is not None:
         with earlier.moments.of(old.trainable_variables) as moments:
@@ -206,17 +204,23 @@ def fill(trainer: model_step.Trainer, earlier: Earlier) -> None:
         trainer.optimizer.iterations.assign(earlier.steps)
 
 
+def _network(model, earlier):
+    """Yields variables beside the table: new, old, which rows of the old."""
+    for mine, theirs in growing.alike(model, earlier.model):
+        yield mine, theirs, ...
+    yield from zip(
+        model.profile.tables,
+        earlier.model.profile.tables,
+        earlier.code_before,
+    )
+
+
 def _fill_moments(trainer, earlier, moments):
     """Gives a new optimiser the moments of an earlier one."""
     old, model, optimizer = earlier.model, trainer.model, trainer.optimizer
-    for mine, theirs in growing.alike(model, old):
+    for mine, theirs, rows in _network(model, earlier):
         for slot, saved in zip(optimizer.slots(mine), moments(theirs)):
-            slot.assign(saved)
-    for mine, theirs, codes in zip(
-        model.profile.tables, old.profile.tables, earlier.code_before
-    ):
-        for slot, saved in zip(optimizer.slots(mine), moments(theirs)):
-            slot.assign(saved[codes])
+            slot.assign(saved[rows])
     # Nodes of which the earlier model knows nothing have none yet.
     fresh = earlier.tree.occupied_codes() & ~old.tree.occupied_codes()
     fresh[earlier.tree.pi[earlier.new]] = True
@@ -275,8 +279,15 @@ def _refuse_other_shape(config, run):
         )
 
 
-def _numbers_before(run, data):
-    """Returns the number of each item in an earlier run, PAD if new."""
+def numbers_before(
+    run: trained.TrainedRun, data: interactions.Interactions
+) -> np.ndarray:
+    """Returns the number of each item in an earlier run, [N + 1], PAD if new.
+
+    Raises:
+        ValueError: ids are of another type, or no item is common.
+    """
+    assert run.folder is not None
     was, now = (x.items["raw_id"] for x in (run.data, data))
     if pa.types.is_integer(was.type) != pa.types.is_integer(now.type):
         raise ValueError(

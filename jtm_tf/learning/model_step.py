@@ -384,12 +384,9 @@ class Trainer(tf.Module):
 
         Of items without any, and where there are none, they stay.
         """
-        if self.vectors is None:
-            return
-        rows = np.asarray(self.vectors[0][items])
-        known = np.any(rows != 0, axis=1)
-        leaves = self.model.tree.pi[items[known]]
-        self._nodes.put(leaves, rows[known] * self._scale)
+        if self.vectors is not None:
+            rows = self.vectors[0][items] * self._scale
+            self._nodes.start_leaves(self.model.tree.pi[items], rows)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""

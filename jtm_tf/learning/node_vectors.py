@@ -39,10 +39,6 @@ class NodeVectors:
             # All are read before one is written: items change places.
             one.update(new.pi[moved], one.gather(old.pi[moved]))
 
-    def put(self, nodes: np.ndarray, vectors: np.ndarray) -> None:
-        """Sets the vectors of some nodes, [R] and [R, E]."""
-        self._table.update(nodes, vectors)
-
     def renew_inner(self, tree: tree_lib.Tree) -> None:
         """Sets inner nodes to the mean of their items' vectors."""
         for nodes, means in self.inner_means(tree):
@@ -96,9 +92,13 @@ class NodeVectors:
             vectors: [N + 1, E] float; rows of zeros stay as they are.
             tree: where the items sit.
         """
-        known = np.flatnonzero(np.any(vectors != 0, axis=1))
-        self._table.update(tree.pi[known], vectors[known])
+        self.start_leaves(tree.pi, vectors)
         self.renew_inner(tree)
+
+    def start_leaves(self, leaves: np.ndarray, vectors: np.ndarray) -> None:
+        """Sets [R] leaves to [R, E] vectors; rows of zeros leave them."""
+        known = np.any(vectors != 0, axis=1)
+        self._table.update(leaves[known], vectors[known])
 
     def add(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
         """Adds to leaves a vector for their item, to inner nodes the mean.

@@ -86,9 +86,7 @@ def deepened(model: tree_model.TreeModel, levels: int) -> tree_model.TreeModel:
         levels: how many more.
     """
     old, b = model.tree, model.branching
-    pi = old.pi
-    for _ in range(levels):
-        pi = tree_lib.children(pi, b)[..., 0]
+    pi = tree_lib.descendants(old.pi, levels=levels, branching=b)[..., 0]
     tree = dataclasses.replace(old, pi=pi, max_level=old.max_level + levels)
     deeper = type(model).from_config(
         model.get_config() | {"max_level": tree.max_level, "readout": None}

@@ -112,7 +112,7 @@ def cross_fitted(
         others = matrix[np.flatnonzero(fold != part)]
         if others.nnz:
             vectors = item_vectors(others, dim, seed=seed)
-            tables.append(_turned(vectors, tables[0]))
+            tables.append(vectors @ _rotation(vectors, tables[0]))
         else:  # there is one user
             tables.append(np.zeros_like(tables[0]))
     return np.stack(tables)
@@ -129,11 +129,6 @@ def turned(
         like: [n, E], those.
     """
     return tables @ _rotation(tables[0][items], like)
-
-
-def _turned(vectors, like):
-    """Returns vectors turned as near to others as a rotation takes them."""
-    return vectors @ _rotation(vectors, like)
 
 
 def _rotation(vectors, like):

@@ -40,28 +40,23 @@ def _today(tmp_path_factory):
     )
 
 
+def raw_rows(data):
+    """Returns the rows of data, (user, item, time), by raw ids."""
+    return set(
+        zip(
+            data.users["raw_id"].take(pa.array(data.user - 1)).to_pylist(),
+            data.items["raw_id"].take(pa.array(data.item - 1)).to_pylist(),
+            data.timestamp.tolist(),
+        )
+    )
+
+
 def test_yesterdays_log(today, tmp_path):
     assert (today.periods.validation_from, today.periods.test_from) == (16, 18)
     before = nights.as_of_yesterday(today, tmp_path / "data")
     periods = before.periods
     assert (periods.validation_from, periods.test_from) == (14, 16)
-    rows = {
-        (user, item, time)
-        for user, item, time in zip(
-            today.users["raw_id"].take(pa.array(today.user - 1)).to_pylist(),
-            today.items["raw_id"].take(pa.array(today.item - 1)).to_pylist(),
-            today.timestamp.tolist(),
-        )
-    }
-    got = {
-        (user, item, time)
-        for user, item, time in zip(
-            before.users["raw_id"].take(pa.array(before.user - 1)).to_pylist(),
-            before.items["raw_id"].take(pa.array(before.item - 1)).to_pylist(),
-            before.timestamp.tolist(),
-        )
-    }
-    assert got == {row for row in rows if row[2] < 18}
+    assert raw_rows(before) == {row for row in raw_rows(today) if row[2] < 18}
     plain = jtm_tf.prepare(worlds.draw().table(), tmp_path / "plain")
     with pytest.raises(ValueError, match="not cut by time: prepare them"):
         nights.as_of_yesterday(plain, tmp_path / "before")

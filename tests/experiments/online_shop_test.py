@@ -101,7 +101,7 @@ def test_the_ranking_stage_learns_what_is_clicked():
     true = np.array([0.5, -1.0, 0.0, 2.0, 0.2])
     logits = features @ true - 1 - 0.3 * np.arange(5)
     clicks = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
-    ranking = shop_lib.Ranking(5, penalty=0.0)
+    ranking = shop_lib.Ranking(penalty=0.0)
     before = ranking.weights.copy()
     ranking.learn(features, np.zeros_like(clicks))
     np.testing.assert_array_equal(ranking.weights, before)
