@@ -8,7 +8,8 @@ RUN := $(VENV)/bin/python -m
 .PHONY: help demo test lint bench docs clean
 
 help:
-	@echo "make demo    train on The Complete Journey and recommend (5 min)"
+	@echo "make demo    train on The Complete Journey and recommend (5 min);"
+	@echo "             at a terminal the page stays until Ctrl-C (KEEP=0: no)"
 	@echo "make test    lint and tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
@@ -16,7 +17,8 @@ help:
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(VENV)/.installed-demo
-	@$(RUN) experiments.demo --out_dir=runs/demo
+	@$(RUN) experiments.demo --out_dir=runs/demo \
+	    $(if $(KEEP),$(if $(filter 0,$(KEEP)),--nokeep,--keep))
 
 # A file of tests stays in one process, where it shares what it has made.
 # It passes however a machine rounds; to try another one, set any of

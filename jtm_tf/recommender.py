@@ -7,6 +7,7 @@
 Only names and defaults are decided here: `joint` trains, `search` finds.
 """
 
+import importlib.metadata
 import pathlib
 import sys
 import warnings
@@ -238,6 +239,31 @@ class Recommender:
             beam_width=beam_width or 2 * num_results,
             filter_history=filter_history,
         )
+
+    def explore(self, **options: Any):
+        """Shows a page to try the model: in a notebook, or by its `url`.
+
+        The model is exported to a temporary folder and served from this
+        process, on loopback, until `stop` of what is returned, or until that
+        is gone.
+
+        Args:
+            **options: `samples`, lists of raw ids by name to start from;
+                `height` of the frame in pixels.
+
+        Raises:
+            ValueError: what serves it is not installed.
+        """
+        # The library knows nothing of what is built on it.
+        points = importlib.metadata.entry_points(group="jtm_tf.pages")
+        try:
+            (explore,) = (x.load() for x in points.select(name="explore"))
+        except (ImportError, ValueError) as error:
+            raise ValueError(
+                "The page needs what serves models: pip install "
+                f"'jtm_tf[serve]' ({error})."
+            ) from error
+        return explore(self.run, **options)
 
     def _user(self, items, profile):
         """Returns known items and profile values as the model's row."""

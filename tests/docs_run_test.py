@@ -3,7 +3,8 @@
 A page's commands run in the order of the page, in a folder of its own where
 the files that it names lie, small ones; what takes long is shrunk by further
 flags. What cannot run here is in `ELSEWHERE`, with the file that vouches for
-it.
+it. All commands but those of the README are run by hand, `-m slow`; their flags
+are looked at always.
 """
 
 import contextlib
@@ -258,7 +259,13 @@ def _guide(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page != "README.md"))
+        for page in PAGES
+    ],
+)
 def test_commands(page, guide, tmp_path):
     lines = shell_commands((shell.ROOT / page).read_text())
     if not lines:
@@ -280,6 +287,18 @@ def test_commands(page, guide, tmp_path):
             elif shutil.which("curl") or not line.startswith("curl "):
                 _set_up(reader, line)
                 reader.run(line)
+
+
+@pytest.mark.parametrize("page", [x for x in PAGES if x != "README.md"])
+def test_flags_are_known(page):
+    """Of pages whose commands are run by hand."""
+    for line in shell_commands((shell.ROOT / page).read_text()):
+        words = shlex.split(line)
+        if words[:2] == ["python", "-m"] and any(
+            word.startswith("--") for word in words
+        ):
+            result = shell.run(*words[2:], "--only_check_args")
+            assert result[0] == 0, f"{line}\n{result[2]}"
 
 
 def _set_up(reader, line):

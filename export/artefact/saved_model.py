@@ -9,6 +9,8 @@ recommend_filtered: the same without some items and within some categories;
     the filter acts inside the search, so M items come whenever M are allowed.
 score: the rank of given items.
 explain: the best items with the nodes of their paths and those nodes' scores.
+trace: the walk itself, level by level: which nodes were kept, and where given
+    items stood or were lost. A flat tree, which has no levels, has none.
 
 What is missing, be it an item, a place in a short answer or a candidate that
 nobody knows, has the pad id and the least finite float32 as its score.
@@ -29,6 +31,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.artefact import filters
 from export.artefact import paths
+from export.artefact import tracing
 from export.artefact import vocabulary
 from jtm_tf import files
 from jtm_tf.data import interactions
@@ -55,6 +58,7 @@ class SearchConfig:
         max_categories: the widest `allow_categories`; work grows with its
             square.
         max_candidates: the widest `candidates`.
+        max_traced: the widest `items` that a walk is traced for.
         tables: dtype of the nodes' vectors, one of `frozen.DTYPES`.
     """
 
@@ -64,6 +68,7 @@ class SearchConfig:
     max_exclusions: int = 10_000
     max_categories: int = 100
     max_candidates: int = 10_000
+    max_traced: int = 100
     tables: str = "float32"
 
     def __post_init__(self):
@@ -85,6 +90,7 @@ class SearchConfig:
             "exclude": self.max_exclusions,
             "allow_categories": self.max_categories,
             "candidates": self.max_candidates,
+            "items": self.max_traced,
         }
 
 
@@ -161,17 +167,21 @@ class ServedModel:
         user = {"history": ids}
         for name in self.profile.inputs:
             user[name] = tf.TensorSpec([None], tf.string)
+        filtered = {**user, "exclude": ids, "allow_categories": names}
         recommend = self._concrete(self._recommend, user)
         self.signatures = {
             "serving_default": recommend,
             "recommend": recommend,
             "recommend_filtered": self._concrete(
-                self._recommend_filtered,
-                {**user, "exclude": ids, "allow_categories": names},
+                self._recommend_filtered, filtered
             ),
             "score": self._concrete(self._score, {**user, "candidates": ids}),
             "explain": self._concrete(self._explain, user),
         }
+        if not model.flat:
+            self.signatures["trace"] = self._concrete(
+                self._trace, {**filtered, "items": ids}
+            )
 
     def save(self, folder: files.Path) -> None:
         """Writes the SavedModel into a folder."""
@@ -231,10 +241,9 @@ class ServedModel:
 
     def _recommend_filtered(self, inputs):
         """Does the same among the items that are allowed and not excluded."""
-        live = self._filter.live_fn(
-            self.items.items(inputs["exclude"]), inputs["allow_categories"]
+        return self._answer(
+            *self._search.search(self._users(inputs), self._live(inputs))
         )
-        return self._answer(*self._search.search(self._users(inputs), live))
 
     def _score(self, inputs):
         """Maps users and `candidates`, [B, W] ids, to `scores`, [B, W]."""
@@ -254,6 +263,22 @@ class ServedModel:
             "path_nodes": tf.where(found, nodes, PAD),
             "path_scores": tf.where(found, scores, MISSING),
         }
+
+    def _trace(self, inputs):
+        """Tells of the walk of `recommend_filtered`; see `tracing.traced`."""
+        return tracing.traced(
+            self._search,
+            self.model,
+            self._users(inputs),
+            self.items.items(inputs["items"]),
+            self._live(inputs),
+        )
+
+    def _live(self, inputs):
+        """Returns which nodes have an item that may be returned."""
+        return self._filter.live_fn(
+            self.items.items(inputs["exclude"]), inputs["allow_categories"]
+        )
 
     def _users(self, inputs):
         """Returns users as the model sees them, [B, user_width] int32."""

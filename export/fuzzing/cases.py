@@ -362,6 +362,33 @@ def rest_items_wrong(rng, world):
     return _look_up(world, **wrong[rng.integers(len(wrong))])
 
 
+def rest_items_named(rng, world):
+    ids = [rng.bytes(int(rng.integers(1, 40))) for _ in range(3)]
+    return _look_up(world, id=ids[rng.integers(3)])
+
+
+def _get(world, path):
+    """Asks for a path as it is; returns the HTTP status."""
+    return world.raw(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+def rest_page(rng, world):
+    paths = b"/", b"/page/main.js", b"/page/page.css", b"/page/about.json"
+    return _get(world, paths[rng.integers(len(paths))])
+
+
+def rest_page_wrong(rng, world):
+    ends = (
+        b"../page.py",
+        b"../" * 9 + b"etc/passwd",
+        b"%2e%2e/page.py",
+        b"main.js%00",
+        b"." + rng.bytes(9).hex().encode(),
+        b"a" * int(rng.integers(100, 9000)) + b".js",
+    )
+    return _get(world, b"/page/" + ends[rng.integers(len(ends))])
+
+
 def rest_truncated(rng, world):
     body = json.dumps({"instances": [_row(rng, world)]}).encode()
     return world.post(body[: rng.integers(len(body))])
@@ -461,6 +488,9 @@ CASES: dict[Case, frozenset[str]] = {
     # 404 of a version that keeps no items, 503 while many are indexed.
     rest_items: frozenset({"200", "404", "503"}),
     rest_items_wrong: _BAD,
+    rest_items_named: frozenset({"200", "404", "503"}),
+    rest_page: frozenset({"200"}),
+    rest_page_wrong: frozenset({"404"}),
     rest_truncated: _BAD,
     rest_random_bytes: _BAD,
     rest_too_large: _TOO_LARGE,

@@ -28,6 +28,9 @@ class Config:
         answer_seconds: the longest that a request may wait for its answer.
         drain_seconds: how long requests under way may take to finish when the
             server stops.
+        page: whether there is a page to try the model, at / of HTTP.
+        samples: a JSON file of histories to start from on that page,
+            [{"name": .., "history": [id, ..]}, ..].
 
     Raises:
         ValueError: a setting is out of its range.
@@ -49,6 +52,8 @@ class Config:
     client_seconds: float = 30.0
     answer_seconds: float = 30.0
     drain_seconds: float = 30.0
+    page: bool = True
+    samples: str | None = None
 
     def __post_init__(self):
         least = {

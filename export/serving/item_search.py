@@ -11,6 +11,7 @@ half a minute and take 1 GiB, the names themselves among it; a query takes up to
 
 import bisect
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,15 +114,36 @@ class ItemSearch:
             rows = np.concatenate([rows, more[: count - len(rows)]])
         return [self._told(int(row)) for row in rows]
 
+    def of(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns items by their ids, in this order; unknown ones are left out.
+
+        Args:
+            ids: as text.
+
+        Returns:
+            What `find` does.
+        """
+        found = []
+        for text in ids:
+            folded = _folded(pa.array([text]))[0].as_py()
+            first, last = _begin_alike(
+                folded, len(self._by_id), self._id_text, whole=True
+            )
+            # Letters of either size are alike there, and ids are not.
+            alike = (int(row) for row in self._by_id[first:last])
+            rows = [x for x in alike if str(self._ids[x].as_py()) == text]
+            found += map(self._told, rows)
+        return found
+
+    def _id_text(self, place):
+        """Returns an id, in their order, in small letters."""
+        return self._id_texts[int(self._by_id[place])].as_py()
+
     def _with_id(self, query, count):
         """Returns the rows whose ids begin so, in their order."""
         if not query:
             return np.zeros(0, np.int32)
-
-        def at(place):
-            return self._id_texts[int(self._by_id[place])].as_py()
-
-        first, last = _begin_alike(query, len(self._by_id), at)
+        first, last = _begin_alike(query, len(self._by_id), self._id_text)
         return self._by_id[first : min(last, first + count)]
 
     def _with_words(self, words, query):
@@ -266,8 +288,9 @@ def _index(texts):
     return words, np.concatenate([[0], np.cumsum(counts)]), rows
 
 
-def _begin_alike(text, count, at):
-    """Returns the stretch of `count` ascending texts that begin so."""
+def _begin_alike(text, count, at, *, whole=False):
+    """Returns the stretch of `count` ascending texts that begin so, or are."""
     first = bisect.bisect_left(range(count), text, key=at)
-    last = bisect.bisect_left(range(count), text + _LAST, key=at)
-    return first, last
+    if whole:
+        return first, bisect.bisect_right(range(count), text, first, key=at)
+    return first, bisect.bisect_left(range(count), text + _LAST, key=at)

@@ -19,6 +19,7 @@ from export.serving import signature as signature_lib
 
 # Inside a version, as TensorFlow Serving has it.
 WARMUP = pathlib.Path("assets.extra") / "tf_serving_warmup_requests"
+CARD = "model_card.json"
 
 # Seconds that somebody who looks for an item waits for the index.
 _ITEM_SECONDS = 2.0
@@ -109,6 +110,19 @@ class LoadedVersion:
             count += 1
         return count
 
+    def card(self) -> str:
+        """Returns the version's model card, JSON.
+
+        Raises:
+            ServingError: it has none.
+        """
+        try:
+            return (self._folder / CARD).read_text("utf-8")
+        except OSError as error:
+            raise errors.ServingError(
+                errors.Code.NOT_FOUND, f"Version {self.number} has no card."
+            ) from error
+
     def items(self) -> item_search.ItemSearch:
         """Returns the search for items; it is made when first asked for.
 
@@ -188,7 +202,7 @@ def _resolve(future, make):
 def _pads(folder: pathlib.Path) -> dict[str, Any]:
     """Returns inputs that may be padded, and by what; none without a card."""
     try:
-        card = json.loads((folder / "model_card.json").read_text("utf-8"))
+        card = json.loads((folder / CARD).read_text("utf-8"))
         pad = card["ids"]["pad"]
     except FileNotFoundError:
         return {}

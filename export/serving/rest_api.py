@@ -5,22 +5,24 @@ GET  /v1/models/NAME[/versions/N]/metadata   signatures
 POST /v1/models/NAME[/versions/N]:predict    answers
 GET  /v1/models/NAME[/versions/N]/items?query=WORDS[&count=20]
                                              items by name, category or id
+GET  /v1/models/NAME[/versions/N]/items?id=ID[&id=ID ..]
+                                             these items
+GET  /v1/models/NAME[/versions/N]/card       model_card.json
 GET  /healthz                                200, or 503 while stopping
 GET  /monitoring/prometheus/metrics
+GET  /                                       a page to try it, see `page`
 
-All but the items are TensorFlow Serving's. Statuses are those of that API: 400
-for what can never succeed, unknown signatures, labels and malformed paths among
-it, 404 for unknown models and versions. An answer's header Model-Version tells
-the version, since the body has no place for it.
+All but items, card and page are TensorFlow Serving's. Statuses are those of
+that API: 400 for what can never succeed, unknown signatures, labels and
+malformed paths among it, 404 for unknown models and versions. An answer's
+header Model-Version tells the version, since the body has no place for it.
 """
 
 import asyncio
 import concurrent.futures
 import json
-import re
 import socket
 import time
-import urllib.parse
 
 import tornado.httpserver
 import tornado.iostream
@@ -31,16 +33,11 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from export.serving import engine as engine_lib
 from export.serving import errors
 from export.serving import grpc_api
-from export.serving import item_search
 from export.serving import metrics as metrics_lib
+from export.serving import page
 from export.serving import rest_json
-from export.serving import version_names
+from export.serving import rest_paths
 
-_MODEL = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-    r"(?P<method>:predict|:classify|:regress|/metadata|/items)?"
-)
 _MAX_HEADER = 16 * 1024
 
 # Threads that read and write JSON, and those that look for items, who may have
@@ -49,8 +46,6 @@ _THREADS = 4
 _FINDERS = 2
 # Look-ups under way at most.
 _MOST_FINDING = 16
-# Items of an answer.
-_MOST_ITEMS = 100
 
 
 class RestServer:
@@ -59,6 +54,7 @@ class RestServer:
     Args:
         engine: answers the requests.
         metrics: counts them.
+        name: of the model.
 
     Attributes:
         engine, metrics: the same.
@@ -68,7 +64,12 @@ class RestServer:
         busy: requests under way.
     """
 
-    def __init__(self, engine: engine_lib.Engine, metrics: metrics_lib.Metrics):
+    def __init__(
+        self,
+        engine: engine_lib.Engine,
+        metrics: metrics_lib.Metrics,
+        name: str,
+    ):
         self.engine, self.metrics = engine, metrics
         self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
         self.finders = concurrent.futures.ThreadPoolExecutor(_FINDERS, "items")
@@ -83,6 +84,7 @@ class RestServer:
                         _Metrics,
                         {"server": self},
                     ),
+                    *page.routes(name, config),
                     (r".*", _Models, {"server": self}),
                 ],
                 log_function=lambda handler: None,
@@ -114,7 +116,7 @@ class RestServer:
         self._server.add_socket(plug)
 
     async def find_items(
-        self, target: engine_lib.Target, query: str, count: int
+        self, target: engine_lib.Target, wanted: rest_paths.Wanted
     ) -> str:
         """Looks for items; returns the answer's JSON.
 
@@ -131,9 +133,7 @@ class RestServer:
                 "later.",
             )
         self._finding += 1  # until it is done, whether or not anybody waits
-        work = self.finders.submit(
-            _find_items, self.engine, target, query, count
-        )
+        work = self.finders.submit(_find_items, self.engine, target, wanted)
         loop = asyncio.get_running_loop()
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._found))
         return await asyncio.wrap_future(work)
@@ -269,7 +269,9 @@ class _Models(_Handler):
         self._answering = True
         started, code, method = time.monotonic(), errors.Code.CANCELLED, "none"
         try:
-            target, method = _target(self.request.method, self.request.path)
+            target, method = rest_paths.target(
+                self.request.method, self.request.path
+            )
             body = await self._answer(target, method)
             code = errors.Code.OK
             await self.send(200, body)
@@ -289,10 +291,12 @@ class _Models(_Handler):
             return _json(grpc_api.status(engine, target))
         if method == "GetModelMetadata":
             return _metadata(engine, target)
-        loop = asyncio.get_running_loop()
         if method == "FindItems":
-            query, count = _wanted(self.request.query_arguments)
-            return await self.rest.find_items(target, query, count)
+            wanted = rest_paths.wanted(self.request.query_arguments)
+            return await self.rest.find_items(target, wanted)
+        if method == "GetModelCard":
+            return _card(engine, target)
+        loop = asyncio.get_running_loop()
         body = b"".join(self._chunks)
         self._chunks.clear()
         ticket, rows = await loop.run_in_executor(
@@ -306,39 +310,27 @@ class _Models(_Handler):
         )
 
 
-def _wanted(arguments):
-    """Returns what items are looked for, and how many at most.
-
-    Raises:
-        ServingError: that is not said, or not so.
-    """
-    unknown = sorted(set(arguments) - {"query", "count"})
-    if unknown or len(arguments.get("query", ())) != 1:
-        raise errors.invalid(
-            "Items are looked up by ?query=WORDS[&count=20]; got "
-            f"{', '.join(sorted(arguments)) or 'nothing'}."
-        )
-    query = arguments["query"][0].decode("utf-8", "replace")
-    if len(query) > item_search.LONGEST:
-        raise errors.invalid(
-            f"A query has {item_search.LONGEST} letters at most; got "
-            f"{len(query)}."
-        )
-    count = arguments.get("count", [b"20"])[-1].decode("utf-8", "replace")
-    digits = re.fullmatch("0*([0-9]{1,3})", count)
-    if digits is None or not 1 <= int(digits[1]) <= _MOST_ITEMS:
-        raise errors.invalid(f"count is 1 to {_MOST_ITEMS}; got {count}.")
-    return query, int(digits[1])
-
-
-def _find_items(engine, target, query, count):
-    """Returns the items that a query finds, as JSON."""
+def _find_items(engine, target, wanted):
+    """Returns the items that are wanted, as JSON."""
     version = engine.acquire(target)
     try:
-        found = version.items().find(query, count)
+        items = version.items()
+        if wanted.ids:
+            found = items.of(wanted.ids)
+        else:
+            found = items.find(wanted.query, wanted.count)
     finally:
         version.release()
     return json.dumps({"version": version.number, "items": found})
+
+
+def _card(engine, target):
+    """Returns a version's card, as it was written."""
+    version = engine.acquire(target)
+    try:
+        return version.card()
+    finally:
+        version.release()
 
 
 def _submit(engine, target, body):
@@ -354,42 +346,6 @@ def _submit(engine, target, body):
         lambda signature: rest_json.decode(value, signature, engine.config),
     )
     return ticket, "instances" in value
-
-
-def _target(verb, path):
-    """Returns what a request is for, and the method of the gRPC services.
-
-    Raises:
-        ServingError: there is nothing at this path.
-    """
-    found = _MODEL.fullmatch(path)
-    method = None
-    if found is not None:
-        method = {
-            ("GET", None): "GetModelStatus",
-            ("GET", "/metadata"): "GetModelMetadata",
-            ("GET", "/items"): "FindItems",
-            ("POST", ":predict"): "Predict",
-        }.get((verb, found["method"]))
-    if found is None or method is None:
-        if not path.startswith("/v1/"):
-            raise errors.ServingError(errors.Code.NOT_FOUND, "Not found.")
-        if found is not None and found["method"] in (":classify", ":regress"):
-            raise errors.ServingError(
-                errors.Code.UNIMPLEMENTED, "Only :predict is served."
-            )
-        raise errors.invalid(f"Malformed request: {verb} {path}")
-    version = found["version"]
-    if version is not None and int(version[:20]) > version_names.LARGEST:
-        raise errors.invalid(f"Failed to convert version: {version[:30]}.")
-    return (
-        engine_lib.Target(
-            urllib.parse.unquote(found["name"]),
-            None if version is None else int(version),
-            urllib.parse.unquote(found["label"] or ""),
-        ),
-        method,
-    )
 
 
 def _metadata(engine, target):

@@ -90,7 +90,7 @@ class Server:
 
     async def _listen(self):
         self._grpc = grpc_api.GrpcServer(self._engine, self._metrics)
-        self._rest = rest_api.RestServer(self._engine, self._metrics)
+        self._rest = rest_api.RestServer(self._engine, self._metrics, self.name)
         await self._grpc.start()
         await self._rest.start()
         self.grpc_port, self.rest_port = self._grpc.port, self._rest.port

@@ -160,7 +160,7 @@ class TreeRetriever(tf.Module):
             self._followed, input_signature=users, autograph=False
         )
         self.walk = tf.function(
-            self._walk, input_signature=users, autograph=False
+            self.walked, input_signature=users, autograph=False
         )
 
     def search(
@@ -179,8 +179,55 @@ class TreeRetriever(tf.Module):
             ([B, M] items, [B, M] scores), best first; PAD, with the least
             finite score, fills rows that have fewer.
         """
-        nodes, scores = self._walk(history, live)[-1]
+        nodes, scores = self.walked(history, live)[-1]
         return _ranked_items(scores, self._items_on(nodes), self.num_results)
+
+    def walked(
+        self, history: tf.Tensor, live: LiveFn | None = None
+    ) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Walks down within a graph of the caller's, as `search` does.
+
+        Args:
+            history: [B, T] items.
+            live: tells which nodes may be entered, all by default.
+
+        Returns:
+            What `walk` does: for each of `levels` the nodes scored and their
+            ranks, [B, W] each.
+        """
+        score, describe, levels = self._score_fn, self._describe_fn, self.levels
+        if self._walk_by is not None:
+            score, describe = self._walk_by.score_fn, self._walk_by.describe_fn
+            levels = levels[:-1]  # the model's
+        users = describe(history, levels) if levels else None
+        batch = tf.shape(history)[0]
+        # The same for all users, until the first of them are pruned.
+        nodes = self._first_nodes[None]
+        if self._walk_by is None:
+            nodes = _everyones(nodes, batch)
+        above = None  # ranks of the parents, [B, W / b]
+        walked = []
+        for level, width in zip(self.levels, self.kept):
+            if level == self._max_level:
+                break
+            ranks = self._ranked(score(users, nodes, level), above)
+            everyones = _everyones(nodes, batch)
+            # Where all are kept, those without live children cost nothing.
+            prunes = nodes.shape[1] > width
+            ranks = self._alive(
+                everyones, ranks, level, live if prunes else None
+            )
+            walked.append((everyones, ranks))
+            above = ranks
+            # Eq. 1: the best leaves lie below the best nodes, so what is
+            # pruned here needs no look at what lies below. In any order: the
+            # next level ranks anew.
+            if prunes:
+                above, best = tf.math.top_k(ranks, width, sorted=False)
+                nodes = tf.gather(everyones, best, batch_dims=1)
+            nodes = tree_ops.children(nodes, self._branching)
+        nodes = _everyones(nodes, batch)
+        return walked + self._leaves(history, users, nodes, above, live)
 
     def _items_on(self, leaves):
         """Maps [B, W] leaves to items."""
@@ -194,11 +241,11 @@ class TreeRetriever(tf.Module):
 
     def _beams(self, history):
         """Maps [B, T] items to the nodes kept on each level, best first."""
-        return self._all_kept(self._walk(history))
+        return self._all_kept(self.walked(history))
 
     def _followed(self, history):
         """Maps [B, T] items to [B, M] items and what `beams` returns."""
-        walked = self._walk(history)
+        walked = self.walked(history)
         nodes, scores = walked[-1]
         items, _ = _ranked_items(
             scores, self._items_on(nodes), self.num_results
@@ -244,42 +291,6 @@ class TreeRetriever(tf.Module):
     def _recommend(self, history):
         """Maps [B, T] items to ([B, M] items, [B, M] scores), best first."""
         return self.search(history)
-
-    def _walk(self, history, live=None):
-        """Returns the scored nodes and their ranks, [B, W] each, by level."""
-        score, describe, levels = self._score_fn, self._describe_fn, self.levels
-        if self._walk_by is not None:
-            score, describe = self._walk_by.score_fn, self._walk_by.describe_fn
-            levels = levels[:-1]  # the model's
-        users = describe(history, levels) if levels else None
-        batch = tf.shape(history)[0]
-        # The same for all users, until the first of them are pruned.
-        nodes = self._first_nodes[None]
-        if self._walk_by is None:
-            nodes = _everyones(nodes, batch)
-        above = None  # ranks of the parents, [B, W / b]
-        walked = []
-        for level, width in zip(self.levels, self.kept):
-            if level == self._max_level:
-                break
-            ranks = self._ranked(score(users, nodes, level), above)
-            everyones = _everyones(nodes, batch)
-            # Where all are kept, those without live children cost nothing.
-            prunes = nodes.shape[1] > width
-            ranks = self._alive(
-                everyones, ranks, level, live if prunes else None
-            )
-            walked.append((everyones, ranks))
-            above = ranks
-            # Eq. 1: the best leaves lie below the best nodes, so what is
-            # pruned here needs no look at what lies below. In any order: the
-            # next level ranks anew.
-            if prunes:
-                above, best = tf.math.top_k(ranks, width, sorted=False)
-                nodes = tf.gather(everyones, best, batch_dims=1)
-            nodes = tree_ops.children(nodes, self._branching)
-        nodes = _everyones(nodes, batch)
-        return walked + self._leaves(history, users, nodes, above, live)
 
     def _leaves(self, history, users, nodes, above, live):
         """Scores the leaves, [B, W], that the walk has come to."""

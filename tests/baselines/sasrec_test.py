@@ -182,6 +182,7 @@ def judge_by(known, wanted):
     return judge
 
 
+@pytest.mark.slow
 def test_a_markov_chain_is_learned():
     examples = purchases.examples_of(chain(150, 8, 20, seed=0))
     later = chain(100, 8, 20, seed=1)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import export as export_benchmark
 from tests.support import shell
@@ -18,6 +19,7 @@ WANTED = {
 }
 
 
+@pytest.mark.slow
 def test_prints_all_figures():
     status, stdout, stderr = shell.run(
         "benchmarks.export",

@@ -86,6 +86,7 @@ def _product(runs):
     return folder, data, model, users, items
 
 
+@pytest.mark.slow
 def test_the_exact_index_is_the_scan_item_for_item(product):
     folder, data, model, users, want = product
     lines, _ = points.lines(folder, data, num_results=RESULTS, threads=1)

@@ -104,6 +104,7 @@ def test_other_numbers_of_the_same_items_change_nothing(
     assert found.mean() > 0
 
 
+@pytest.mark.slow
 def test_the_program(today, tmp_path):
     status, stdout, stderr = shell.run(
         "experiments.nights",

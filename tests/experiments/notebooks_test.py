@@ -50,11 +50,13 @@ def _packages(tmp_path_factory):
     return folder
 
 
-# What serving.ipynb calls, tests/docs_run_test.py calls too.
+# What the others call, other tests call too.
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.slow] * (path.stem == "serving"))
+        pytest.param(
+            path, marks=[pytest.mark.slow] * (path.stem != "quickstart")
+        )
         for path in NOTEBOOKS
     ],
     ids=lambda path: path.stem,

@@ -71,6 +71,7 @@ def test_recalls_against_a_loop(data_dir):
     )
 
 
+@pytest.mark.slow
 def test_the_program(data_dir, tmp_path):
     status, stdout, stderr = shell.run(
         "experiments.placement",

@@ -177,6 +177,20 @@ def test_the_endpoint(served):
     assert found["items"][0]["name"] == NAMES[4]
 
 
+def test_items_are_named_by_their_ids(served):
+    query = urllib.parse.urlencode([("id", x) for x in (1000, 5, "7", "x", 7)])
+    found = calls.get_json(f"{served}/items?{query}", patience=0)["items"]
+    assert found == [
+        {"id": 1000, "name": "MILKA Alpine"},
+        *[{"id": 7, "name": NAMES[3], "category": "x"}] * 2,
+    ]
+    letters = pa.table({"raw_id": ["Ab", "aB", "ab", "abc", ""]})
+    search = item_search.ItemSearch(letters)
+    for text in letters["raw_id"].to_pylist():
+        assert search.of([text]) == [{"id": text}]
+    assert search.of(["AB", "abcd", "b"]) == []
+
+
 @pytest.mark.parametrize(
     "path, status, says",
     [
@@ -187,6 +201,8 @@ def test_the_endpoint(served):
         ("/items?query=a&count=1e3", 400, "count is 1 to 100; got 1e3"),
         ("/items?query=a&count=99999999999", 400, "count is 1 to 100"),
         ("/items?query=" + "a" * 201, 400, "200 letters at most"),
+        ("/items?id=1&query=a", 400, "got id, query"),
+        ("/items?" + "&".join(["id=1"] * 501), 400, "500 ids"),
         ("/versions/1/items?query=a", 404, "keeps no items"),
         ("/versions/3/items?query=a", 404, ""),
         ("/labels/new/items?query=a", 400, "label"),

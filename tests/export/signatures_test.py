@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from export.artefact import saved_model
 from jtm_tf.data import interactions
+from jtm_tf.search import beam_trace
+from jtm_tf.search import model_search
 from jtm_tf.tree import tree as tree_lib
 from tests.support import close
 from tests.support import served_models
@@ -331,4 +333,91 @@ def test_settings_that_cannot_be(data):
     with pytest.raises(ValueError, match=r"trained on .* \(50, 0\)"):
         saved_model.ServedModel(
             served_models.untrained(), data, profile=("taste",)
+        )
+
+
+@pytest.mark.parametrize("name", ["tdm", "pruned", "hsm"])
+def test_a_traced_walk_is_the_search(data, name):
+    """As `beam_trace` tells it, item by item and level by level."""
+    model = served_models.untrained(**served_models.KINDS[name])
+    one = saved_model.ServedModel(
+        model, data, config=saved_model.SearchConfig(4, 3)
+    )
+    history = [[3, 9, 4, 41], [0, 0, 0, 8]]
+    told = served_models.call(
+        one,
+        "trace",
+        history=history,
+        exclude=[[], []],
+        allow_categories=np.zeros([2, 0], str),
+        items=[[*range(1, served_models.ITEMS + 1), 999]] * 2,
+    )
+    best = served_models.call(one, "recommend", history=history)
+    search = model_search.retriever(one.model, num_results=3, beam_width=4)
+    for row in range(2):
+        traced = beam_trace.trace(
+            search, model.tree, np.asarray(history[row], np.int32)
+        )
+        assert told["levels"][row].tolist() == traced.levels
+        assert told["kept"][row].tolist() == traced.widths
+        assert told["scored"][row].tolist() == list(map(len, traced.nodes))
+        for step, (nodes, ranks, width) in enumerate(
+            zip(traced.nodes, traced.ranks, traced.widths)
+        ):
+            kept = told["kept_nodes"][row, step]
+            assert sorted(kept[:width]) == sorted(nodes[:width])
+            assert not kept[width:].any()
+            close.scores(told["last_ranks"][row, step], ranks[width - 1])
+        for item in range(1, served_models.ITEMS + 1):
+            for step, want in enumerate(traced.steps(item)):
+                at = row, item - 1, step
+                assert told["item_nodes"][at] == want.node
+                assert told["item_places"][at] == (want.place or 0)
+                if want.rank is not None:
+                    close.scores(told["item_ranks"][at], want.rank)
+                else:
+                    assert told["item_ranks"][at] == saved_model.MISSING
+        assert not told["item_nodes"][row, -1].any()  # nobody knows 999
+        assert not told["item_places"][row, -1].any()
+        returned = {
+            item
+            for item in range(1, served_models.ITEMS + 1)
+            if 0 < told["item_places"][row, item - 1, -1] <= 3
+        }
+        assert returned == set(best["item_ids"][row])
+
+
+def test_a_traced_walk_keeps_to_its_filters(served):
+    one, history = served["jtm"], [[3, 9, 4, 41]]
+    best = served_models.call(one, "recommend", history=history)["item_ids"]
+    told = served_models.call(
+        one,
+        "trace",
+        history=history,
+        exclude=best[:, :2],
+        allow_categories=[["c1"]],
+        items=best,
+    )
+    found = served_models.call(
+        one,
+        "recommend_filtered",
+        history=history,
+        exclude=best[:, :2],
+        allow_categories=[["c1"]],
+    )["item_ids"][0]
+    assert not told["item_places"][0, :2, -1].any()
+    for item, place in zip(best[0], told["item_places"][0, :, -1]):
+        assert (0 < place <= EXACT.num_results) == (item in found)
+    assert "trace" not in served["flat"].signatures
+
+
+def test_a_traced_walk_is_told_for_few_items_at_a_time(served):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 100"):
+        served_models.call(
+            served["jtm"],
+            "trace",
+            history=[[3]],
+            exclude=[[]],
+            allow_categories=np.zeros([1, 0], str),
+            items=[range(101)],
         )

@@ -188,6 +188,7 @@ class Killed(BaseException):
     """Stands for a SIGKILL."""
 
 
+@pytest.mark.slow
 def test_a_continued_run_goes_on_after_a_kill(yesterday, tmp_path, monkeypatch):
     """Also when what it began from is gone."""
     data = prepare(log(50, 4), tmp_path / "data")

@@ -106,14 +106,19 @@ def check_contract(data, metrics, folder, method):
 @pytest.mark.parametrize(
     "method, change",
     [(method, {}) for method in settings.METHODS]
-    + [("jtm", {"scorer": scorer}) for scorer in choices.SCORERS[1:]]
     + [
         ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
         ("jtm", {"profile": ("taste",)}),
-        ("jtm", {"cross_fit": True}),
-        ("jtm", {"cold_start": True}),
-        ("jtm", {"renew_inner": "yes"}),
         ("dnn", {"profile": ("taste",), "scorer": "attention"}),
+    ]
+    + [
+        pytest.param("jtm", change, marks=pytest.mark.slow)
+        for change in (
+            {"cross_fit": True},
+            {"cold_start": True},
+            {"renew_inner": "yes"},
+            *({"scorer": scorer} for scorer in choices.SCORERS[1:]),
+        )
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )

@@ -128,7 +128,7 @@ def test_killed_wherever_the_disk_is_touched(
 ):
     """Dies after the first, second, .. touch until a run has no more.
 
-    Of the default, whose graphs take seconds to trace, after every 21st.
+    Of the default, whose graphs take seconds to trace, after every 43rd.
     """
     data_dir, want = undisturbed
     data = interactions.load(data_dir)
@@ -139,7 +139,7 @@ def test_killed_wherever_the_disk_is_touched(
     # Every so often within an epoch.
     options = settings.RunOptions(checkpoint_seconds=0.02)
     touches, deaths = 0, 0
-    apart = {"published": 1, "default": 21}[name]
+    apart = {"published": 1, "default": 43}[name]
 
     def mortal(original):
         def touch(*args, **kwargs):
@@ -163,12 +163,13 @@ def test_killed_wherever_the_disk_is_touched(
         try:
             finished = joint.run(config, data, tmp_path / "run", options)
         except Killed:
-            assert deaths < 60
-    assert deaths > 5
+            assert deaths < max(60, 3 * apart)
+    assert deaths > max(apart, 5), "nothing was killed"
     assert timeless(finished) == timeless(metrics)
     assert not (tmp_path / "run" / "factors.npy").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_measures_goes_on(
     undisturbed, tmp_path, monkeypatch
 ):
