@@ -4,8 +4,10 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
@@ -234,10 +236,21 @@ def test_demo_on_other_data(data_dir, tmp_path):
     for text in ("TDM", "JTM", "recall", "Household"):
         assert text in stdout
     assert "Version 1 of jtm, served by gRPC, recommends" in stdout
-    assert lines[-1].endswith("more: what the model itself recommends.")
+    assert "more: what the model itself recommends.\n" in stdout
+    assert lines[-1] == "To try it on a page: make demo KEEP=1"
     picture = tmp_path / "demo" / "learning_curve.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert run("demo", *flags)[1] == stdout
+    # Once more nothing is done twice; somebody tries the page.
+    demo = shell.Program("experiments.demo", *flags, "--keep")
+    url = demo.line_with("Try it yourself: ").split()[3]
+    with urllib.request.urlopen(url + "page/about.json") as answer:
+        samples = json.load(answer)["samples"]
+    assert [x["name"].split()[0] for x in samples] == ["household"] * 2
+    assert all(x["history"] for x in samples)
+    os.kill(demo.process.pid, signal.SIGINT)
+    status, again, stderr = demo.result()
+    assert (status, stderr) == (0, "")
+    assert again.partition("\nTry it")[0] == stdout.partition("\nTo try it")[0]
 
 
 @pytest.mark.parametrize("name", ["data", "lücke", "数"])

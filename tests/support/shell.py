@@ -51,12 +51,22 @@ class Program:
         )
         self.process.start()
 
-    def first_line(self) -> str:
-        """Returns the first line on stdout, once it is there."""
-        while "\n" not in (said := self._said[0].read_text()):
+    def line_with(self, text: str) -> str:
+        """Returns the first line on stdout that has a text, once it is there.
+
+        Lines that are not ended yet do not count.
+        """
+        while True:
+            *lines, _ = self._said[0].read_text().split("\n")
+            for line in lines:
+                if text in line:
+                    return line
             assert self.process.is_alive(), self._said[1].read_text()
             time.sleep(0.01)
-        return said.partition("\n")[0]
+
+    def first_line(self) -> str:
+        """Returns the first line on stdout, once it is there."""
+        return self.line_with("")
 
     def result(self) -> tuple[int, str, str]:
         """Waits for the end; returns exit status, stdout and stderr."""
