@@ -74,24 +74,22 @@ class LoadedVersion:
         return padded
 
     def warm_up(
-        self,
-        folder: pathlib.Path,
-        rest: Callable[[float], object] = lambda took: None,
+        self, rest: Callable[[float], object] = lambda took: None
     ) -> int:
-        """Runs the recorded requests of a version; returns their number.
+        """Runs the recorded requests of the version; returns their number.
 
         Args:
-            folder: of the version.
             rest: called after each request with the seconds that it took; who
                 answers meanwhile gets the processors back.
 
         Raises:
             Exception: whatever fails, in the records or in the graph.
         """
-        if not (folder / WARMUP).exists():
+        path = self._folder / WARMUP
+        if not path.exists():
             return 0
         count = 0
-        for record in tf.data.TFRecordDataset(str(folder / WARMUP)):
+        for record in tf.data.TFRecordDataset(str(path)):
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
             if not log.HasField("predict_log"):
                 continue

@@ -185,7 +185,7 @@ class Watcher:
         try:
             with _short_turns():
                 version = loaded.LoadedVersion(number, folder)
-                requests = version.warm_up(folder, self._rest)
+                requests = version.warm_up(self._rest)
         except Exception as error:  # pylint: disable=broad-except
             self._failed[number] = files, files
             self._unsettled = True

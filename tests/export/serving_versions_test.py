@@ -137,7 +137,7 @@ def test_a_version_rests_between_its_steps_if_another_answers(
 ):
     rests = []
 
-    def warm_up(self, folder, rest):
+    def warm_up(self, rest):
         began = time.monotonic()
         rest(0.15)
         rests.append(time.monotonic() - began)
@@ -159,7 +159,7 @@ def test_a_version_that_fails_late_is_freed(made, base, monkeypatch):
     settled = []
     put(made, base, 2)
 
-    def fails(self, folder, rest):
+    def fails(self, rest):
         raise ValueError("a bad request")
 
     with running(base) as (server, _):
