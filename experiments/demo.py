@@ -29,6 +29,7 @@ from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import versions
 from export.calling import clients
+from export.serving import page
 from jtm_tf import files
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
@@ -122,7 +123,9 @@ def main() -> None:
     base = out_dir / "served" / "jtm"
     publish(run_dir.path, _data_dir(out_dir), base)
     config = serving.Config(
-        samples=str(write_samples(out_dir, data, households))
+        samples=str(
+            write_samples(out_dir, data, households[: page.MOST_SAMPLES])
+        )
     )
     with serving.Server(base, config) as server:
         print("\nThe same household, asked for at an endpoint")

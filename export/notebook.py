@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -24,14 +25,19 @@ class Explored:
         url: of the page, on this machine.
     """
 
-    def __init__(self, server: serving.Server, height: int):
+    def __init__(
+        self,
+        server: serving.Server,
+        folder: tempfile.TemporaryDirectory,
+        height: int,
+    ):
         self._server, self._height = server, height
         self.url = f"http://{serving.Config().host}:{server.rest_port}/"
         # A server's threads would outlive the notebook's variable.
-        self._ended = weakref.finalize(self, server.stop)
+        self._ended = weakref.finalize(self, _end, server, folder)
 
     def stop(self) -> None:
-        """Ends the server; doing so twice is harmless."""
+        """Ends the server and deletes the export; twice is harmless."""
         self._ended()
 
     def __repr__(self) -> str:
@@ -72,7 +78,6 @@ def explore(
         samples: histories to start from, raw ids by a name of yours.
         height: of the frame in a notebook, in pixels.
     """
-    # Ends with the process, or with the server.
     folder = tempfile.TemporaryDirectory(prefix="explored-")
     top = pathlib.Path(folder.name)
     most = min(saved_model.SearchConfig.num_results, run.data.num_items)
@@ -94,6 +99,18 @@ def explore(
     server = serving.Server(
         top / "model", serving.Config(samples=str(top / "samples.json"))
     )
-    shown = Explored(server.start(), height)
-    weakref.finalize(shown, folder.cleanup)
-    return shown
+    return Explored(server.start(), folder, height)
+
+
+def _end(server, folder):
+    """Stops a server, then deletes what it served."""
+
+    def end():
+        server.stop()
+        folder.cleanup()
+
+    if threading.current_thread() is threading.main_thread():
+        end()
+    else:
+        # The collector may run on a thread that stopping waits for.
+        threading.Thread(target=end).start()

@@ -96,6 +96,7 @@ class Recommender:
     def __init__(self, run: trained.TrainedRun):
         self.run = run
         self._searches: dict[int, Callable] = {}
+        self._page: Any = None
 
     @classmethod
     def load(
@@ -240,20 +241,24 @@ class Recommender:
             filter_history=filter_history,
         )
 
-    def explore(self, **options: Any):
+    def explore(self, **options: Any) -> Any:
         """Shows a page to try the model: in a notebook, or by its `url`.
 
         The model is exported to a temporary folder and served from this
-        process, on loopback, until `stop` of what is returned, or until that
-        is gone.
+        process, on loopback, until `stop` of what is returned, the next call,
+        or the end of the process.
 
         Args:
             **options: `samples`, lists of raw ids by name to start from;
                 `height` of the frame in pixels.
 
+        Returns:
+            What a notebook shows, with `url` and `stop`.
+
         Raises:
             ValueError: what serves it is not installed.
         """
+        forking.check()
         # The library knows nothing of what is built on it.
         points = importlib.metadata.entry_points(group="jtm_tf.pages")
         try:
@@ -263,7 +268,10 @@ class Recommender:
                 "The page needs what serves models: pip install "
                 f"'jtm_tf[serve]' ({error})."
             ) from error
-        return explore(self.run, **options)
+        if self._page is not None:
+            self._page.stop()
+        self._page = explore(self.run, **options)
+        return self._page
 
     def _user(self, items, profile):
         """Returns known items and profile values as the model's row."""

@@ -86,11 +86,14 @@ def _items(wanted, nodes, ranks):
     least = ranks.dtype.min
     same = wanted[:, :, None] == nodes[:, None]  # [B, W, nodes]
     rank = tf.reduce_max(tf.where(same, ranks[:, None], least), 2)
-    better = tf.math.count_nonzero(
-        ranks[:, None] > rank[..., None], 2, dtype=tf.int32
-    )
+    # Among equals the first ones are kept.
+    own = tf.argmax(same, 2, tf.int32)[..., None]
+    earlier = tf.range(tf.shape(nodes)[1]) < own
+    ranks, other = ranks[:, None], rank[..., None]
+    better = (ranks > other) | (ranks == other) & earlier
+    place = tf.math.count_nonzero(better, 2, dtype=tf.int32) + 1
     return {
         "item_nodes": wanted,
         "item_ranks": rank,
-        "item_places": tf.where(rank > least, better + 1, 0),
+        "item_places": tf.where(rank > least, place, 0),
     }

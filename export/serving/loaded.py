@@ -36,6 +36,7 @@ class LoadedVersion:
     Attributes:
         number: of the version.
         signatures: by name; none after the version was released.
+        card: its model card, JSON; None without one.
     """
 
     def __init__(self, number: int, folder: pathlib.Path):
@@ -49,7 +50,8 @@ class LoadedVersion:
         }
         if not self.signatures:
             raise ValueError(f"{folder} has no signatures.")
-        self._pads = _pads(folder)
+        self.card = _card(folder)
+        self._pads = _pads(self.card)
         self._folder = folder
         self._items: concurrent.futures.Future | None = None
         self._lock = threading.Lock()
@@ -107,19 +109,6 @@ class LoadedVersion:
             rest(time.monotonic() - began)
             count += 1
         return count
-
-    def card(self) -> str:
-        """Returns the version's model card, JSON.
-
-        Raises:
-            ServingError: it has none.
-        """
-        try:
-            return (self._folder / CARD).read_text("utf-8")
-        except OSError as error:
-            raise errors.ServingError(
-                errors.Code.NOT_FOUND, f"Version {self.number} has no card."
-            ) from error
 
     def items(self) -> item_search.ItemSearch:
         """Returns the search for items; it is made when first asked for.
@@ -197,13 +186,19 @@ def _resolve(future, make):
         future.set_exception(error)
 
 
-def _pads(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns inputs that may be padded, and by what; none without a card."""
+def _card(folder: pathlib.Path) -> str | None:
+    """Returns the model card as it was written; None without one."""
     try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-        pad = card["ids"]["pad"]
+        return (folder / CARD).read_text("utf-8")
     except FileNotFoundError:
+        return None
+
+
+def _pads(card: str | None) -> dict[str, Any]:
+    """Returns inputs that may be padded, and by what; none without a card."""
+    if card is None:
         return {}
+    pad = json.loads(card)["ids"]["pad"]
     if isinstance(pad, str):
         pad = pad.encode()
     return {"history": pad, "exclude": pad, "allow_categories": b""}

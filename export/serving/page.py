@@ -9,14 +9,12 @@ its own keeps it from asking anybody else. It may be shown in a frame: there is
 nothing on it that a click could harm.
 """
 
-import hashlib
 import json
 import pathlib
 from typing import Any
 
-import tornado.web
-
-from export.serving.config import Config
+from export.serving import errors
+from export.serving import rest_handler
 
 _FOLDER = pathlib.Path(__file__).parent / "page_files"
 _TYPES = {
@@ -29,22 +27,22 @@ _POLICY = (
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'"
 )
-_MOST_SAMPLES = 20
+MOST_SAMPLES = 20
 
 
-def routes(name: str, config: Config) -> list[tuple[str, Any, dict[str, Any]]]:
+def routes(
+    server: Any, name: str, samples: list[dict[str, Any]]
+) -> list[tuple[str, Any, dict[str, Any]]]:
     """Returns what Tornado needs to serve the page; nothing without one.
 
     Args:
+        server: the `rest_api.RestServer`.
         name: of the model.
-        config: of the server.
-
-    Raises:
-        ValueError: the samples cannot be read.
+        samples: what `read_samples` returns.
     """
-    if not config.page:
+    if not server.engine.config.page:
         return []
-    about = {"model": name, "samples": read_samples(config.samples)}
+    about = {"model": name, "samples": samples}
     files = {
         f"/page/{path.name}": (path.read_bytes(), _TYPES[path.suffix])
         for path in _FOLDER.iterdir()
@@ -52,7 +50,8 @@ def routes(name: str, config: Config) -> list[tuple[str, Any, dict[str, Any]]]:
     }
     files["/"] = files.pop("/page/index.html")
     files["/page/about.json"] = json.dumps(about).encode(), "application/json"
-    return [(r"(/|/page/[a-z_]+\.[a-z]+)", _File, {"files": files})]
+    options = {"server": server, "files": files}
+    return [(r"(/|/page/[a-z_]+\.[a-z]+)", _File, options)]
 
 
 def read_samples(path: str | None) -> list[dict[str, Any]]:
@@ -64,7 +63,7 @@ def read_samples(path: str | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     expected = (
-        f"expected a JSON list of at most {_MOST_SAMPLES} histories, "
+        f"expected a JSON list of at most {MOST_SAMPLES} histories, "
         '[{"name": "Ann", "history": [17, 4]}, ..]'
     )
     try:
@@ -73,7 +72,7 @@ def read_samples(path: str | None) -> list[dict[str, Any]]:
         raise ValueError(f"{path} cannot be read: {error}; {expected}.") from (
             error
         )
-    if not isinstance(samples, list) or len(samples) > _MOST_SAMPLES:
+    if not isinstance(samples, list) or len(samples) > MOST_SAMPLES:
         raise ValueError(f"{path}: {expected}; got {str(samples)[:100]}.")
     for sample in samples:
         if (
@@ -87,33 +86,24 @@ def read_samples(path: str | None) -> list[dict[str, Any]]:
     return samples
 
 
-class _File(tornado.web.RequestHandler):
+class _File(rest_handler.Handler):
     """One of the page's files."""
 
-    def initialize(self, files):
+    def initialize(self, server, files):
+        super().initialize(server)
         self._files = files
 
     def set_default_headers(self):
-        self.clear_header("Server")
+        super().set_default_headers()
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("Cache-Control", "no-cache")
 
-    def compute_etag(self):
-        body = b"".join(self._write_buffer)
-        return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-
-    def get(self, path):
-        if path not in self._files:
-            self.set_status(404)
-            self.set_header("Content-Type", "application/json")
-            self.finish(json.dumps({"error": "Not found."}))
+    async def get(self, path):
+        if path in self._files:
+            await self.send(200, *self._files[path])
             return
-        body, kind = self._files[path]
-        self.set_header("Content-Type", kind)
-        self.finish(body)
-
-    def write_error(self, status_code, **kwargs):
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"error": self._reason}))
+        await self.send_error_body(
+            errors.ServingError(errors.Code.NOT_FOUND, "Not found.")
+        )

@@ -23,9 +23,9 @@ import concurrent.futures
 import json
 import socket
 import time
+from typing import Any
 
 import tornado.httpserver
-import tornado.iostream
 import tornado.web
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
@@ -35,6 +35,7 @@ from export.serving import errors
 from export.serving import grpc_api
 from export.serving import metrics as metrics_lib
 from export.serving import page
+from export.serving import rest_handler
 from export.serving import rest_json
 from export.serving import rest_paths
 
@@ -55,6 +56,7 @@ class RestServer:
         engine: answers the requests.
         metrics: counts them.
         name: of the model.
+        samples: what `page.read_samples` returns.
 
     Attributes:
         engine, metrics: the same.
@@ -69,6 +71,7 @@ class RestServer:
         engine: engine_lib.Engine,
         metrics: metrics_lib.Metrics,
         name: str,
+        samples: list[dict[str, Any]],
     ):
         self.engine, self.metrics = engine, metrics
         self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "json")
@@ -84,7 +87,7 @@ class RestServer:
                         _Metrics,
                         {"server": self},
                     ),
-                    *page.routes(name, config),
+                    *page.routes(self, name, samples),
                     (r".*", _Models, {"server": self}),
                 ],
                 log_function=lambda handler: None,
@@ -153,55 +156,21 @@ class RestServer:
             threads.shutdown(wait=False)
 
 
-class _Handler(tornado.web.RequestHandler):
-    """What all paths share: JSON errors, and a limit on slow readers."""
-
-    def initialize(self, server: RestServer):
-        self.rest = server
-
-    def set_default_headers(self):
-        self.clear_header("Server")
-
-    def data_received(self, chunk):
-        pass
-
-    async def send(self, status, body, content_type="application/json"):
-        """Sends a whole answer; who does not read it in time is cut off."""
-        self.set_status(status)
-        self.set_header("Content-Type", content_type)
-        try:
-            await asyncio.wait_for(
-                self.finish(body), self.rest.engine.config.client_seconds
-            )
-        except TimeoutError:
-            self.request.connection.stream.close()
-        except tornado.iostream.StreamClosedError:
-            pass
-
-    async def send_error_body(self, error):
-        body = json.dumps({"error": error.message})
-        await self.send(errors.HTTP_STATUS[error.code], body)
-
-    def write_error(self, status_code, **kwargs):
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"error": self._reason}))
-
-
-class _Health(_Handler):
+class _Health(rest_handler.Handler):
     async def get(self):
         serving = self.rest.engine.serving
         body = json.dumps({"status": "serving" if serving else "stopping"})
         await self.send(200 if serving else 503, body)
 
 
-class _Metrics(_Handler):
+class _Metrics(rest_handler.Handler):
     async def get(self):
         text = self.rest.metrics.text()
         await self.send(200, text, metrics_lib.CONTENT_TYPE)
 
 
 @tornado.web.stream_request_body
-class _Models(_Handler):
+class _Models(rest_handler.Handler):
     """Everything about models.
 
     The body comes in parts, so that what is too large, or too much at a time,
@@ -327,10 +296,13 @@ def _find_items(engine, target, wanted):
 def _card(engine, target):
     """Returns a version's card, as it was written."""
     version = engine.acquire(target)
-    try:
-        return version.card()
-    finally:
-        version.release()
+    number, card = version.number, version.card
+    version.release()
+    if card is None:
+        raise errors.ServingError(
+            errors.Code.NOT_FOUND, f"Version {number} has no card."
+        )
+    return card
 
 
 def _submit(engine, target, body):

@@ -8,6 +8,7 @@ from export.serving import batcher as batcher_lib
 from export.serving import engine as engine_lib
 from export.serving import grpc_api
 from export.serving import metrics as metrics_lib
+from export.serving import page
 from export.serving import rest_api
 from export.serving import watcher as watcher_lib
 from export.serving.config import Config
@@ -24,6 +25,9 @@ class Server:
         base: the folder; export.export_model writes versions into it.
         config: settings; loopback and free ports by default.
 
+    Raises:
+        ValueError: the histories for the page cannot be read.
+
     Attributes:
         name: of the model, as clients call it.
         grpc_port, rest_port: where it listens, once started.
@@ -37,6 +41,7 @@ class Server:
         self.name = config.name or base.name
         self.grpc_port = self.rest_port = 0
         self._config = config
+        self._samples = page.read_samples(config.samples)
         self._metrics = metrics_lib.Metrics()
         self.watcher = watcher_lib.Watcher(
             base, self.name, keep=config.keep_versions, metrics=self._metrics
@@ -90,7 +95,9 @@ class Server:
 
     async def _listen(self):
         self._grpc = grpc_api.GrpcServer(self._engine, self._metrics)
-        self._rest = rest_api.RestServer(self._engine, self._metrics, self.name)
+        self._rest = rest_api.RestServer(
+            self._engine, self._metrics, self.name, self._samples
+        )
         await self._grpc.start()
         await self._rest.start()
         self.grpc_port, self.rest_port = self._grpc.port, self._rest.port

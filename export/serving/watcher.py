@@ -239,19 +239,22 @@ class Watcher:
                 self._states[number] = state, message
 
 
-def _set_aside() -> tuple[int, int, int]:
+def _set_aside() -> tuple[int, int, int] | None:
     """Takes all there is out of the garbage collector's rounds.
 
     TensorFlow is some hundred thousand Python objects; looking through them
     stops all threads for tenths of a second, again and again.
 
     Returns:
-        The collector's thresholds as they were.
+        The collector's thresholds as they were; None where another server of
+        this process has set them already.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
     before = gc.get_threshold()
+    if before[2] == _OLD:
+        return None
     gc.set_threshold(*before[:2], _OLD)
     return before
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import time
 import urllib.error
 import urllib.request
 
@@ -41,11 +42,25 @@ def test_a_model_is_tried_where_it_was_trained(recommender, monkeypatch):
     shown._ipython_display_()
     assert f'src="{shown.url}"' in drawn[0].data and "700px" in drawn[0].data
     assert shown.url in repr(shown)
+    server = shown._server
+    assert server.watcher.base.exists()
+    again = recommender.explore()  # ends the first
+    assert "stopped" in repr(shown) and not server.watcher.base.exists()
     shown.stop()
-    shown.stop()
-    assert "stopped" in repr(shown)
+    again.stop()
     with pytest.raises(urllib.error.URLError):
         read(shown.url)
+
+
+def test_it_may_end_on_a_thread_of_its_own(recommender):
+    """Where the collector finds it, which may be any."""
+    shown = recommender.explore()
+    base, loop = shown._server.watcher.base, shown._server._loop
+    loop.call_soon_threadsafe(shown.stop)
+    deadline = time.monotonic() + 60
+    while base.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not base.exists() and "stopped" in repr(shown)
 
 
 def test_without_what_serves_it_says_so(recommender, monkeypatch):

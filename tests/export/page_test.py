@@ -6,6 +6,7 @@ import json
 import pathlib
 import re
 import shutil
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -22,6 +23,7 @@ from tests.support import served_models
 from tests.support import worlds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_AVAILABLE = 30  # of TensorFlow Serving's states
 # Long, from the right, of no script, and not of a page.
 HOSTILE = [
     "<img src=x onerror=\"document.title='broken'\">",
@@ -153,8 +155,9 @@ def test_samples_that_are_none_are_told(tmp_path, text, got):
     path.write_text(text)
     with pytest.raises(ValueError, match=got):
         page.read_samples(str(path))
-    with pytest.raises(ValueError, match="cannot be read"):
-        page.read_samples(str(tmp_path / "none.json"))
+    missing = str(tmp_path / "none.json")
+    with pytest.raises(ValueError, match="none.json cannot be read"):
+        serving.Server(tmp_path, serving.Config(samples=missing))
 
 
 @contextlib.contextmanager
@@ -179,12 +182,19 @@ def _chromium():
 
 @pytest.fixture(name="tab")
 def _tab(chromium):
-    """A tab that fails a test by any error of its own."""
+    """A tab that fails a test by any error of its own.
+
+    Answers that are errors are not: the page tells of them.
+    """
     tab, said = chromium.new_page(), []
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on(
         "console",
-        lambda x: said.append(x.text) if x.type == "error" else None,
+        lambda x: (
+            said.append(x.text)
+            if x.type == "error" and not x.text.startswith("Failed to load")
+            else None
+        ),
     )
     yield tab
     tab.close()
@@ -195,6 +205,11 @@ def ids(tab, rows):
     """Returns the ids that a list shows, below its names."""
     shown = tab.locator(f"{rows} .category").all_inner_texts()
     return [int(text.split(" · ")[-1]) for text in shown]
+
+
+def at(tab, place):
+    """Returns whether an element has the focus."""
+    return tab.locator(place).evaluate("x => x === document.activeElement")
 
 
 def ask(url, signature, inputs, version=2):
@@ -229,7 +244,7 @@ def test_somebody_tries_the_model_by_the_keyboard(tab, url):
     tab.keyboard.press("ArrowDown")
     tab.keyboard.press("Enter")
     had = [found[1]]
-    assert tab.locator("#query").evaluate("x => x === document.activeElement")
+    assert at(tab, "#query")
     settled(tab, ask(url, "recommend", {"history": [had]})["item_ids"][0])
     assert ids(tab, "#had") == had
     # Adds the first recommendation.
@@ -257,12 +272,78 @@ def test_somebody_tries_the_model_by_the_keyboard(tab, url):
     tab.click("#forms >> text=JSON")
     body = tab.inner_text("#call").split("\n\n")[1]
     assert json.loads(body)["inputs"] == inputs
+    assert at(tab, "#forms >> text=JSON")
     # The address keeps it all.
     shown = ids(tab, "#lists")
     tab.reload()
     settled(tab, shown)
-    tab.click("text=Start anew")
+    tab.locator("#clear").press("Enter")
     tab.wait_for_selector("#nothing-had:not([hidden])")
+    assert at(tab, "#query")
+
+
+def test_enter_picks_nothing_of_an_older_query(tab, url):
+    tab.goto(url)
+    tab.wait_for_selector("#lists li")
+    tab.focus("#query")
+    tab.keyboard.type("thing")
+    tab.wait_for_selector("#found [role=option]")
+    tab.keyboard.type("zzz")
+    tab.keyboard.press("Enter")
+    tab.wait_for_function(
+        "() => document.querySelector('#find-status').textContent.includes("
+        "'No item')"
+    )
+    assert ids(tab, "#had") == []
+
+
+def test_an_address_of_rubbish(tab, url):
+    tab.goto(url + "/#had=milk&had=&had=5, 6&had=-0&had=7&allow=<b>&x=y")
+    tab.wait_for_function(
+        "() => document.querySelectorAll('#had li').length === 1"
+    )
+    tab.wait_for_selector("#had .category")
+    assert ids(tab, "#had") == [7]
+    assert "milk" in tab.inner_text("#find-status")
+    tab.wait_for_selector("#answer >> text=/^0 items/")
+    assert tab.locator("#trouble").is_hidden()
+
+
+def test_a_version_comes_while_the_page_is_open(tab, base, tmp_path):
+    """One without names, and without a walk to tell of."""
+    shop = tmp_path / "shop"
+    shutil.copytree(base / "1", shop / "1")
+    config = serving.Config(poll_seconds=0.1)
+    with serving.Server(shop, config) as server:
+        tab.goto(f"http://127.0.0.1:{server.rest_port}/#had=7")
+        tab.wait_for_selector("#picture svg")
+        assert tab.locator("#versions").is_hidden()
+        data = interactions.load(worlds.prepare(tmp_path))
+        bare = dataclasses.replace(
+            data, items=data.items.select(["item", "raw_id"])
+        )
+        flat = served_models.untrained(**served_models.KINDS["flat"])
+        made = served_models.origin_of(
+            bare, flat, saved_model.SearchConfig(beam_width=12, num_results=10)
+        )
+        new = publishing.publish(made, tmp_path / "made", 2)
+        shutil.rmtree(new / "assets.extra" / "origin")
+        new.rename(shop / "2")
+        deadline = time.monotonic() + 60
+        while server.watcher.states()[0][:2] != (2, _AVAILABLE):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        tab.click("#new-only")
+        tab.wait_for_selector("#versions:not([hidden])")
+        tab.wait_for_selector("#walk-note >> text=scans all items")
+        assert tab.locator("#trouble").is_hidden()
+        shown = tab.locator("#lists .name").all_inner_texts()
+        assert len(shown) == 10 and "7" not in shown
+        # Without names an id is typed as it is.
+        tab.fill("#query", "9")
+        tab.wait_for_selector("#found [role=option]")
+        tab.press("#query", "Enter")
+        tab.wait_for_selector("#had li >> nth=1")
 
 
 def test_why_and_why_not(tab, url):
@@ -271,7 +352,7 @@ def test_why_and_why_not(tab, url):
     settled(tab, best)
     tab.locator("#lists button", has_text="why").nth(1).click()
     tab.wait_for_selector("#why table")
-    assert "Recommended" in tab.inner_text("#why")
+    assert "Recommended" in tab.inner_text("#verdict")
     assert tab.locator("#picture .path.asked").count() == 1
     assert tab.locator("#picture .kept").count() >= 3
     last = tab.locator("#why tbody tr").last.locator("td").all_inner_texts()
@@ -281,8 +362,9 @@ def test_why_and_why_not(tab, url):
     tab.wait_for_selector("#why-found [role=option]")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#picture .path.lost")
-    told = tab.inner_text("#why")
-    assert f"thing {lost}" in told and "Lost on level" in told
+    told = tab.inner_text("#verdict")
+    assert f"thing {lost}" in tab.inner_text("#why")
+    assert "Lost on level" in told
     step = re.search(r"number (\d+) of (\d+), and (\d+)", told)
     assert int(step[3]) < int(step[1]) <= int(step[2])
 

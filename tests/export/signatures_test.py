@@ -421,3 +421,29 @@ def test_a_traced_walk_is_told_for_few_items_at_a_time(served):
             allow_categories=np.zeros([1, 0], str),
             items=[range(101)],
         )
+
+
+def test_of_equal_nodes_a_traced_walk_keeps_the_first(data):
+    """As the search does; places are all different."""
+    model = served_models.untrained()
+    for variable in model.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    one = saved_model.ServedModel(
+        model, data, config=saved_model.SearchConfig(4, 3)
+    )
+    everything = range(1, served_models.ITEMS + 1)
+    told = served_models.call(
+        one,
+        "trace",
+        history=[[3]],
+        exclude=[[]],
+        allow_categories=np.zeros([1, 0], str),
+        items=[everything],
+    )
+    best = served_models.call(one, "recommend", history=[[3]])["item_ids"][0]
+    places = told["item_places"][0, :, -1]
+    assert sorted(places[places > 0]) == list(
+        range(1, told["scored"][0, -1] + 1)
+    )
+    returned = [i for i, place in zip(everything, places) if 0 < place <= 3]
+    assert sorted(best) == returned

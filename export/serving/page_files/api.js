@@ -1,6 +1,9 @@
 // The REST calls of the page, which are those of any client.
 
-import { parse, writeIds } from "./json.js";
+import { parse } from "./json.js";
+
+// Scores above are real; what is missing has the least of 32 bits.
+export const MISSING = -3.4e38;
 
 // What a call needs: where, and what is sent.
 export function predictCall(model, version, signature, inputs) {
@@ -47,11 +50,13 @@ export function about() {
   return ask("/page/about.json");
 }
 
-// Returns the numbers of the versions that serve, the newest first.
+// Returns the numbers of the versions that serve, the newest first; they are
+// strings, since they have up to 19 digits.
 export async function versions(model) {
   const { model_version_status: all } = await ask(pathOf(model, null));
   return all.filter((x) => x.state === "AVAILABLE")
-    .map((x) => Number(x.version)).sort((a, b) => b - a);
+    .map((x) => String(x.version))
+    .sort((a, b) => (BigInt(a) < BigInt(b) ? 1 : -1));
 }
 
 // Returns a version's signatures: their inputs, by name, with their dtypes.
@@ -81,21 +86,27 @@ export async function findItems(model, version, query, signal) {
     .items.map(asItem);
 }
 
-const NAMED_AT_ONCE = 100; // ids of 64 letters still make a short address
+// Whether an answer says that a version has no names to look for.
+export function isNameless(error) {
+  return error.status === 404 && error.message.includes("keeps no items");
+}
 
-// Returns items by their ids; of a version without names, the ids alone.
+const LONGEST = 8000; // letters of an address, half of what is taken
+
+// Returns those items of some ids that a version knows, by id.
 export async function namedItems(model, version, ids) {
-  const items = new Map();
-  for (let begin = 0; begin < ids.length; begin += NAMED_AT_ONCE) {
-    const some = ids.slice(begin, begin + NAMED_AT_ONCE);
-    const wanted = new URLSearchParams(some.map((id) => ["id", id]));
-    try {
-      const path = `${pathOf(model, version)}/items?${wanted}`;
-      for (const found of (await ask(path)).items) {
-        items.set(String(found.id), asItem(found));
+  const path = `${pathOf(model, version)}/items?`, items = new Map();
+  for (let begin = 0, end; begin < ids.length; begin = end) {
+    const wanted = new URLSearchParams([["id", ids[begin]]]);
+    for (end = begin + 1; end < ids.length; end += 1) {
+      wanted.append("id", ids[end]);
+      if (wanted.toString().length > LONGEST) {
+        wanted.delete("id", ids[end]);
+        break;
       }
-    } catch (error) {
-      if (error.status !== 404) throw error;
+    }
+    for (const found of (await ask(path + wanted)).items) {
+      items.set(String(found.id), asItem(found));
     }
   }
   return items;
@@ -111,5 +122,3 @@ export async function predict({ path, body }) {
   const { outputs } = await ask(path, { method: "POST", body });
   return { outputs, ms: performance.now() - began };
 }
-
-export { writeIds };

@@ -9,6 +9,11 @@ export function parse(text) {
     text.replace(STRING_OR_LONG, (x) => (x[0] === '"' ? x : `"${x}"`)));
 }
 
+// Whether text can be an id.
+export function isId(text, integer) {
+  return text !== "" && (!integer || /^(0|-?[1-9]\d{0,18})$/.test(text));
+}
+
 // Writes a request: ids are strings here, and integers there if `integer`.
 export function writeIds(ids, integer) {
   return `[${ids.map((id) => (integer ? id : JSON.stringify(id))).join(", ")}]`;

@@ -1,6 +1,6 @@
 // A box in which one types and picks an item: the combobox of ARIA.
 
-import { findItems } from "./api.js";
+import { findItems, isNameless } from "./api.js";
 import { element, told } from "./elements.js";
 
 const WAIT_MS = 80; // after a letter, for the next one
@@ -64,8 +64,7 @@ export function makePicker({ input, list, status, where, onPick }) {
       status.textContent = error.message;
       show([]);
       if (error.status === 503) timer = setTimeout(look, RETRY_MS);
-      if (error.status === 404) {
-        // Without names an id is taken as it is typed.
+      if (isNameless(error)) {
         show([{ id: query }]);
         status.textContent = "This version keeps no names; Enter takes the id.";
       }
@@ -74,9 +73,16 @@ export function makePicker({ input, list, status, where, onPick }) {
 
   input.addEventListener("input", () => {
     clearTimeout(timer);
+    asking.abort();
+    // Nothing of what was found before is picked now.
+    found = [];
+    move(-1);
     timer = setTimeout(look, WAIT_MS);
   });
+  // Pressing on the list takes no focus, so it stays until a pick.
+  list.addEventListener("mousedown", (event) => event.preventDefault());
   input.addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // letters that are still being made
     const last = found.length - 1;
     if (event.key === "ArrowDown" && last >= 0) move(at < last ? at + 1 : 0);
     else if (event.key === "ArrowUp" && last >= 0) move(at > 0 ? at - 1 : last);
@@ -85,7 +91,5 @@ export function makePicker({ input, list, status, where, onPick }) {
     else return;
     event.preventDefault();
   });
-  input.addEventListener("blur", () => setTimeout(() => {
-    if (document.activeElement !== input) close();
-  }, 200));
+  input.addEventListener("blur", close);
 }

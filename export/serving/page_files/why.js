@@ -1,8 +1,7 @@
 // Why an item is recommended, or where the search lost it.
 
+import { MISSING } from "./api.js";
 import { element, nameOf } from "./elements.js";
-
-const MISSING = -3.4e38; // the score of what was not scored is just above
 
 // Returns what became of an item on each step of a walk.
 //   trace: outputs of the signature `trace`, of one user.
@@ -23,12 +22,15 @@ export function stepsOf(trace, index) {
   });
 }
 
+// Says it in a sentence.
+//   had: whether it is left out as had.
+//   allowed: whether its category is; null where that is not known.
 export function verdict(steps, { had, allowed }) {
   if (!steps[0].node) return "The model does not know it.";
   const lost = steps.find((step) => !step.stays);
   if (!lost) return "Recommended: its path stays within what is kept.";
   if (had) return "It was had, and what was had is left out.";
-  if (!allowed) return "It is in none of the categories that are allowed.";
+  if (allowed === false) return "It is in none of the categories that are allowed.";
   if (!lost.place) return "Nothing that may be entered leads to it.";
   const end = lost === steps.at(-1);
   return `Lost on level ${lost.level}` + (end ? ", the last" : "") +
@@ -37,8 +39,8 @@ export function verdict(steps, { had, allowed }) {
     `lacks ${(lost.last - lost.rank).toFixed(3)} to the last of them.`;
 }
 
-// Returns the story as a heading, a sentence and a table.
-export function tellWhy(item, steps, filters) {
+// Returns the story as a heading and a table; the sentence is `verdict`.
+export function tellWhy(item, steps) {
   const head = ["level", "node", "score", "place", "of", "kept"]
     .map((name) => element("th", { scope: "col" }, name));
   const rows = steps.map((step) => element("tr", {},
@@ -50,7 +52,6 @@ export function tellWhy(item, steps, filters) {
     element("td", {}, String(step.kept))));
   return [
     element("h3", {}, element("bdi", {}, nameOf(item))),
-    element("p", {}, verdict(steps, filters)),
     element("table", {}, element("thead", {}, element("tr", {}, ...head)),
       element("tbody", {}, ...rows)),
   ];
