@@ -108,7 +108,7 @@ def _where(out_dir):
         yield {}  # the others have left, or will
         return
     steps = train_flags.STEPS_PER_CALL.value
-    with cluster.chief(run.cluster, steps) as found:
+    with cluster.chief(run.cluster, run.chief, steps) as found:
         servers = len(cluster.task()["cluster"]["ps"])
         shards = train_flags.TABLE_SHARDS.value or servers
         yield {"cluster": found, "table_shards": shards}
@@ -127,7 +127,7 @@ def _serve(out_dir):
     """Is a worker or a parameter server until the run is finished."""
     run = folder.RunFolder(out_dir)
     with _leaving():
-        cluster.serve(lambda: "test" in run.read_metrics())
+        cluster.serve(lambda: "test" in run.read_metrics(), run.chief)
 
 
 def _leave(status):

@@ -1,5 +1,8 @@
 """Who is who in a cluster: chief, workers and parameter servers.
 
+A chief that begins anew is another one: it says so in a file, and who served
+the one before leaves, since what lies in its memory is of no use any more.
+
 TF_CONFIG tells each process, as TensorFlow has it: {"cluster": {"chief":
 [HOST:PORT], "worker": [..], "ps": [..]}, "task": {"type": .., "index": ..}}.
 The chief runs the program; the others do what it asks and leave when it has
@@ -10,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -19,6 +23,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from jtm_tf import files
 from jtm_tf.learning import remote_step
 
 _ROLES = ("chief", "worker", "ps")
@@ -27,8 +32,9 @@ _EXAMPLE = (
     '["HOST:PORT"]}, "task": {"type": "chief", "index": 0}}'
 )
 # Seconds between two looks at another machine, between two words about one
-# that is waited for, and until a chief that was there is given up.
-_LOOK, _WORD, _PATIENCE = 1.0, 30.0, 30.0
+# that is waited for, until a chief that was there is given up, and until who
+# served the chief before has left.
+_LOOK, _WORD, _PATIENCE, _LEAVING = 1.0, 30.0, 30.0, 5.0
 
 
 def task() -> dict[str, Any]:
@@ -55,15 +61,16 @@ def task() -> dict[str, Any]:
     return found
 
 
-def serve(finished: Callable[[], bool]) -> None:
+def serve(finished: Callable[[], bool], lead: pathlib.Path) -> None:
     """Is a worker or a parameter server until the chief's program ends.
 
     Args:
         finished: tells whether it has; asked again and again.
+        lead: where chiefs say who they are; see `chief`.
 
     Raises:
         ValueError: see `task`.
-        OSError: the chief was there and is gone.
+        OSError: the chief was there and is gone, or another one is there.
     """
     found = task()
     cluster, own = found["cluster"], found["task"]
@@ -82,27 +89,35 @@ def serve(finished: Callable[[], bool]) -> None:
     logging.info(
         "%s %d serves at %s.", own["type"], own["index"], server.target
     )
-    chief, last = cluster["chief"][0], None
+    chief, last, served = cluster["chief"][0], None, None
     while not _succeeds(finished):
         time.sleep(_LOOK)
         now = time.monotonic()
         if _answers(chief):
             last = now
+            # A chief listens only when it has said who it is.
+            served = served or _leader(lead)
         elif last is not None and now - last > _PATIENCE:
             raise OSError(
                 f"The chief at {chief} has gone before its run ended. Start "
                 "all processes again; the run goes on from its checkpoint."
             )
+        if served is not None and _leader(lead) not in (None, served):
+            raise OSError(
+                f"The chief at {chief} has begun anew. Start this process "
+                "again; the run goes on from its checkpoint."
+            )
 
 
 @contextlib.contextmanager
 def chief(
-    folder: pathlib.Path, steps_per_call: int
+    folder: pathlib.Path, lead: pathlib.Path, steps_per_call: int
 ) -> Iterator[remote_step.Cluster]:
     """Yields the cluster to the process that runs the program.
 
     Args:
         folder: for work files; all machines see it under this name.
+        lead: a file beside it, to say which chief this is.
         steps_per_call: steps of a worker without a word of the chief.
 
     Raises:
@@ -111,6 +126,10 @@ def chief(
     """
     cluster = task()["cluster"]
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+    another = _leader(lead) is not None
+    files.write_json(lead, {"chief": secrets.token_hex(8)})
+    if another:
+        time.sleep(_LEAVING)
     for host in [*cluster["ps"], *cluster["worker"]]:
         _wait_for(host)
     try:
@@ -161,6 +180,14 @@ def _succeeds(finished):
     except (OSError, ValueError) as error:
         logging.warning("Looking for the run's end: %s", error)
         return False
+
+
+def _leader(lead):
+    """Returns which chief leads; None where that is not, or not yet, said."""
+    try:
+        return json.loads(lead.read_text("utf-8"))["chief"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _are_hosts(hosts):

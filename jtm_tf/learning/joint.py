@@ -101,7 +101,8 @@ def run(
     folder.write_test_users(table)
     metrics |= tested  # last, since what has a test is finished
     folder.write_metrics(metrics)
-    folder.factors.unlink(missing_ok=True)
+    for path in (folder.factors, folder.chief):
+        path.unlink(missing_ok=True)
     for work in (folder.cluster, folder.samples):
         shutil.rmtree(work, ignore_errors=True)
     return metrics

@@ -80,6 +80,11 @@ class RunFolder:
         return self.path / "cluster"
 
     @property
+    def chief(self) -> pathlib.Path:
+        """Which chief leads a cluster, while the run goes on."""
+        return self.path / "chief.json"
+
+    @property
     def samples(self) -> pathlib.Path:
         """What a pool weighs for the tree step, while the run goes on."""
         return self.path / "samples"
@@ -125,7 +130,7 @@ class RunFolder:
         asked = files.as_json({"config": config, "data": data_fingerprint})
         if self.config.exists():
             self._refuse_another(asked, before)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and {*self.path.iterdir()} - {self.chief}:
             raise ValueError(
                 f"{self.path} is neither empty nor a run folder; choose "
                 "another --out_dir."

@@ -3,12 +3,14 @@
 import json
 import pathlib
 import socket
+import time
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from jtm_tf import files
 from jtm_tf.data import splits
 from jtm_tf.learning import cluster
 from jtm_tf.learning import model_step
@@ -16,6 +18,7 @@ from jtm_tf.learning import remote_step
 from jtm_tf.learning import settings
 from jtm_tf.learning import work_files
 from jtm_tf.models import tree_model
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import initial
 from tests.support import runs
 from tests.support import shell
@@ -373,6 +376,40 @@ def test_of_a_finished_run_nobody_waits(role, shared, monkeypatch):
     assert status == 0, stderr
     if role == "chief":
         assert json.loads(stdout) == metrics(run)["test"]
+
+
+def test_who_served_the_chief_before_leaves(shared, tmp_path, monkeypatch):
+    """Though a chief answers all the time."""
+    run = run_folder.RunFolder(tmp_path / "run")
+    with socket.create_server(("127.0.0.1", 0)) as chief:
+        with socket.socket() as plug:
+            plug.bind(("127.0.0.1", 0))
+            own = f"127.0.0.1:{plug.getsockname()[1]}"
+        hosts = {
+            "chief": [f"127.0.0.1:{chief.getsockname()[1]}"],
+            "worker": [own],
+            "ps": ["127.0.0.1:1"],
+        }
+        found = {"cluster": hosts, "task": {"type": "worker", "index": 0}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(found))
+        files.write_json(run.chief, {"chief": "one"})
+        program = shell.Program(
+            "experiments.train",
+            "--method=jtm",
+            f"--data_dir={shared[0]}",
+            f"--out_dir={run.path}",
+            "--strategy=parameter_server",
+            *FLAGS,
+        )
+        chief.accept()[0].close()  # it has seen the chief
+        time.sleep(3)
+        run.chief.unlink()  # for a moment it cannot be read
+        time.sleep(2)
+        assert program.process.is_alive()
+        files.write_json(run.chief, {"chief": "two"})
+        status, _, stderr = program.result()
+        assert status == 1
+        assert "has begun anew" in stderr.splitlines()[-1]
 
 
 def test_rules_have_no_steps(data, tmp_path):
