@@ -20,6 +20,7 @@ from export.artefact import saved_model
 from export.serving import page
 from jtm_tf.data import interactions
 from tests.support import served_models
+from tests.support import shell
 from tests.support import worlds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -497,3 +498,16 @@ def test_a_server_that_goes_is_told_of(tab, url):
     tab.click("#new-only")
     tab.wait_for_selector("#trouble:not([hidden])")
     assert "does not answer" in tab.inner_text("#trouble")
+
+
+@pytest.mark.slow
+def test_how_quick_it_is_is_measured(base):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    status, stdout, stderr = shell.run(
+        "benchmarks.page", f"--model_base={base}", "--times=2"
+    )
+    assert status == 0, stderr
+    told = json.loads(stdout.splitlines()[-1])
+    assert told.pop("then_to_walk") >= 0
+    assert min(told.values()) > 0

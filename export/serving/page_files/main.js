@@ -192,6 +192,9 @@ async function name(answers, late) {
 
 async function follow(facts, answer, late) {
   const ids = shownOf(answer).map(({ id }) => id);
+  if (!at("picture").firstChild) {
+    at("walk-note").textContent = "A version's first walk takes some seconds.";
+  }
   const traced = await trace(facts, answer.version, ids);
   if (state.asked !== null) {
     await versions.learnNames(state.model, answer.version, [state.asked])
