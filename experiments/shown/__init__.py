@@ -1,0 +1,1 @@
+"""What the demo shows people: tables, households, an endpoint."""
