@@ -30,9 +30,16 @@ export function short(text, most = SHOWN) {
     ? `${letters.slice(0, most).join("")}…` : text;
 }
 
+// What an item is called: without a name, by the part of its category that
+// says most in a word, the last but one.
+function titleOf({ name, category, id }) {
+  const [group] = category?.split("|").filter(Boolean).slice(-2) ?? [];
+  return name ?? (group ? `${group}: ${id}` : id);
+}
+
 // Name and category of an item, whatever script they are in.
 export function told(item) {
-  const name = element("bdi", { class: "name" }, short(item.name ?? item.id));
+  const name = element("bdi", { class: "name" }, short(titleOf(item)));
   const parts = [name];
   const below = [];
   if (item.category) below.push(short(item.category.replaceAll("|", " › ")));
@@ -44,5 +51,5 @@ export function told(item) {
 }
 
 export function nameOf(item) {
-  return short(item.name ?? item.id, 60);
+  return short(titleOf(item), 60);
 }
