@@ -2,18 +2,23 @@
 
     python -m experiments.evaluate --run_dir=RUN --split=test \\
         --num_results=200 --beam_width=400
+
+Many users are searched for by many, --pool=ray.
 """
 
 import json
 
 from absl import flags
 
+from experiments import pool_flags
 from jtm_tf.command_line import program
 from jtm_tf.data import splits
 from jtm_tf.models import frozen
+from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
 from jtm_tf.search import judging
 from jtm_tf.search import model_search
+from jtm_tf.search import pooled
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "The --out_dir of experiments.train.", required=True
@@ -52,23 +57,41 @@ _FILTER_HISTORY = flags.DEFINE_bool(
 )
 
 
+_POOL, _RAY_ADDRESS = pool_flags.define("searches for users", "--run_dir")
+
+
 @program.entry
 def main() -> None:
     run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
-    model_search.choose(run.model, _SEARCH.value)
-    frozen.round_vectors(run.model, _TABLES.value)
-    result = judging.judge_model(
-        run.model,
-        splits.held_out_users(
-            run.data,
-            _SPLIT.value,
-            run.model.max_history,
-            run.settings.profile,
-        ),
-        num_results=_NUM_RESULTS.value,
-        beam_width=_BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,
-        filter_history=_FILTER_HISTORY.value,
+    users = splits.held_out_users(
+        run.data, _SPLIT.value, run.model.max_history, run.settings.profile
     )
+    pool = pool_flags.chosen(_POOL, _RAY_ADDRESS)
+    asked = {
+        "num_results": _NUM_RESULTS.value,
+        "beam_width": _BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,
+        "filter_history": _FILTER_HISTORY.value,
+    }
+    model_search.choose(run.model, _SEARCH.value)
+    if pool is None:
+        frozen.round_vectors(run.model, _TABLES.value)
+        result = judging.judge_model(run.model, users, **asked)
+    else:
+        items = pooled.recommend_users(
+            pool,
+            run.model,
+            run_folder.RunFolder(_RUN_DIR.value).model.resolve(),
+            users,
+            search=_SEARCH.value,
+            tables=_TABLES.value,
+            **asked,
+        )
+        result = judging.judgement(
+            items,
+            users,
+            num_results=asked["num_results"],
+            beam_width=None if run.model.flat else asked["beam_width"],
+        )
     print(json.dumps(result))
 
 

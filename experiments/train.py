@@ -19,6 +19,7 @@ import traceback
 import tensorflow as tf
 from absl import logging
 
+from experiments import pool_flags
 from experiments import train_flags
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
@@ -26,8 +27,6 @@ from jtm_tf.data import interactions
 from jtm_tf.learning import cluster
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
-from jtm_tf.pools import ray_pool
-from jtm_tf.pools import serial
 from jtm_tf.runs import folder
 
 
@@ -64,7 +63,9 @@ def _run(config, out_dir):
                     checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
                     measure_loss=train_flags.MEASURE_LOSS.value,
                     progress=sys.stderr.isatty(),
-                    pool=_pool(),
+                    pool=pool_flags.chosen(
+                        train_flags.POOL, train_flags.RAY_ADDRESS
+                    ),
                     **where,
                 ),
             )
@@ -112,15 +113,6 @@ def _where(out_dir):
         servers = len(cluster.task()["cluster"]["ps"])
         shards = train_flags.TABLE_SHARDS.value or servers
         yield {"cluster": found, "table_shards": shards}
-
-
-def _pool():
-    """Returns who weighs samples for the tree step, None for this process."""
-    if train_flags.POOL.value == "ray":
-        return ray_pool.Pool(train_flags.RAY_ADDRESS.value)
-    if train_flags.RAY_ADDRESS.value is not None:
-        raise ValueError("--ray_address is of --pool=ray.")
-    return serial.Pool() if train_flags.POOL.value == "serial" else None
 
 
 def _serve(out_dir):

@@ -12,6 +12,7 @@ import typing
 
 from absl import flags
 
+from experiments import pool_flags
 from jtm_tf.baselines import rivals
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import flag_groups
@@ -191,19 +192,8 @@ with flag_groups.group("On many machines: the same command on each"):
         "as many as it began with.",
         lower_bound=1,
     )
-    POOL = flags.DEFINE_enum(
-        "pool",
-        "here",
-        ["here", "serial", "ray"],
-        "Who weighs samples for the tree step. here: this process, from its "
-        "memory; serial: this process, file by file, as workers do; ray: "
-        "workers of Ray, see --ray_address. Extra cluster.",
-    )
-    RAY_ADDRESS = flags.DEFINE_string(
-        "ray_address",
-        None,
-        "Of a Ray cluster that sees --out_dir under the same name; auto for "
-        "the one that this machine belongs to; by default one is started here.",
+    POOL, RAY_ADDRESS = pool_flags.define(
+        "weighs samples for the tree step", "--out_dir"
     )
     STEPS_PER_CALL = flags.DEFINE_integer(
         "steps_per_call",

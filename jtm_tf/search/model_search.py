@@ -153,11 +153,24 @@ def rank_users(
     Returns:
         [U, R] int32 items, best first, PAD where a user has fewer.
     """
-    ranked = max(num_results, beam_width * model.branching)
+    ranked = ranked_width(
+        model, users, num_results=num_results, beam_width=beam_width
+    )
+    return _found(model, users, ranked, beam_width)
+
+
+def ranked_width(
+    model: tree_model.TreeModel,
+    users: splits.HeldOutUsers,
+    *,
+    num_results: int,
+    beam_width: int,
+) -> int:
+    """Returns R of `rank_users`, how many leaves are ranked."""
     if model.flat:
         known = users.full_history.counts.max(initial=0)
-        ranked = min(model.num_items, num_results + int(known))
-    return _found(model, users, ranked, beam_width)
+        return min(model.num_items, num_results + int(known))
+    return max(num_results, beam_width * model.branching)
 
 
 def _found(model, users, num_results, beam_width):

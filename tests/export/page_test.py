@@ -25,6 +25,7 @@ from tests.support import worlds
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _AVAILABLE = 30  # of TensorFlow Serving's states
+_BUSY_MS = 120_000  # a machine may have much else to do
 # Long, from the right, of no script, and not of a page.
 HOSTILE = [
     "<img src=x onerror=\"document.title='broken'\">",
@@ -188,6 +189,7 @@ def _tab(chromium):
     Answers that are errors are not: the page tells of them.
     """
     tab, said = chromium.new_page(), []
+    tab.set_default_timeout(_BUSY_MS)
     tab.on("pageerror", lambda error: said.append(str(error)))
     tab.on(
         "console",
@@ -412,6 +414,7 @@ def test_it_fits_and_can_be_read(chromium, url, width, scheme):
     with contextlib.closing(
         chromium.new_page(viewport=size, color_scheme=scheme)
     ) as tab:
+        tab.set_default_timeout(_BUSY_MS)
         tab.goto(url + "/#had=4&had=2&had=7&new=1&allow=c1")
         tab.wait_for_selector("#lists li")
         tab.locator("#lists button", has_text="why").first.click()
