@@ -107,6 +107,8 @@ def take(
     examples: splits.Examples,
     paths: np.ndarray | None,
     folder: run_folder.RunFolder,
+    *,
+    visits: bool,
 ) -> Earlier | None:
     """Returns what a run takes over, None if it begins from nothing.
 
@@ -116,6 +118,8 @@ def take(
         examples: its training samples.
         paths: [N] the items' category paths; None where there are none.
         folder: the run's own.
+        visits: whether the data have visits that a scorer should see. One
+            that sees them already goes on to.
 
     Raises:
         FileNotFoundError: there is no such run.
@@ -145,7 +149,7 @@ def take(
         "levels": [run.model.max_level, tree.max_level],
         "slots": moments is not None,
         "steps": moments.steps if moments else 0,
-        "visits": model.visits is not None,
+        "visits": visits or model.visits is not None,
     }
     return Earlier(tree, record, model, before, codes, moments)
 
@@ -195,6 +199,7 @@ def fill(trainer: model_step.Trainer, earlier: Earlier) -> None:
     model.embedding.assign(
         growing.started(old.embedding.numpy(), old.tree, earlier.tree, leaves)
     )
+    growing.see_visits(model, old)
     for mine, theirs, rows in _network(model, earlier):
         mine.assign(theirs.numpy()[rows])
     trainer.start_items(earlier.new)
@@ -268,10 +273,8 @@ def _refuse_other_shape(config, run):
         for name in _ALIKE
         if was[name] != now[name]
     ]
-    sees = run.model.visits is not None
-    if config.visits != "auto" and (config.visits == "yes") != sees:
-        there = "yes" if sees else "no"
-        differences.append(f"visits {there!r} there, {config.visits!r} asked")
+    if config.visits == "no" and run.model.visits is not None:
+        differences.append("visits 'yes' there, 'no' asked")
     if differences:
         raise ValueError(
             f"continue_from={config.continue_from} is of another shape: "

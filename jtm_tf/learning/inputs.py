@@ -103,7 +103,10 @@ def take(
     if config.initial_tree == "auto":
         kind = "factors" if paths is None else "category"
         config = dataclasses.replace(config, initial_tree=kind)
-    earlier = continuing.take(config, data, examples, paths, folder)
+    visits = _sees_visits(config, examples)
+    earlier = continuing.take(
+        config, data, examples, paths, folder, visits=visits
+    )
     vectors = _factors(config, examples, data.num_items, folder, earlier)
     first = None if vectors is None else vectors[0]
     if earlier is not None:
@@ -124,7 +127,7 @@ def take(
         first_tree=tree,
         first_vectors=vectors if config.initial_vectors == "factors" else None,
         kin=categories_lib.kin_groups(paths, data.num_items),
-        visits=_sees_visits(config, examples, earlier),
+        visits=visits if earlier is None else earlier.visits,
         profile_sizes=tuple(
             1 + len(data.profile_values(name)) for name in config.profile
         ),
@@ -152,10 +155,8 @@ def _samples(config, data):
     )
 
 
-def _sees_visits(config, examples, earlier):
+def _sees_visits(config, examples):
     """Returns whether the scorer sees how often histories visit a node."""
-    if earlier is not None:
-        return earlier.visits
     if config.visits != "auto":
         return config.visits == "yes"
     # Else the counts are nearly all zero, and cost a search their time.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from jtm_tf.data import splits
 from jtm_tf.models import log_prob
@@ -67,12 +68,30 @@ def alike(
 ) -> Iterator[tuple[keras.Variable, keras.Variable]]:
     """Yields the variables of two networks that are of the same shape.
 
-    Those of the layers that neither items nor profile values decide.
+    Those of the layers that neither items nor profile values decide. Where the
+    first sees visits and the other does not, it has a kernel of its own for
+    them, which is passed over.
     """
-    for name in ("user_representation", "visits", "scorer"):
-        mine, theirs = getattr(model, name), getattr(other, name)
-        if mine is not None:
-            yield from zip(mine.variables, theirs.variables, strict=True)
+    for name in ("user_representation", "scorer"):
+        known = {x.name: x for x in getattr(other, name).variables}
+        for variable in getattr(model, name).variables:
+            if variable.name in known:
+                yield variable, known[variable.name]
+
+
+def see_visits(
+    model: tree_model.TreeModel, other: tree_model.TreeModel
+) -> None:
+    """Lets a model that sees visits score as one does that sees none.
+
+    Args:
+        model: the first; its kernels for visits become zero.
+        other: the second.
+    """
+    known = {x.name for x in other.scorer.variables}
+    for variable in model.scorer.variables:
+        if variable.name not in known:
+            variable.assign(tf.zeros_like(variable))
 
 
 def deepened(model: tree_model.TreeModel, levels: int) -> tree_model.TreeModel:
