@@ -4,6 +4,9 @@ Items are the same where their raw ids are. Those that are gone leave the tree;
 new ones are seated as `tree.placement` does it, on leaves that are free, and
 where there are too few the tree gets one more level. Vectors of nodes and
 their optimiser slots stay with their codes, and so with the items that stay.
+Where vectors began from a factorisation they move on as that does: what today
+tells of an item is in its vector before a step is taken, and what training made
+of it beside that is kept.
 """
 
 import dataclasses
@@ -58,6 +61,10 @@ class Earlier:
         code_before: for each profile column, what code a value had, [codes].
         moments: where those of that model's variables are; None where they
             begin empty.
+        run: where all that is from.
+        factors: [N + 1, E], the first vectors of items as the data of then
+            tell them, turned to the model's, zeros of new items; None where
+            the model did not begin from any.
     """
 
     tree: tree_lib.Tree
@@ -68,6 +75,13 @@ class Earlier:
     )
     code_before: tuple[np.ndarray, ...] = ()
     moments: moments_lib.Saved | None = None
+    run: trained.TrainedRun | None = None
+    factors: np.ndarray | None = None
+
+    @property
+    def scale(self) -> float | None:
+        """What first vectors are multiplied with; None if that is open."""
+        return self.record.get("scale")
 
     @property
     def visits(self) -> bool:
@@ -151,7 +165,7 @@ def take(
         "steps": moments.steps if moments else 0,
         "visits": visits or model.visits is not None,
     }
-    return Earlier(tree, record, model, before, codes, moments)
+    return Earlier(tree, record, model, before, codes, moments, run)
 
 
 def _seated(config, model, before, examples, codes, paths):
@@ -203,6 +217,8 @@ def fill(trainer: model_step.Trainer, earlier: Earlier) -> None:
     for mine, theirs, rows in _network(model, earlier):
         mine.assign(theirs.numpy()[rows])
     trainer.start_items(earlier.new)
+    if earlier.factors is not None:
+        trainer.follow(earlier.factors, np.flatnonzero(earlier.item_before))
     if earlier.moments is not None:
         with earlier.moments.of(old.trainable_variables) as moments:
             _fill_moments(trainer, earlier, moments)

@@ -14,6 +14,7 @@ from jtm_tf import files
 from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import continuing
+from jtm_tf.learning import node_vectors
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
@@ -108,6 +109,8 @@ def take(
         config, data, examples, paths, folder, visits=visits
     )
     vectors = _factors(config, examples, data.num_items, folder, earlier)
+    if earlier is not None and earlier.model is not None:
+        vectors, earlier = _turned(vectors, earlier)
     first = None if vectors is None else vectors[0]
     if earlier is not None:
         tree = earlier.tree
@@ -202,11 +205,7 @@ def categories(
 
 
 def _factors(config, examples, num_items, folder, earlier):
-    """Returns the items' factors, [1 + K, N + 1, E], if any are needed.
-
-    Of a run that is continued they are turned to the vectors that it has: from
-    there on only differences between tables are added to those.
-    """
+    """Returns the items' factors, [1 + K, N + 1, E], if any are needed."""
     for_tree = (
         config.initial_tree == "factors"
         and not config.traits.flat
@@ -217,21 +216,52 @@ def _factors(config, examples, num_items, folder, earlier):
         return None
     if folder.factors.exists():
         return _mapped(folder.factors)
+    if earlier is not None and earlier.model is None:
+        earlier.item_vectors()  # says that they are gone
     taken = factors.taken(examples.starts, examples.target_items(), num_items)
     # Rows of `taken` are users in the order of their starts.
     _, one_of = np.unique(examples.starts, return_index=True)
     count = config.factor_folds if for_vectors else 1
-    tables = factors.cross_fitted(
+    return factors.cross_fitted(
         taken,
         examples.fold_of(count, seed=config.seed)[one_of],
         count,
         config.embedding_dim,
         seed=config.seed,
     )
-    if earlier is None:
-        return tables
-    items, vectors = earlier.item_vectors()
-    return factors.turned(tables, items, vectors)
+
+
+def _turned(tables, earlier):
+    """Returns factors turned to an earlier model's vectors, and the earlier
+    run with what its own were; from there on only changes are added to those.
+
+    Today's are turned to those of then, which they are most alike, and both
+    together to the vectors.
+    """
+    if tables is None:
+        return None, earlier
+    stay, learned = earlier.item_vectors()
+    run = earlier.run
+    if run.settings.initial_vectors != "factors":
+        return factors.turned(tables, stay, learned), earlier
+    examples, _ = _samples(run.settings, run.data)
+    taken = factors.taken(
+        examples.starts, examples.target_items(), run.data.num_items
+    )
+    was = factors.item_vectors(
+        taken, run.settings.embedding_dim, seed=run.settings.seed
+    )[earlier.item_before]
+    tables = factors.turned(tables, stay, was[stay])
+    both = factors.turned(np.concatenate([was[None], tables]), stay, learned)
+    # The network knows products of vectors of this length.
+    scale = run.metrics.get("carried", {}).get("scale")
+    if scale is None:
+        stddev = earlier.model.embedding.stddev
+        scale = node_vectors.scale_of(was, stddev)
+    earlier = dataclasses.replace(
+        earlier, factors=both[0], record=earlier.record | {"scale": scale}
+    )
+    return both[1:], earlier
 
 
 def _mapped(file):

@@ -45,6 +45,8 @@ class Trainer(tf.Module):
         vectors: [1 + K, N + 1, E] float32, of the items, see `tree.factors`:
             made by all users, then by all but those of each of K folds; or
             [1, N + 1, E], one table for all; None for a random start.
+        scale: what they are multiplied with; by default so that the model's
+            have the spread of other tables.
 
     Attributes:
         vectors: as given.
@@ -69,13 +71,14 @@ class Trainer(tf.Module):
         epochs: int = 1,
         steps_before: int = 0,
         vectors: np.ndarray | None = None,
+        scale: float | None = None,
     ):
         super().__init__()
         self.model, self.config = model, config
         self.examples, self._seed = examples, seed
         # Targets of one history.
         self._targets = config.targets if model.loss_name == "beam" else 1
-        self.vectors = vectors
+        self.vectors, self._given_scale = vectors, scale
         self.optimizer = optimizer.RowSparseAdam(
             self._rate(epochs, steps_before),
             row_rate=config.row_rate,
@@ -188,7 +191,7 @@ class Trainer(tf.Module):
     @functools.cached_property
     def _scale(self):
         """What the vectors are multiplied with, the same for all tables."""
-        return self._nodes.scale_of(self.vectors[0])
+        return self._given_scale or self._nodes.scale_of(self.vectors[0])
 
     def _parts(self):
         """Returns the stretches of an epoch: (examples, samples, steps)."""
@@ -387,6 +390,18 @@ class Trainer(tf.Module):
         if self.vectors is not None:
             rows = self.vectors[0][items] * self._scale
             self._nodes.start_leaves(self.model.tree.pi[items], rows)
+
+    def follow(self, was: np.ndarray, items: np.ndarray) -> None:
+        """Moves nodes as the first vectors of their items have moved.
+
+        Args:
+            was: [N + 1, E], what those were.
+            items: [K] those of which that is known.
+        """
+        assert self.vectors is not None
+        change = np.zeros_like(was)
+        change[items] = (self.vectors[0][items] - was[items]) * self._scale
+        self._nodes.add(change, self.model.tree)
 
     def restart(self, model: tree_model.TreeModel) -> None:
         """Goes over to theta and pi of another model (a cold start)."""

@@ -83,7 +83,7 @@ class NodeVectors:
         Args:
             vectors: [N + 1, E] float; rows of zeros do not count.
         """
-        return self._stddev / vectors[np.any(vectors != 0, axis=1)].std()
+        return scale_of(vectors, self._stddev)
 
     def start_from(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
         """Sets leaves to the vectors of their items, inner nodes to means.
@@ -112,6 +112,11 @@ class NodeVectors:
             *_means_by_level(tree, vectors),
         ]:
             self._table.add(nodes, rows)
+
+
+def scale_of(vectors: np.ndarray, stddev: float) -> float:
+    """Returns what gives [N + 1, E] vectors a spread; zeros do not count."""
+    return float(stddev / vectors[np.any(vectors != 0, axis=1)].std())
 
 
 def _means_by_level(tree, vectors):

@@ -360,6 +360,7 @@ class State:
             epochs=config.joint_iterations * config.epochs_per_iteration,
             steps_before=earlier.steps if earlier else 0,
             vectors=self.inputs.first_vectors,
+            scale=earlier.scale if earlier else None,
         )
 
     def _new_model(self, tree: tree_lib.Tree) -> tree_model.TreeModel:

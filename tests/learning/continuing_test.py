@@ -1,6 +1,7 @@
 """Tests of `jtm_tf.learning.continuing`: a run on the data of another day."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -114,11 +115,17 @@ def test_what_is_carried(yesterday, tmp_path, shape):
     here = [now[x] for x in stays]
     there = [leaves(was, old)[x] for x in stays]
     inner = np.flatnonzero(old.occupied_codes()[: old.first_leaf])
-    for ours, others in zip(mine, theirs):
+    for index, (ours, others) in enumerate(zip(mine, theirs)):
         ours, others = ours.numpy(), others.numpy()
-        np.testing.assert_array_equal(ours[here], others[there])
-        np.testing.assert_array_equal(ours[inner], others[inner])
         assert np.any(others[there] != 0)
+        if index == 0:  # they have moved on as their factors have
+            ours = ours.copy()
+            undo(run, earlier, ours)
+            same = functools.partial(np.testing.assert_allclose, atol=1e-5)
+        else:
+            same = np.testing.assert_array_equal
+        same(ours[here], others[there])
+        same(ours[inner], others[inner])
     new = [now[x] for x in set(now) - stays]
     for moment in mine[1:]:
         assert not np.any(moment.numpy()[new])
@@ -131,6 +138,18 @@ def test_what_is_carried(yesterday, tmp_path, shape):
             strict=True,
         ):
             np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def undo(run, earlier, rows):
+    """Takes back, node by node, what factors of today have moved them by."""
+    tree, stay = run.model.tree, np.flatnonzero(earlier.item_before)
+    change = np.zeros_like(earlier.factors)
+    change[stay] = run.inputs.first_vectors[0][stay] - earlier.factors[stay]
+    change *= earlier.scale
+    for level in range(1, tree.max_level + 1):
+        above = tree.ancestors(level)[1:]
+        for node in np.unique(above):
+            rows[node] -= change[1:][above == node].mean(0)
 
 
 def slots(run):
@@ -168,6 +187,30 @@ def test_new_items_start_from_their_factors(yesterday, tmp_path):
         np.linalg.norm(there) * np.linalg.norm(vectors[stay])
     )
     assert cosine > 0.8
+
+
+def test_items_move_on_as_their_factors_do(yesterday, tmp_path):
+    """By little where the log is the same, and no further by another night."""
+    was, folder, last = yesterday
+    run, earlier = begun(yesterday, was, tmp_path / "same")
+    rows = run.model.embedding.numpy()
+    before = last.model.embedding.numpy()
+    leaves_of = run.model.tree.pi[1:]
+    np.testing.assert_allclose(rows[leaves_of], before[leaves_of], atol=1e-5)
+    # Products of what they began from mean what they did.
+    stddev = last.model.embedding.stddev
+    first = last.inputs.first_vectors[0]
+    spread = first[np.any(first != 0, axis=1)].std()
+    assert earlier.scale == pytest.approx(stddev / spread, rel=1e-4)
+    # A log of twice as many people of another taste moves the vectors there.
+    data = prepare(log(44, 4), tmp_path / "data")
+    run, earlier = begun(yesterday, data, tmp_path / "run")
+    stay = np.flatnonzero(earlier.item_before)
+    now = run.model.embedding.numpy()[run.model.tree.pi[stay]]
+    moved = now - before[last.model.tree.pi[earlier.item_before[stay]]]
+    told = run.inputs.first_vectors[0][stay] - earlier.factors[stay]
+    np.testing.assert_allclose(moved, earlier.scale * told, atol=1e-5)
+    assert np.abs(told).max() > 1e-4
 
 
 def test_the_rate_begins_anew(yesterday, tmp_path):
