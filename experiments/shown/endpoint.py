@@ -1,7 +1,7 @@
 """The demo's endpoint: published, asked as a client does, and its page kept."""
 
-import contextlib
 import pathlib
+import signal
 import threading
 
 from experiments.shown import households
@@ -67,8 +67,13 @@ def ask(
 
 
 def keep_page(server: serving.Server) -> None:
-    """Tells where the page is, and keeps it until Ctrl-C."""
+    """Tells where the page is, and keeps it until Ctrl-C or SIGTERM.
+
+    Of a shell that starts programs behind itself Ctrl-C is ignored else.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     address = f"http://{serving.Config().host}:{server.rest_port}/"
     print(f"\nTry it yourself: {address} (Ctrl-C ends it)", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
+    stopped.wait()
