@@ -44,15 +44,13 @@ def traced(
             same way.
     """
     walked = search.walked(users, live)
-    widths = [*search.kept[:-1], search.num_results]
-    most = max(
-        min(width, nodes.shape[1]) for width, (nodes, _) in zip(widths, walked)
-    )
+    most = [*search.kept[:-1], search.num_results]
+    widths = [min(k, nodes.shape[1]) for k, (nodes, _) in zip(most, walked)]
     leaves = tf.gather(model.pi.value, items)
     steps = [
         {
             "levels": tf.fill(tf.shape(users)[:1], level),
-            **_step(nodes, ranks, min(width, nodes.shape[1]), most),
+            **_step(nodes, ranks, width, max(widths)),
             **_items(tree_ops.lift(leaves, level, model), nodes, ranks),
         }
         for level, width, (nodes, ranks) in zip(search.levels, widths, walked)

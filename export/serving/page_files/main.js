@@ -175,8 +175,8 @@ async function refresh() {
     drawLists(answers);
     drawCall(recommendCall(facts, state.version));
     at("trouble").hidden = true;
-    await Promise.all([
-      name(answers, late), follow(facts, answers[0], late)]);
+    const named = name(answers, late);
+    await Promise.all([named, follow(facts, answers[0], named, late)]);
   } catch (error) {
     if (!late()) tell(error);
   }
@@ -190,16 +190,13 @@ async function name(answers, late) {
   if (!late()) drawLists(answers);
 }
 
-async function follow(facts, answer, late) {
+async function follow(facts, answer, named, late) {
   const ids = shownOf(answer).map(({ id }) => id);
   if (!at("picture").firstChild) {
     at("walk-note").textContent = "A version's first walk takes some seconds.";
   }
   const traced = await trace(facts, answer.version, ids);
-  if (state.asked !== null) {
-    await versions.learnNames(state.model, answer.version, [state.asked])
-      .catch(() => {}); // `name` tells
-  }
+  await named.catch(() => {}); // `refresh` tells; the walk needs no names
   if (late()) return;
   if (traced === null) drawNoTrace(facts);
   else drawTrace(traced, answer, facts.branching);
