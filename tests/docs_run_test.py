@@ -3,8 +3,8 @@
 A page's commands run in the order of the page, in a folder of its own where
 the files that it names lie, small ones; what takes long is shrunk by further
 flags. What cannot run here is in `ELSEWHERE`, with the file that vouches for
-it. All commands but those of the README are run by hand, `-m slow`; their flags
-are looked at always.
+it. Pages other than the README are run by hand, `-m slow`; the flags of their
+commands are looked at always.
 """
 
 import contextlib
@@ -33,6 +33,10 @@ PAGES = (
         for path in sorted((shell.ROOT / "docs").glob("*.md"))
     ),
 )
+BY_HAND = [
+    pytest.param(page, marks=[pytest.mark.slow] * (page != "README.md"))
+    for page in PAGES
+]
 
 
 def _text(value):
@@ -259,13 +263,7 @@ def _guide(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=[pytest.mark.slow] * (page != "README.md"))
-        for page in PAGES
-    ],
-)
+@pytest.mark.parametrize("page", BY_HAND)
 def test_commands(page, guide, tmp_path):
     lines = shell_commands((shell.ROOT / page).read_text())
     if not lines:
@@ -311,7 +309,7 @@ def _set_up(reader, line):
         reader.make_a_server()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", BY_HAND)
 def test_examples(page, tmp_path, monkeypatch):
     shown = examples((shell.ROOT / page).read_text())
     if not shown:

@@ -139,6 +139,7 @@ def run(*flags):
     return shell.run("experiments.cost", "--seed=3", *flags)
 
 
+@pytest.mark.slow
 def test_the_program(runs, tmp_path):
     out = tmp_path / "results" / "cost"
     status, stdout, stderr = run(

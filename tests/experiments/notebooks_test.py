@@ -50,17 +50,9 @@ def _packages(tmp_path_factory):
     return folder
 
 
-# What the others call, other tests call too.
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(
-            path, marks=[pytest.mark.slow] * (path.stem != "quickstart")
-        )
-        for path in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+# What they call, other tests call too.
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, packages, tmp_path, monkeypatch):
     for module in ("nbclient", "ipykernel"):
         pytest.importorskip(module, reason="runs notebooks")

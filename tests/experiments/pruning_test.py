@@ -20,6 +20,7 @@ def _run_dir(tmp_path_factory):
     return runs.shared(tmp_path_factory)[1]
 
 
+@pytest.mark.slow
 def test_what_is_told(run_dir, tmp_path):
     status, stdout, _ = shell.run(
         "experiments.pruning",

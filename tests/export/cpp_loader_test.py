@@ -16,9 +16,12 @@ from tests.support import close
 from tests.support import served_models
 from tests.support import worlds
 
-pytestmark = pytest.mark.skipif(
-    build.compiler() is None, reason="no C++ compiler on Linux"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        build.compiler() is None, reason="no C++ compiler on Linux"
+    ),
+    pytest.mark.slow,  # to compile it
+]
 
 CONFIG = saved_model.SearchConfig(beam_width=8, num_results=6)
 USERS = 12

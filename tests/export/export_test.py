@@ -145,6 +145,7 @@ def test_a_stranger_gets_what_was_evaluated(data, exported, run_dir, tmp_path):
         close.answers(judged, known.history, got, want, beam_width=8)
 
 
+@pytest.mark.slow
 def test_half_as_wide_tables_are_evaluated(data, run_dir, tmp_path):
     base = tmp_path / "jtm"
     status, _, stderr = export(

@@ -303,6 +303,7 @@ def test_items_leave_and_return(base, tmp_path, monkeypatch):
         origin.read_items(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_short_soak(base, tmp_path):
     status, stdout, stderr = shell.run(
         "export.soak",

@@ -126,6 +126,7 @@ def test_a_version_is_all_that_an_update_needs(data, model, base):
     assert kept < 20_000  # no second copy of the weights
 
 
+@pytest.mark.slow
 def test_tables_stay_half_as_wide(data, model, base, update, tmp_path):
     config = dataclasses.replace(EVERYTHING, tables="float16")
     half = tmp_path / "jtm"

@@ -108,12 +108,12 @@ def check_contract(data, metrics, folder, method):
     [(method, {}) for method in settings.METHODS]
     + [
         ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
-        ("jtm", {"profile": ("taste",)}),
         ("dnn", {"profile": ("taste",), "scorer": "attention"}),
     ]
     + [
         pytest.param("jtm", change, marks=pytest.mark.slow)
         for change in (
+            {"profile": ("taste",)},
             {"cross_fit": True},
             {"cold_start": True},
             {"renew_inner": "yes"},

@@ -158,6 +158,7 @@ class _Dying:
     importlib.util.find_spec("ray") is None,
     reason="the extra cluster is not installed",
 )
+@pytest.mark.slow
 def test_an_actor_is_lost(tmp_path, monkeypatch):
     """Its piece of work is done by another; the results keep their order."""
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray keeps a token

@@ -128,7 +128,7 @@ def test_killed_wherever_the_disk_is_touched(
 ):
     """Dies after the first, second, .. touch until a run has no more.
 
-    Of the default, whose graphs take seconds to trace, after every 21st.
+    Of the default, whose graphs take seconds to trace, after every 30th.
     """
     data_dir, want = undisturbed
     data = interactions.load(data_dir)
@@ -139,7 +139,7 @@ def test_killed_wherever_the_disk_is_touched(
     # Every so often within an epoch.
     options = settings.RunOptions(checkpoint_seconds=0.02)
     touches, deaths = 0, 0
-    apart = {"published": 1, "default": 21}[name]
+    apart = {"published": 1, "default": 30}[name]
 
     def mortal(original):
         def touch(*args, **kwargs):
