@@ -181,3 +181,28 @@ def test_a_night_that_fails_leaves_yesterdays_version(tmp_path, monkeypatch):
     assert "experiments.train failed" in record["error"]
     assert record["failed"] == record["requests"] == one.failed > 0
     assert not one.retrieve(newest, 5).any()
+
+
+def test_the_noise_of_some_seeds(tmp_path):
+    flags = [
+        f"--out_dir={tmp_path / 'weeks'}",
+        f"--out={tmp_path / 'noise.json'}",
+        "--items=200",
+        "--days=1",
+        "--bucket_share=0.3",
+    ]
+    run = ("experiments.online_noise", *flags, "--seeds=2")
+    status, stdout, stderr = shell.run(*run, "--people=300")
+    assert status == 0, stderr
+    report = json.loads((tmp_path / "noise.json").read_text())
+    assert report == json.loads(stdout)
+    one, other = report["lifts"]
+    assert one != other
+    for name in ("ctr", "rpm"):
+        inside = [
+            low <= 0 <= high
+            for low, high in (x[name]["interval"] for x in (one, other))
+        ]
+        assert report["hold_zero"][name] == sum(inside)
+    error = shell.the_error(shell.run(*run, "--people=301"))
+    assert "holds a week of other settings" in error
