@@ -4,9 +4,10 @@
         --out=experiments/results/online/noise.json
 
 Weeks of `experiments.online_test` in which the only small buckets are Item-CF
-and Item-CF again, a week a seed. Of a hundred intervals of 95 % about ninety-five
-hold the truth, a lift of zero: are they fewer, so are those of a test too
-narrow. Stopped and started again, the program goes on. Writes and prints JSON.
+and Item-CF again, a week a seed. Of a hundred intervals of 95 % some
+ninety-five hold the truth, a lift of zero: are they fewer, so are those of a
+test too narrow. Stopped and started again, the program goes on. Writes and
+prints JSON.
 """
 
 import json
