@@ -75,7 +75,7 @@ def main() -> None:
     model_search.choose(run.model, _SEARCH.value)
     if pool is None:
         frozen.round_vectors(run.model, _TABLES.value)
-        result = judging.judge_model(run.model, users, **asked)
+        items = model_search.recommend_users(run.model, users, **asked)
     else:
         items = pooled.recommend_users(
             pool,
@@ -86,12 +86,12 @@ def main() -> None:
             tables=_TABLES.value,
             **asked,
         )
-        result = judging.judgement(
-            items,
-            users,
-            num_results=asked["num_results"],
-            beam_width=None if run.model.flat else asked["beam_width"],
-        )
+    result = judging.judgement(
+        items,
+        users,
+        num_results=asked["num_results"],
+        beam_width=None if run.model.flat else asked["beam_width"],
+    )
     print(json.dumps(result))
 
 

@@ -12,8 +12,6 @@ the REST port is a page to try it.
 import dataclasses
 import json
 import logging as python_logging
-import signal
-import threading
 
 from absl import flags
 from absl import logging
@@ -116,13 +114,11 @@ def main() -> None:
     fields = {field.name for field in dataclasses.fields(serving.Config)}
     values = flags.FLAGS.flag_values_dict()
     config = serving.Config(**{name: values[name] for name in fields})
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    told_to_end = program.told_to_end()
     with serving.Server(_MODEL_BASE.value, config) as server:
         ports = {"grpc": server.grpc_port, "rest": server.rest_port}
         print(json.dumps(ports), flush=True)
-        stopped.wait()
+        told_to_end.wait()
         logging.info("Stopping; requests under way are answered.")
 
 

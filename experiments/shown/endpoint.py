@@ -1,8 +1,6 @@
 """The demo's endpoint: published, asked as a client does, and its page kept."""
 
 import pathlib
-import signal
-import threading
 
 from experiments.shown import households
 from export import serving
@@ -10,6 +8,7 @@ from export.artefact import origin
 from export.artefact import publishing
 from export.artefact import versions
 from export.calling import clients
+from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.models import tree_model
 from jtm_tf.runs import trained
@@ -67,13 +66,8 @@ def ask(
 
 
 def keep_page(server: serving.Server) -> None:
-    """Tells where the page is, and keeps it until Ctrl-C or SIGTERM.
-
-    Of a shell that starts programs behind itself Ctrl-C is ignored else.
-    """
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    """Tells where the page is, and keeps it until Ctrl-C or SIGTERM."""
+    told_to_end = program.told_to_end()
     address = f"http://{serving.Config().host}:{server.rest_port}/"
     print(f"\nTry it yourself: {address} (Ctrl-C ends it)", flush=True)
-    stopped.wait()
+    told_to_end.wait()

@@ -7,7 +7,9 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from collections.abc import Sequence
 
@@ -44,6 +46,18 @@ def entry(main: Callable[[], None]) -> Callable[[], None]:
         app.run(guarded, flags_parser=parse)
 
     return run
+
+
+def told_to_end() -> threading.Event:
+    """Returns an event that is set once Ctrl-C or SIGTERM asks for the end.
+
+    Also where a shell started the program behind itself, which has Ctrl-C
+    ignored else.
+    """
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    return told
 
 
 def _start_in_utf8():

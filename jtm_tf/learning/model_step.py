@@ -89,9 +89,7 @@ class Trainer(tf.Module):
         model.optimizer = self.optimizer
         embedding = model.embedding
         self._nodes = node_vectors.NodeVectors(
-            embedding.rows,
-            self.optimizer.slot_rows(embedding.tables),
-            embedding.stddev,
+            embedding.rows, self.optimizer.slot_rows(embedding.tables)
         )
         self.epoch = tf.Variable(0, dtype=tf.int64)
         self.batch = tf.Variable(0, dtype=tf.int64)
@@ -191,7 +189,9 @@ class Trainer(tf.Module):
     @functools.cached_property
     def _scale(self):
         """What the vectors are multiplied with, the same for all tables."""
-        return self._given_scale or self._nodes.scale_of(self.vectors[0])
+        return self._given_scale or node_vectors.scale_of(
+            self.vectors[0], self.model.embedding.stddev
+        )
 
     def _parts(self):
         """Returns the stretches of an epoch: (examples, samples, steps)."""

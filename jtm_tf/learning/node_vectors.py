@@ -19,16 +19,10 @@ class NodeVectors:
     Args:
         table: [num_codes, E], the vectors.
         slots: of the same shape, the optimiser's moments of them.
-        stddev: the spread of a table's entries at a random start.
     """
 
-    def __init__(
-        self,
-        table: rows_lib.Rows,
-        slots: Sequence[rows_lib.Rows],
-        stddev: float,
-    ):
-        self._table, self._slots, self._stddev = table, slots, stddev
+    def __init__(self, table: rows_lib.Rows, slots: Sequence[rows_lib.Rows]):
+        self._table, self._slots = table, slots
 
     def carry(self, old: tree_lib.Tree, new: tree_lib.Tree) -> None:
         """Moves the rows of leaves, slots too, to where their items go."""
@@ -75,16 +69,6 @@ class NodeVectors:
             rows[here] -= was[there]
             self._table.update(new, rows)
 
-    def scale_of(self, vectors: np.ndarray) -> float:
-        """Returns what gives vectors of items the spread of other tables.
-
-        Adam's steps are made for that.
-
-        Args:
-            vectors: [N + 1, E] float; rows of zeros do not count.
-        """
-        return scale_of(vectors, self._stddev)
-
     def start_from(self, vectors: np.ndarray, tree: tree_lib.Tree) -> None:
         """Sets leaves to the vectors of their items, inner nodes to means.
 
@@ -115,7 +99,14 @@ class NodeVectors:
 
 
 def scale_of(vectors: np.ndarray, stddev: float) -> float:
-    """Returns what gives [N + 1, E] vectors a spread; zeros do not count."""
+    """Returns what gives vectors of items the spread of other tables.
+
+    Adam's steps are made for that.
+
+    Args:
+        vectors: [N + 1, E] float; rows of zeros do not count.
+        stddev: of a table's entries at a random start.
+    """
     return float(stddev / vectors[np.any(vectors != 0, axis=1)].std())
 
 
