@@ -22,6 +22,7 @@ from jtm_tf.learning import settings
 _GROUPS = {
     "How long to learn": (
         "continue_from",
+        "new_share",
         "joint_iterations",
         "tree_steps",
         "epochs_per_iteration",

@@ -363,6 +363,15 @@ def examples(
     )
 
 
+def sample_times(
+    interactions: interactions_lib.Interactions, *, split: str = SPLITS[0]
+) -> np.ndarray:
+    """Returns when each of the items of `examples` was taken, [I] int64."""
+    spans = sampled(interactions, split)
+    rows = ragged.ranges(spans.last - spans.first, spans.first)
+    return interactions.timestamp[rows]
+
+
 def repeat_share(examples: Examples) -> float:
     """Returns the share of samples whose item the user had before."""
     base = int(examples.items.max(initial=0)) + 1

@@ -89,6 +89,11 @@ class Earlier:
         return self.record["visits"]
 
     @property
+    def last_seen(self) -> int | None:
+        """When the last row of its training users was taken, if known."""
+        return self.record.get("last_seen")
+
+    @property
     def steps(self) -> int:
         """Optimiser steps behind the moments; 0 where they begin empty."""
         return self.record["steps"]
@@ -163,6 +168,7 @@ def take(
         "levels": [run.model.max_level, tree.max_level],
         "slots": moments is not None,
         "steps": moments.steps if moments else 0,
+        "last_seen": int(splits.sample_times(run.data).max(initial=0)),
         "visits": visits or model.visits is not None,
     }
     return Earlier(tree, record, model, before, codes, moments, run)

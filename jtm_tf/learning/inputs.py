@@ -33,6 +33,7 @@ class Inputs:
 
     Attributes:
         examples: the training samples.
+        taught: those that model steps draw theirs from.
         unseen: samples of users who are not trained on, to measure Eq. 2 on:
             the validation users.
         validation: the users who pick the best iteration.
@@ -50,6 +51,7 @@ class Inputs:
     """
 
     examples: splits.Examples
+    taught: splits.Examples
     unseen: splits.Examples
     validation: splits.HeldOutUsers
     test: splits.HeldOutUsers
@@ -125,6 +127,7 @@ def take(
         )
     return Inputs(
         examples=examples,
+        taught=_taught(config, data, examples, earlier),
         unseen=unseen,
         **held_out,
         first_tree=tree,
@@ -156,6 +159,26 @@ def _samples(config, data):
         examples.take(np.flatnonzero(fold != 0)),
         examples.take(np.flatnonzero(fold == 0)),
     )
+
+
+def _taught(config, data, examples, earlier):
+    """Returns the samples of a model step: new ones, and some to remember by.
+
+    What yesterday's model knows it need not be told in full again, and what
+    people take next is likest to what they took last.
+    """
+    if earlier is None or earlier.last_seen is None or not config.new_share:
+        return examples
+    times = splits.sample_times(data)
+    new = times[examples.targets] > earlier.last_seen
+    if not new.any():
+        return examples
+    old = np.flatnonzero(~new)
+    count = round(new.sum() * (1 / config.new_share - 1))
+    if count < len(old):
+        rng = np.random.default_rng(config.seed)
+        old = rng.choice(old, count, replace=False)
+    return examples.take(np.sort(np.append(old, np.flatnonzero(new))))
 
 
 def _sees_visits(config, examples):

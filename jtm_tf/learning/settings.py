@@ -94,6 +94,7 @@ BEFORE: Mapping[str, Any] = {
     "histories_per_user": None,
     "search": "exact",
     "continue_from": None,
+    "new_share": 0.0,
     "pseudo_targets": False,
 }
 
@@ -221,6 +222,9 @@ class JointConfig:
             tree and theta this one begins with: items are the same where their
             raw ids are, new ones are seated on free leaves. In place of
             initial_tree; a round or two is enough.
+        new_share: with continue_from, the share of the samples that the
+            earlier data did not have: all of those, and of the others as many
+            as make up the rest, drawn once. 0 for all samples alike.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
             category path; factors: by clusters of what a factorisation makes
@@ -287,6 +291,7 @@ class JointConfig:
     tree_steps: int = 3
     tree_tries: int = 3
     continue_from: str | None = None
+    new_share: float = 0.5
     branching: int = 2
     initial_tree: str = "auto"
     initial_vectors: str = "factors"
@@ -340,10 +345,10 @@ class JointConfig:
                 f"siblings; method {self.method} has "
                 f"scorer={self.traits.scorer or self.scorer}. Use search=auto."
             )
-        if not 0 <= self.path_weight <= 1:
-            raise ValueError(
-                f"path_weight must be in [0, 1]; got {self.path_weight}."
-            )
+        for name in ("path_weight", "new_share"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1]; got {value}.")
 
     @property
     def traits(self) -> Method:

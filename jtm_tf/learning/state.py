@@ -286,7 +286,8 @@ class State:
 
     def _half(self, *, other: bool) -> splits.Examples:
         """Returns the samples to train on, or the `other` ones to weigh."""
-        examples = self.inputs.examples
+        inputs = self.inputs
+        examples = inputs.examples if other else inputs.taught
         if not (self._config.cross_fit and self._learns_tree):
             return examples
         # Drawn from the seed again and again, so that nothing is to be kept.
@@ -354,7 +355,7 @@ class State:
             )
         return make(
             self.model,
-            self.inputs.examples,
+            self.inputs.taught,
             config.training,
             seed=config.seed,
             epochs=config.joint_iterations * config.epochs_per_iteration,
