@@ -1,7 +1,7 @@
 """Draws accuracy against cost: what each method finds, in how much time.
 
     python -m experiments.cost --runs=RUNS/beauty --seed=0 --num_results=200 \\
-        --out=experiments/results/cost-beauty
+        --out=experiments/results/cost/beauty
 
 Writes OUT.json and OUT.svg: Recall@M of the test users over milliseconds a
 user. Trees are searched with beams of M/2, M, 2M and 4M, by the read-out where

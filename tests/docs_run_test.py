@@ -75,7 +75,7 @@ SHRUNK = {
 # Commands that begin so run elsewhere, or their output is committed.
 ELSEWHERE = {
     "BASE=$PWD/exported/jtm docker compose": "tests/export/tf_serving_test.py",
-    "python -m experiments.cost": "experiments/results/cost-beauty.json",
+    "python -m experiments.cost": "experiments/results/cost/beauty.json",
     "python -m experiments.pruning": "tests/experiments/pruning_test.py",
     "python -m experiments.rehearse_cluster": "tests/learning/cluster_test.py",
     "python -m export.soak": "tests/export/soak_test.py",
