@@ -59,6 +59,12 @@ _TRAIN_FLAGS = flags.DEFINE_string(
 _FIRST_FLAGS = flags.DEFINE_string(
     "first_flags", _DEFAULT.first_flags, "More for the first night."
 )
+_JOBS = flags.DEFINE_integer(
+    "jobs",
+    2,
+    "Methods trained and exported at a time, which share the cores.",
+    lower_bound=1,
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of all that is drawn.")
 
 
@@ -75,7 +81,8 @@ def main() -> None:
         first_flags=_FIRST_FLAGS.value,
         seed=_SEED.value,
     )
-    report = week.Week(config, pathlib.Path(_OUT_DIR.value)).run()
+    folder = pathlib.Path(_OUT_DIR.value)
+    report = week.Week(config, folder, jobs=_JOBS.value).run()
     report["command"] = program.command("experiments.online_test", sys.argv[1:])
     report["code"] = run_folder.code_version()
     out = pathlib.Path(_OUT.value)

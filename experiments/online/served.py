@@ -5,7 +5,6 @@ endpoint is `export.serve`, asked by the client.
 """
 
 import contextlib
-import os
 import pathlib
 import shlex
 import sys
@@ -43,6 +42,7 @@ class Served:
         folder: for its runs, versions and logs.
         flags: of experiments.train, `--method` among them.
         stack: ends its server.
+        workers: such methods whose nights are at the same time.
 
     Attributes:
         failed: requests without an answer, by night and by day.
@@ -53,7 +53,9 @@ class Served:
         folder: pathlib.Path,
         flags: str,
         stack: contextlib.ExitStack,
+        workers: int = 1,
     ):
+        self._workers = workers
         self._folder, self._flags, self._stack = folder, flags, stack
         self._client: clients.Client | None = None
         self._target = ""
@@ -91,7 +93,8 @@ class Served:
     ) -> dict[str, Any]:
         """Makes the version of a day from yesterday's, under traffic.
 
-        What fails leaves yesterday's version as it is, and is told.
+        What fails leaves yesterday's version as it is, and is told. Nothing
+        serves the first version until `open` does.
 
         Args:
             day: from 1; the first is trained from nothing.
@@ -128,7 +131,7 @@ class Served:
         """Trains, exports, and waits until the version answers."""
         run = self._folder / "runs" / str(day)
         before = self._last_run(day)
-        base = self._folder / "served" / self._folder.name
+        base = self._base
         flags = shlex.split(f"{self._flags} {train_flags}")
         if before is not None:
             flags += [f"--continue_from={before}", "--joint_iterations=1"]
@@ -150,15 +153,10 @@ class Served:
             began = time.monotonic()
             self._run(command, f"{name}-{day}.log")
             seconds[name] = round(time.monotonic() - began, 1)
-        began = time.monotonic()
-        if self._client is None:
-            self._serve(base)
-        swaps.wait_until_answers(
-            versions.existing(base)[-1],
-            self._client.transport.available,
-            patience=_PATIENCE,
-        )
-        seconds["swap"] = round(time.monotonic() - began, 1)
+        if self._client is not None:
+            began = time.monotonic()
+            self._wait(base)
+            seconds["swap"] = round(time.monotonic() - began, 1)
 
     def _last_run(self, day):
         """Returns the newest finished run of the days before, None if none."""
@@ -172,27 +170,41 @@ class Served:
         """Runs a program, which writes to a log."""
         log = self._folder / "logs" / name
         whole = [sys.executable, "-m", *command]
-        if launch.start(whole, log, os.environ):
+        if launch.start(whole, log, launch.environment(self._workers)):
             raise ValueError(f"{command[0]} failed; {log} says why.")
 
-    def _serve(self, base):
-        """Starts the server of the versions in a folder."""
-        server = self._stack.enter_context(server_process.running(base, {}))
-        self._target = f"127.0.0.1:{server.ports['grpc']}"
-        self._client = self._stack.enter_context(self._new_client())
+    @property
+    def _base(self):
+        """The folder of its versions."""
+        return self._folder / "served" / self._folder.name
+
+    def _wait(self, base):
+        """Waits until the newest version of a folder answers."""
+        swaps.wait_until_answers(
+            versions.existing(base)[-1],
+            self._client.transport.available,
+            patience=_PATIENCE,
+        )
 
     def _new_client(self):
         """Returns a client, of one thread."""
         return clients.Client(target=self._target, model=self._folder.name)
 
-    def resume(self, failed: int) -> None:
-        """Serves what was made before the program was stopped.
+    def open(self) -> None:
+        """Starts its server, unless it runs, of what was made already.
 
-        Args:
-            failed: requests without an answer until then.
+        In the main thread, which ends it where SIGTERM ends the program.
+
+        Raises:
+            ValueError: it cannot be served.
+            TimeoutError: it never answers.
         """
-        self.failed = failed
-        self._serve(self._folder / "served" / self._folder.name)
+        if self._client is None:
+            running = server_process.running(self._base, {})
+            server = self._stack.enter_context(running)
+            self._target = f"127.0.0.1:{server.ports['grpc']}"
+            self._client = self._stack.enter_context(self._new_client())
+            self._wait(self._base)
 
     @contextlib.contextmanager
     def _traffic(self, newest) -> Iterator[list[tuple[float, str | None]]]:

@@ -6,6 +6,7 @@ is. A night ends with what the next day needs, in a file: a program that was
 stopped goes on with the day that it was in.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
@@ -163,13 +164,14 @@ class Week:
     Args:
         config: see there.
         folder: of everything that is made; of the same week, if it was begun.
+        jobs: methods whose nights are at the same time, which share the cores.
 
     Raises:
         ValueError: the folder holds another week.
     """
 
-    def __init__(self, config: Config, folder: pathlib.Path):
-        self._config, self._folder = config, folder
+    def __init__(self, config: Config, folder: pathlib.Path, *, jobs: int = 1):
+        self._config, self._folder, self._jobs = config, folder, jobs
         self._file = folder / "morning.pickle"
         draw = np.random.default_rng((config.seed, 1))
         self._launch, self._end = _lives(config, draw)
@@ -237,13 +239,16 @@ class Week:
     def _services(self, stack):
         """Returns the method of each bucket that has one."""
         services = {
-            name: served.Served(self._folder / name, METHODS[name], stack)
+            name: served.Served(
+                self._folder / name, METHODS[name], stack, self._jobs
+            )
             for name in self._config.buckets
             if name in METHODS
         }
         if self._state.nights_done:
             for name, service in services.items():
-                service.resume(self._state.failed.get(name, 0))
+                service.failed = self._state.failed.get(name, 0)
+                service.open()
         return services
 
     def _available(self, day):
@@ -261,13 +266,20 @@ class Week:
         data_dir = self._folder / "data" / str(day)
         self._prepare(day, data_dir)
         asks = state.histories.newest[:1000]
-        for name, service in services.items():
-            flags = config.train_flags
-            if day == 1:
-                flags = f"{flags} {config.first_flags}"
-            record = service.night(day, data_dir, asks, flags)
-            state.nights.setdefault(name, []).append(record)
-            logging.info("Night before day %d, %s: %s", day, name, record)
+        flags = config.train_flags
+        if day == 1:
+            flags = f"{flags} {config.first_flags}"
+        with concurrent.futures.ThreadPoolExecutor(self._jobs) as pool:
+            nights = {
+                name: pool.submit(service.night, day, data_dir, asks, flags)
+                for name, service in services.items()
+            }
+        for name, night in nights.items():
+            state.nights.setdefault(name, []).append(night.result())
+            logging.info(
+                "Night before day %d, %s: %s", day, name, night.result()
+            )
+            services[name].open()
 
     def _prepare(self, day, data_dir):
         """Prepares the log as it is, of items that can still be had."""

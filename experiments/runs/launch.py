@@ -150,7 +150,7 @@ def run_all(
     )
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         futures = {
-            pool.submit(_run, job, _environment(workers)): job for job in todo
+            pool.submit(_run, job, environment(workers)): job for job in todo
         }
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -168,8 +168,12 @@ def run_all(
     return failed
 
 
-def _environment(workers):
-    """Returns a child's environment: its share of the cores, if shared."""
+def environment(workers: int) -> dict[str, str]:
+    """Returns a child's environment: its share of the cores, if shared.
+
+    Args:
+        workers: processes at a time.
+    """
     if workers == 1:
         return dict(os.environ)
     threads = str(max((os.cpu_count() or 1) // workers, 1))

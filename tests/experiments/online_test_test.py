@@ -59,7 +59,7 @@ class Fake:
 
     made: list[int] = []
 
-    def __init__(self, folder, flags, stack):
+    def __init__(self, folder, flags, stack, workers):
         self.failed = 0
 
     def night(self, day, data_dir, newest, train_flags):
@@ -67,8 +67,8 @@ class Fake:
         Fake.made.append(day)
         return {"day": day, "seconds": {}, "error": None, "requests": 1}
 
-    def resume(self, failed):
-        self.failed = failed
+    def open(self):
+        pass
 
     def retrieve(self, newest, count):
         self.failed += 1
