@@ -334,6 +334,11 @@ def _in_period(interactions, split):
     return Spans(users, first, middle, last).take(last > middle)
 
 
+def rows_of(spans: Spans) -> np.ndarray:
+    """Returns the rows of spans, [I]: those of the items of `examples`."""
+    return ragged.ranges(spans.last - spans.first, spans.first)
+
+
 def examples(
     interactions: interactions_lib.Interactions,
     profile: Sequence[str] = (),
@@ -351,7 +356,7 @@ def examples(
     """
     spans = sampled(interactions, split)
     lengths = spans.last - spans.first
-    rows = ragged.ranges(lengths, spans.first)
+    rows = rows_of(spans)
     offsets, count = ragged.offsets(lengths), spans.last - spans.middle
     codes = interactions.profile_codes(profile)
     return Examples(
@@ -361,15 +366,6 @@ def examples(
         profile=codes[interactions.user[rows]],
         ends=np.repeat(offsets[1:], count),
     )
-
-
-def sample_times(
-    interactions: interactions_lib.Interactions, *, split: str = SPLITS[0]
-) -> np.ndarray:
-    """Returns when each of the items of `examples` was taken, [I] int64."""
-    spans = sampled(interactions, split)
-    rows = ragged.ranges(spans.last - spans.first, spans.first)
-    return interactions.timestamp[rows]
 
 
 def repeat_share(examples: Examples) -> float:

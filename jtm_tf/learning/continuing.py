@@ -23,6 +23,7 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import model_step
 from jtm_tf.learning import moments as moments_lib
+from jtm_tf.learning import replay
 from jtm_tf.learning import settings
 from jtm_tf.models import growing
 from jtm_tf.models import tree_model
@@ -65,6 +66,8 @@ class Earlier:
         factors: [N + 1, E], the first vectors of items as the data of then
             tell them, turned to the model's, zeros of new items; None where
             the model did not begin from any.
+        known_until: see `replay.known_until`; None where a checkpoint is of
+            before it was noted.
     """
 
     tree: tree_lib.Tree
@@ -77,6 +80,7 @@ class Earlier:
     moments: moments_lib.Saved | None = None
     run: trained.TrainedRun | None = None
     factors: np.ndarray | None = None
+    known_until: np.ndarray | None = None
 
     @property
     def scale(self) -> float | None:
@@ -87,11 +91,6 @@ class Earlier:
     def visits(self) -> bool:
         """Whether the scorer sees visits."""
         return self.record["visits"]
-
-    @property
-    def last_seen(self) -> int | None:
-        """When the last row of its training users was taken, if known."""
-        return self.record.get("last_seen")
 
     @property
     def steps(self) -> int:
@@ -149,7 +148,11 @@ def take(
         return None
     if moments_lib.latest(folder) is not None:
         tree = tree_lib.Tree.load(folder.tree(0))
-        return Earlier(tree, files.read_json(folder.carried))
+        until = None
+        if folder.known_until.exists():
+            until = np.load(folder.known_until)
+        record = files.read_json(folder.carried)
+        return Earlier(tree, record, known_until=until)
     run = _finished(config.continue_from)
     _refuse_other_shape(config, run)
     before = numbers_before(run, data)
@@ -168,10 +171,18 @@ def take(
         "levels": [run.model.max_level, tree.max_level],
         "slots": moments is not None,
         "steps": moments.steps if moments else 0,
-        "last_seen": int(splits.sample_times(run.data).max(initial=0)),
         "visits": visits or model.visits is not None,
     }
-    return Earlier(tree, record, model, before, codes, moments, run)
+    return Earlier(
+        tree,
+        record,
+        model,
+        before,
+        codes,
+        moments,
+        run,
+        known_until=replay.known_until(run.data, data),
+    )
 
 
 def _seated(config, model, before, examples, codes, paths):

@@ -15,6 +15,7 @@ from jtm_tf.data import interactions
 from jtm_tf.data import splits
 from jtm_tf.learning import continuing
 from jtm_tf.learning import node_vectors
+from jtm_tf.learning import replay
 from jtm_tf.learning import samples
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
@@ -33,7 +34,8 @@ class Inputs:
 
     Attributes:
         examples: the training samples.
-        taught: those that model steps draw theirs from.
+        step_examples: those that model steps draw from; of a continued run
+            see `replay`.
         unseen: samples of users who are not trained on, to measure Eq. 2 on:
             the validation users.
         validation: the users who pick the best iteration.
@@ -51,7 +53,7 @@ class Inputs:
     """
 
     examples: splits.Examples
-    taught: splits.Examples
+    step_examples: splits.Examples
     unseen: splits.Examples
     validation: splits.HeldOutUsers
     test: splits.HeldOutUsers
@@ -118,7 +120,8 @@ def take(
         tree = earlier.tree
     else:
         tree = _first_tree(config, data.num_items, paths, first)
-    samples.check(examples, tree, config.training.negatives)
+    step_examples, earlier = _replayed(config, data, examples, earlier)
+    samples.check(step_examples, tree, config.training.negatives)
     _tell_of_the_beam(config, examples)
     if tf.config.functions_run_eagerly():
         logging.warning(
@@ -127,7 +130,7 @@ def take(
         )
     return Inputs(
         examples=examples,
-        taught=_taught(config, data, examples, earlier),
+        step_examples=step_examples,
         unseen=unseen,
         **held_out,
         first_tree=tree,
@@ -161,24 +164,22 @@ def _samples(config, data):
     )
 
 
-def _taught(config, data, examples, earlier):
-    """Returns the samples of a model step: new ones, and some to remember by.
+def _replayed(config, data, examples, earlier):
+    """Returns the samples of model steps, and the run continued, if any.
 
-    What yesterday's model knows it need not be told in full again, and what
-    people take next is likest to what they took last.
+    Its record then says how many of the samples are new and how many are old.
     """
-    if earlier is None or earlier.last_seen is None or not config.new_share:
-        return examples
-    times = splits.sample_times(data)
-    new = times[examples.targets] > earlier.last_seen
-    if not new.any():
-        return examples
-    old = np.flatnonzero(~new)
-    count = round(new.sum() * (1 / config.new_share - 1))
-    if count < len(old):
-        rng = np.random.default_rng(config.seed)
-        old = rng.choice(old, count, replace=False)
-    return examples.take(np.sort(np.append(old, np.flatnonzero(new))))
+    if earlier is None or earlier.known_until is None or not config.new_share:
+        return examples, earlier
+    chosen, counts = replay.choose(
+        examples,
+        data,
+        earlier.known_until,
+        share=config.new_share,
+        least=config.training.samples_per_epoch,
+        seed=config.seed,
+    )
+    return chosen, dataclasses.replace(earlier, record=earlier.record | counts)
 
 
 def _sees_visits(config, examples):

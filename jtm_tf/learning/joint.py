@@ -101,7 +101,7 @@ def run(
     folder.write_test_users(table)
     metrics |= tested  # last, since what has a test is finished
     folder.write_metrics(metrics)
-    for path in (folder.factors, folder.chief):
+    for path in (folder.factors, folder.known_until, folder.chief):
         path.unlink(missing_ok=True)
     for work in (folder.cluster, folder.samples):
         shutil.rmtree(work, ignore_errors=True)

@@ -94,7 +94,7 @@ BEFORE: Mapping[str, Any] = {
     "histories_per_user": None,
     "search": "exact",
     "continue_from": None,
-    "new_share": 0.0,
+    "new_share": 0.5,  # only where it is known what is new
     "pseudo_targets": False,
 }
 
@@ -222,9 +222,10 @@ class JointConfig:
             tree and theta this one begins with: items are the same where their
             raw ids are, new ones are seated on free leaves. In place of
             initial_tree; a round or two is enough.
-        new_share: with continue_from, the share of the samples that the
-            earlier data did not have: all of those, and of the others as many
-            as make up the rest, drawn once. 0 for all samples alike.
+        new_share: with continue_from, the share, among the samples to learn
+            from, of those that the earlier run was not trained on: all of
+            these, and a replay of as many others as make up the rest, drawn
+            once; more where the new ones are few. 0 for all samples alike.
         branching: children of a node, b.
         initial_tree: how the first tree seats the items. category: sorted by
             category path; factors: by clusters of what a factorisation makes

@@ -113,6 +113,9 @@ class State:
             return
         continuing.fill(self._trainer, earlier)
         files.write_json(self._folder.carried, earlier.record)
+        if earlier.known_until is not None:
+            with files.replacing(self._folder.known_until) as temporary:
+                np.save(temporary, earlier.known_until)
         logging.info("Carried from another run: %s", earlier.record)
 
     @property
@@ -287,7 +290,7 @@ class State:
     def _half(self, *, other: bool) -> splits.Examples:
         """Returns the samples to train on, or the `other` ones to weigh."""
         inputs = self.inputs
-        examples = inputs.examples if other else inputs.taught
+        examples = inputs.examples if other else inputs.step_examples
         if not (self._config.cross_fit and self._learns_tree):
             return examples
         # Drawn from the seed again and again, so that nothing is to be kept.
@@ -355,7 +358,7 @@ class State:
             )
         return make(
             self.model,
-            self.inputs.taught,
+            self.inputs.step_examples,
             config.training,
             seed=config.seed,
             epochs=config.joint_iterations * config.epochs_per_iteration,

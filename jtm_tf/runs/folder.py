@@ -6,6 +6,7 @@ test_users.parquet  the test metrics of every user
 best.keras      the best iteration by validation recall: model and tree
 trees/          pi of each iteration; iteration_000.npz is the initial tree
 carried.json    what a run took over from the one that it continues
+known_until.npy  up to when that one knew each user, until it is finished
 factors.npy     vectors of items that a run starts from, until it is finished
 checkpoints/    the state from which a killed run goes on
 tensorboard/    the learning curves
@@ -68,6 +69,11 @@ class RunFolder:
     def carried(self) -> pathlib.Path:
         """What was taken over from another run."""
         return self.path / "carried.json"
+
+    @property
+    def known_until(self) -> pathlib.Path:
+        """Up to when the earlier run knew each user."""
+        return self.path / "known_until.npy"
 
     @property
     def factors(self) -> pathlib.Path:

@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 import pytest
 
 import jtm_tf
-from jtm_tf.data import splits
-from jtm_tf.learning import continuing
 from jtm_tf.learning import inputs
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
@@ -350,53 +348,3 @@ def test_other_ids_are_refused(yesterday, tmp_path):
         with pytest.raises(ValueError, match=says):
             joint.run(config, data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def days_later(table, rows=200):
-    """Returns a log and the same with its newest rows left out."""
-    order = pc.sort_indices(table["timestamp"])
-    return table, table.take(order[: len(table) - rows])
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_new_samples_have_their_share(share, tmp_path):
-    today, before = days_later(log())
-    was = prepare(before, tmp_path / "before")
-    data = prepare(today, tmp_path / "data")
-    config = dataclasses.replace(NEXT, new_share=share)
-    folder = run_folder.RunFolder(tmp_path / "run")
-    last = int(splits.sample_times(was).max())
-    known = inputs.take(NEXT, data, folder)
-    assert known.taught is known.examples  # it continues nothing
-    earlier = continuing.Earlier(known.first_tree, {"last_seen": last})
-    taught = inputs._taught(config, data, known.examples, earlier)
-    times = splits.sample_times(data)
-
-    def of(examples):
-        """Returns its samples as pairs, the new ones and the others."""
-        pairs = zip(examples.starts.tolist(), examples.targets.tolist())
-        new = (times[examples.targets] > last).tolist()
-        found = set(), set()
-        for pair, is_new in zip(pairs, new, strict=True):
-            found[is_new].add(pair)
-        return found
-
-    old, new = of(taught)
-    every_old, every_new = of(known.examples)
-    assert len(old) + len(new) == len(taught)
-    assert new == every_new and old <= every_old and len(every_new) > 50
-    if share == 0:
-        assert taught is known.examples
-    else:
-        wanted = round(len(new) / share) - len(new)
-        assert len(old) == min(wanted, len(every_old))
-    again = inputs._taught(config, data, known.examples, earlier)
-    np.testing.assert_array_equal(again.targets, taught.targets)
-
-
-def test_what_is_new_is_known_from_the_run(yesterday, tmp_path):
-    """Of the same log nothing is new; all is learned from, as ever."""
-    data = yesterday[0]
-    run, earlier = begun(yesterday, data, tmp_path / "run")
-    assert earlier.last_seen == splits.sample_times(data).max()
-    assert run.inputs.taught is run.inputs.examples
