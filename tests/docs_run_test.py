@@ -33,7 +33,7 @@ PAGES = (
         for path in sorted((shell.ROOT / "docs").glob("*.md"))
     ),
 )
-BY_HAND = [
+SOME_BY_HAND = [
     pytest.param(page, marks=[pytest.mark.slow] * (page != "README.md"))
     for page in PAGES
 ]
@@ -263,7 +263,7 @@ def _guide(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", BY_HAND)
+@pytest.mark.parametrize("page", SOME_BY_HAND)
 def test_commands(page, guide, tmp_path):
     lines = shell_commands((shell.ROOT / page).read_text())
     if not lines:
@@ -309,7 +309,7 @@ def _set_up(reader, line):
         reader.make_a_server()
 
 
-@pytest.mark.parametrize("page", BY_HAND)
+@pytest.mark.parametrize("page", SOME_BY_HAND)
 def test_examples(page, tmp_path, monkeypatch):
     shown = examples((shell.ROOT / page).read_text())
     if not shown:

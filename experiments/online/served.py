@@ -131,7 +131,6 @@ class Served:
         """Trains, exports, and waits until the version answers."""
         run = self._folder / "runs" / str(day)
         before = self._last_run(day)
-        base = self._base
         flags = shlex.split(f"{self._flags} {train_flags}")
         if before is not None:
             flags += [f"--continue_from={before}", "--joint_iterations=1"]
@@ -145,7 +144,7 @@ class Served:
             "export": [
                 "export.export_model",
                 f"--run_dir={run}",
-                f"--export_dir={base}",
+                f"--export_dir={self._base}",
                 *(x for x in flags if x.startswith(_SEARCH)),
             ],
         }
@@ -155,7 +154,11 @@ class Served:
             seconds[name] = round(time.monotonic() - began, 1)
         if self._client is not None:
             began = time.monotonic()
-            self._wait(base)
+            swaps.wait_until_answers(
+                versions.existing(self._base)[-1],
+                self._client.transport.available,
+                patience=_PATIENCE,
+            )
             seconds["swap"] = round(time.monotonic() - began, 1)
 
     def _last_run(self, day):
@@ -178,14 +181,6 @@ class Served:
         """The folder of its versions."""
         return self._folder / "served" / self._folder.name
 
-    def _wait(self, base):
-        """Waits until the newest version of a folder answers."""
-        swaps.wait_until_answers(
-            versions.existing(base)[-1],
-            self._client.transport.available,
-            patience=_PATIENCE,
-        )
-
     def _new_client(self):
         """Returns a client, of one thread."""
         return clients.Client(target=self._target, model=self._folder.name)
@@ -194,17 +189,16 @@ class Served:
         """Starts its server, unless it runs, of what was made already.
 
         In the main thread, which ends it where SIGTERM ends the program.
+        Where the newest version fails, it serves the one before.
 
         Raises:
-            ValueError: it cannot be served.
-            TimeoutError: it never answers.
+            ValueError: nothing can be served.
         """
         if self._client is None:
             running = server_process.running(self._base, {})
             server = self._stack.enter_context(running)
             self._target = f"127.0.0.1:{server.ports['grpc']}"
             self._client = self._stack.enter_context(self._new_client())
-            self._wait(self._base)
 
     @contextlib.contextmanager
     def _traffic(self, newest) -> Iterator[list[tuple[float, str | None]]]:

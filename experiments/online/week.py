@@ -6,7 +6,6 @@ is. A night ends with what the next day needs, in a file: a program that was
 stopped goes on with the day that it was in.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import pathlib
@@ -22,6 +21,7 @@ from experiments.online import measures
 from experiments.online import people as people_lib
 from experiments.online import served
 from experiments.online import shop as shop_lib
+from experiments.runs import launch
 from jtm_tf import files
 from jtm_tf.data.preparing import prepare
 from jtm_tf.types import PAD
@@ -238,9 +238,11 @@ class Week:
 
     def _services(self, stack):
         """Returns the method of each bucket that has one."""
+        methods = METHODS.keys() & set(self._config.buckets)
+        workers = max(1, min(self._jobs, len(methods)))
         services = {
             name: served.Served(
-                self._folder / name, METHODS[name], stack, self._jobs
+                self._folder / name, METHODS[name], stack, workers
             )
             for name in self._config.buckets
             if name in METHODS
@@ -269,16 +271,15 @@ class Week:
         flags = config.train_flags
         if day == 1:
             flags = f"{flags} {config.first_flags}"
-        with concurrent.futures.ThreadPoolExecutor(self._jobs) as pool:
+        with launch.together(self._jobs) as pool:
             nights = {
                 name: pool.submit(service.night, day, data_dir, asks, flags)
                 for name, service in services.items()
             }
-        for name, night in nights.items():
-            state.nights.setdefault(name, []).append(night.result())
-            logging.info(
-                "Night before day %d, %s: %s", day, name, night.result()
-            )
+            records = {name: night.result() for name, night in nights.items()}
+        for name, record in records.items():
+            state.nights.setdefault(name, []).append(record)
+            logging.info("Night before day %d, %s: %s", day, name, record)
             services[name].open()
 
     def _prepare(self, day, data_dir):
@@ -422,6 +423,7 @@ class Week:
                 for name, of in traffic.items()
             },
             "nights": state.nights,
+            "nights_at_a_time": self._jobs,
             "failed_requests": state.failed,
         }
 

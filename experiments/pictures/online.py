@@ -55,7 +55,7 @@ def table(report: Mapping[str, Any]) -> str:
         [
             _NAMES[name],
             night["day"],
-            *(f"{night['seconds'].get(x, 0):.0f}" for x in _STEPS),
+            *(str(night["seconds"].get(x, "")) for x in _STEPS),
             night["requests"],
             night["failed"],
             *(f"{night['latency_ms'].get(x, '')}" for x in _LATENCY),
@@ -68,6 +68,12 @@ def table(report: Mapping[str, Any]) -> str:
         head = ["night of", "day", *(f"{x}, s" for x in _STEPS), "requests"]
         head += ["failed", *(f"{x}, ms" for x in _LATENCY), "error"]
         lines += ["", *markdown.table(head, nights, right=True)]
+        if (together := report["nights_at_a_time"]) > 1:
+            lines += [
+                "",
+                f"Nights of {together} methods at a time, which share the "
+                "cores with the servers.",
+            ]
     return "\n".join([*lines, "", "Made by", "", f"    {report['command']}"])
 
 

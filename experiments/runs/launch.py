@@ -1,6 +1,7 @@
 """Trains many runs as processes of their own, some at a time."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -8,6 +9,7 @@ import pathlib
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 
@@ -18,6 +20,9 @@ from experiments.runs import finished
 from jtm_tf import files
 
 EVERY = "*"
+
+# What `start` has started and not seen the end of.
+_RUNNING: set[subprocess.Popen] = set()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,24 +153,42 @@ def run_all(
         unit="run",
         disable=not progress,
     )
-    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    with bar, together(workers) as pool:
         futures = {
             pool.submit(_run, job, environment(workers)): job for job in todo
         }
+        for future in concurrent.futures.as_completed(futures):
+            job = futures[future]
+            reason = future.result()
+            if reason:
+                logging.error("%s failed: %s", job.name, reason)
+                failed.append(job)
+            bar.set_postfix_str(f"{job.name}, {len(failed)} failed")
+            bar.update()
+    return failed
+
+
+@contextlib.contextmanager
+def together(
+    workers: int,
+) -> Iterator[concurrent.futures.ThreadPoolExecutor]:
+    """Yields threads that `start` processes.
+
+    Where the block is left by an exception, Ctrl-C among them, no more are
+    started, and those that run are ended.
+
+    Args:
+        workers: processes at a time.
+    """
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
-            for future in concurrent.futures.as_completed(futures):
-                job = futures[future]
-                reason = future.result()
-                if reason:
-                    logging.error("%s failed: %s", job.name, reason)
-                    failed.append(job)
-                bar.set_postfix_str(f"{job.name}, {len(failed)} failed")
-                bar.update()
+            yield pool
         except BaseException:
             # Else the pool would go through its queue first.
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_RUNNING):
+                process.terminate()
             raise
-    return failed
 
 
 def environment(workers: int) -> dict[str, str]:
@@ -204,6 +227,11 @@ def start(
     with log.open("a", encoding="utf-8", errors="backslashreplace") as out:
         out.write(f"$ {shlex.join(command)}\n")
         out.flush()
-        return subprocess.run(
-            command, stdout=out, stderr=out, env=environment, check=False
-        ).returncode
+        with subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment
+        ) as process:
+            _RUNNING.add(process)
+            try:
+                return process.wait()
+            finally:
+                _RUNNING.remove(process)

@@ -203,6 +203,13 @@ def test_the_noise_of_some_seeds(tmp_path):
             low <= 0 <= high
             for low, high in (x[name]["interval"] for x in (one, other))
         ]
-        assert report["hold_zero"][name] == sum(inside)
+        found = report[name]
+        assert found["hold_zero"] == sum(inside)
+        low, high = found["coverage"]
+        assert 0 <= low <= sum(inside) / 2 <= high <= 1
+        squares = one[name]["lift"] ** 2 + other[name]["lift"] ** 2
+        assert found["root_mean_square"] ** 2 == pytest.approx(
+            squares / 2, rel=1e-3
+        )
     error = shell.the_error(shell.run(*run, "--people=301"))
     assert "holds a week of other settings" in error
