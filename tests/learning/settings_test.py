@@ -45,3 +45,10 @@ def test_an_unknown_setting_is_refused_and_its_like_are_named():
 def test_one_seed_is_that_of_all_parts():
     config = settings.from_flat(seed=5)
     assert config.seed == config.tree_learning.seed == 5
+
+
+@pytest.mark.parametrize("name", ["path_weight", "new_share"])
+@pytest.mark.parametrize("value", [-0.1, 1.01, math.nan])
+def test_a_share_beyond_one_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\]; got"):
+        settings.from_flat(**{name: value})
