@@ -61,7 +61,7 @@ _FIRST_FLAGS = flags.DEFINE_string(
 )
 _JOBS = flags.DEFINE_integer(
     "jobs",
-    2,
+    3,
     "Methods trained and exported at a time, which share the cores.",
     lower_bound=1,
 )
