@@ -7,8 +7,10 @@ import itertools
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,8 +23,40 @@ from jtm_tf import files
 
 EVERY = "*"
 
-# What `start` has started and not seen the end of.
-_RUNNING: set[subprocess.Popen] = set()
+
+class _Group:
+    """Processes that threads started together; stopped, it starts no more."""
+
+    def __init__(self):
+        self._lock, self._stopped = threading.Lock(), False
+        self._running: set[subprocess.Popen] = set()
+
+    def run(self, command, **options) -> int:
+        """Runs a process to its end; returns its status."""
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            process = subprocess.Popen(command, **options)
+            self._running.add(process)
+        try:
+            return process.wait()
+        except BaseException:  # of this thread's own, such as Ctrl-C
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            self._running.remove(process)
+
+    def stop(self) -> None:
+        """Ends what runs."""
+        with self._lock:
+            self._stopped = True
+            for process in list(self._running):
+                process.terminate()
+
+
+# The group of a thread, `of`, in those that `together` makes.
+_THREAD = threading.local()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,14 +214,16 @@ def together(
     Args:
         workers: processes at a time.
     """
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+    group = _Group()
+    with concurrent.futures.ThreadPoolExecutor(
+        workers, initializer=lambda: setattr(_THREAD, "of", group)
+    ) as pool:
         try:
             yield pool
         except BaseException:
             # Else the pool would go through its queue first.
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_RUNNING):
-                process.terminate()
+            group.stop()
             raise
 
 
@@ -227,11 +263,5 @@ def start(
     with log.open("a", encoding="utf-8", errors="backslashreplace") as out:
         out.write(f"$ {shlex.join(command)}\n")
         out.flush()
-        with subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment
-        ) as process:
-            _RUNNING.add(process)
-            try:
-                return process.wait()
-            finally:
-                _RUNNING.remove(process)
+        group = getattr(_THREAD, "of", None) or _Group()
+        return group.run(command, stdout=out, stderr=out, env=environment)
