@@ -94,7 +94,7 @@ class Served:
         """Makes the version of a day from yesterday's, under traffic.
 
         What fails leaves yesterday's version as it is, and is told. Nothing
-        serves the first version until `open` does.
+        serves the first version until `serve` does.
 
         Args:
             day: from 1; the first is trained from nothing.
@@ -185,7 +185,7 @@ class Served:
         """Returns a client, of one thread."""
         return clients.Client(target=self._target, model=self._folder.name)
 
-    def open(self) -> None:
+    def serve(self) -> None:
         """Starts its server, unless it runs, of what was made already.
 
         In the main thread, which ends it where SIGTERM ends the program.

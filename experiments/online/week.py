@@ -250,7 +250,7 @@ class Week:
         if self._state.nights_done:
             for name, service in services.items():
                 service.failed = self._state.failed.get(name, 0)
-                service.open()
+                service.serve()
         return services
 
     def _available(self, day):
@@ -280,7 +280,7 @@ class Week:
         for name, record in records.items():
             state.nights.setdefault(name, []).append(record)
             logging.info("Night before day %d, %s: %s", day, name, record)
-            services[name].open()
+            services[name].serve()
 
     def _prepare(self, day, data_dir):
         """Prepares the log as it is, of items that can still be had."""

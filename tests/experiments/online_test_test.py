@@ -67,7 +67,7 @@ class Fake:
         Fake.made.append(day)
         return {"day": day, "seconds": {}, "error": None, "requests": 1}
 
-    def open(self):
+    def serve(self):
         pass
 
     def retrieve(self, newest, count):

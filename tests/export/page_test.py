@@ -241,7 +241,14 @@ def test_somebody_tries_the_model_by_the_keyboard(tab, url):
     # Types, and picks the second that is found.
     tab.focus("#query")
     tab.keyboard.type("thing 1")
-    tab.wait_for_selector("#found [role=option]")
+    # What was found for its first letters may be there yet.
+    tab.wait_for_function(
+        """() => {
+          const names = [...document.querySelectorAll("#found .name")];
+          return names.length &&
+            names.every(x => x.textContent.startsWith("thing 1"));
+        }"""
+    )
     found = ids(tab, "#found")
     assert len(found) > 2
     tab.keyboard.press("ArrowDown")
