@@ -19,30 +19,19 @@ from absl import flags
 from absl import logging
 from scipy import stats
 
+from experiments import week_flags
 from experiments.online import week
 from jtm_tf import files
 from jtm_tf.command_line import program
 from jtm_tf.runs import folder as run_folder
-
-_DEFAULT = week.Config()
 
 _OUT_DIR = flags.DEFINE_string(
     "out_dir", None, "Folder of the weeks.", required=True
 )
 _OUT = flags.DEFINE_string("out", None, "JSON to write.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 40, "How many weeks.", lower_bound=1)
-_PEOPLE = flags.DEFINE_integer(
-    "people", _DEFAULT.people, "How many there are.", lower_bound=10
-)
-_ITEMS = flags.DEFINE_integer(
-    "items", _DEFAULT.items, "How many are sold.", lower_bound=50
-)
-_DAYS = flags.DEFINE_integer(
-    "days", _DEFAULT.days, "That are measured.", lower_bound=1
-)
-_BUCKET_SHARE = flags.DEFINE_float(
-    "bucket_share", _DEFAULT.bucket_share, "Share of the people in each."
-)
+_SIZE = week_flags.define()
+flags.adopt_module_key_flags(week_flags)
 
 
 @program.entry
@@ -50,13 +39,8 @@ def main() -> None:
     logging.set_verbosity(logging.INFO)
     lifts = []
     for seed in range(_SEEDS.value):
-        config = week.Config(
-            people=_PEOPLE.value,
-            items=_ITEMS.value,
-            days=_DAYS.value,
-            buckets=(week.CONTROL, week.AGAIN),
-            bucket_share=_BUCKET_SHARE.value,
-            seed=seed,
+        config = week_flags.config(
+            _SIZE, buckets=(week.CONTROL, week.AGAIN), seed=seed
         )
         folder = pathlib.Path(_OUT_DIR.value, str(seed))
         report = week.Week(config, folder).run()

@@ -21,6 +21,7 @@ import sys
 from absl import flags
 from absl import logging
 
+from experiments import week_flags
 from experiments.online import week
 from experiments.pictures import online
 from experiments.pictures import plots
@@ -36,20 +37,10 @@ _OUT_DIR = flags.DEFINE_string(
 _OUT = flags.DEFINE_string(
     "out", None, "The report, without its suffix.", required=True
 )
-_PEOPLE = flags.DEFINE_integer(
-    "people", _DEFAULT.people, "How many there are.", lower_bound=10
-)
-_ITEMS = flags.DEFINE_integer(
-    "items", _DEFAULT.items, "How many are sold.", lower_bound=50
-)
-_DAYS = flags.DEFINE_integer(
-    "days", _DEFAULT.days, "That are measured.", lower_bound=1
-)
+_SIZE = week_flags.define()
+flags.adopt_module_key_flags(week_flags)
 _BUCKETS = flags.DEFINE_list(
     "buckets", list(_DEFAULT.buckets), "Whom to compare; item_cf is one."
-)
-_BUCKET_SHARE = flags.DEFINE_float(
-    "bucket_share", _DEFAULT.bucket_share, "Share of the people in each."
 )
 _TRAIN_FLAGS = flags.DEFINE_string(
     "train_flags",
@@ -71,12 +62,9 @@ _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of all that is drawn.")
 @program.entry
 def main() -> None:
     logging.set_verbosity(logging.INFO)
-    config = week.Config(
-        people=_PEOPLE.value,
-        items=_ITEMS.value,
-        days=_DAYS.value,
+    config = week_flags.config(
+        _SIZE,
         buckets=tuple(_BUCKETS.value),
-        bucket_share=_BUCKET_SHARE.value,
         train_flags=_TRAIN_FLAGS.value,
         first_flags=_FIRST_FLAGS.value,
         seed=_SEED.value,

@@ -238,14 +238,13 @@ class Week:
 
     def _services(self, stack):
         """Returns the method of each bucket that has one."""
-        methods = METHODS.keys() & set(self._config.buckets)
-        workers = max(1, min(self._jobs, len(methods)))
+        names = [name for name in self._config.buckets if name in METHODS]
+        workers = min(self._jobs, len(names))
         services = {
             name: served.Served(
                 self._folder / name, METHODS[name], stack, workers
             )
-            for name in self._config.buckets
-            if name in METHODS
+            for name in names
         }
         if self._state.nights_done:
             for name, service in services.items():

@@ -39,9 +39,10 @@ def parse(module: str, argv: list[str]) -> list[str]:
 def _text(module):
     """Returns the flags with their help, 80 columns wide.
 
-    Where no flags are in groups, they are the module's own.
+    Where no flags are in groups, they are the module's own, and those that it
+    has adopted (`flags.adopt_module_key_flags`).
     """
-    own = [flag.name for flag in flags.FLAGS.get_flags_for_module(module)]
+    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(module)]
     lines = []
     for title, names in (_groups or {"Flags": own}).items():
         lines += [title, ""]

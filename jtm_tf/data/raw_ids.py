@@ -78,3 +78,17 @@ class RawIds:
     def _at(self, row):
         """Returns the id in a row of the column."""
         return self._column[int(row)].as_py()
+
+
+def numbers_in(known: pa.ChunkedArray, asked: pa.ChunkedArray) -> np.ndarray:
+    """Returns which number from 1 ids have among others, [n], PAD if none.
+
+    Args:
+        known: raw ids, of numbers 1, 2, ..
+        asked: others; where one kind is integers and the other is not, none
+            is found.
+    """
+    if pa.types.is_integer(known.type) != pa.types.is_integer(asked.type):
+        return np.full(len(asked), PAD)
+    found = pc.index_in(pc.cast(asked, known.type), known)
+    return pc.fill_null(found, -1).to_numpy() + 1

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from jtm_tf import categories
 from jtm_tf import files
 from jtm_tf.data import interactions
+from jtm_tf.data import raw_ids
 from jtm_tf.data import splits
 from jtm_tf.learning import model_step
 from jtm_tf.learning import moments as moments_lib
@@ -331,9 +331,7 @@ def numbers_before(
             f"data {now.type}: none would be found again. Prepare both from "
             "ids of one type."
         )
-    found = pc.index_in(pc.cast(now, was.type), was)
-    before = np.zeros(data.num_items + 1, np.int64)
-    before[1:] = pc.fill_null(found, -1).to_numpy() + 1
+    before = np.append(PAD, raw_ids.numbers_in(was, now)).astype(np.int64)
     if not before.any():
         raise ValueError(
             f"The data have no item of {run.folder.path}, such as "

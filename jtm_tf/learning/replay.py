@@ -7,11 +7,11 @@ take next is most like what they took last. Old samples keep it from forgetting.
 import math
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from jtm_tf.data import interactions
+from jtm_tf.data import raw_ids
 from jtm_tf.data import splits
+from jtm_tf.types import PAD
 
 # Who was not trained on has no row that is known.
 _NEVER = np.iinfo(np.int64).min
@@ -36,12 +36,8 @@ def known_until(
     spans = splits.sampled(was, splits.SPLITS[0])
     last = np.full(was.num_users + 1, _NEVER)
     last[spans.users] = was.timestamp[spans.last - 1]
-    known, asked = (x.users["raw_id"] for x in (was, now))
-    until = np.full(now.num_users + 1, _NEVER)
-    if pa.types.is_integer(known.type) == pa.types.is_integer(asked.type):
-        found = pc.index_in(pc.cast(asked, known.type), known)
-        until[1:] = last[pc.fill_null(found, -1).to_numpy() + 1]
-    return until
+    users = raw_ids.numbers_in(was.users["raw_id"], now.users["raw_id"])
+    return last[np.append(PAD, users)]
 
 
 def choose(

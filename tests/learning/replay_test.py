@@ -29,8 +29,7 @@ def _logs(tmp_path_factory):
     user = table["user"].to_numpy()
     left = np.zeros(len(user), int)
     for index in pc.sort_indices(table["timestamp"]).to_numpy()[::-1]:
-        left[index] = np.count_nonzero(left[user == user[index]])
-        left[index] += 1
+        left[index] = 1 + np.count_nonzero(left[user == user[index]])
     before = table.filter(pa.array((left > ROWS) & (user % LATE != 0)))
     return [
         jtm_tf.prepare(x, folder / name, min_interactions=2)
@@ -116,9 +115,7 @@ class Killed(BaseException):
     pass
 
 
-def test_a_run_learns_from_them_however_often_it_is_killed(
-    logs, tmp_path, monkeypatch
-):
+def test_a_run_learns_from_them_however_often_it_is_killed(logs, tmp_path):
     was, now = logs
     config = dataclasses.replace(runs.TINY, joint_iterations=1)
     options = settings.RunOptions(data_dir=str(was.folder))
