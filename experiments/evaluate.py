@@ -55,9 +55,8 @@ _TABLES = flags.DEFINE_enum(
 _FILTER_HISTORY = flags.DEFINE_bool(
     "filter_history", False, "Never return what the user is known to have."
 )
-
-
 _POOL, _RAY_ADDRESS = pool_flags.define("searches for users", "--run_dir")
+flags.adopt_module_key_flags(pool_flags)
 
 
 @program.entry

@@ -52,6 +52,7 @@ _GROUPS = {
         "horizon",
         "pseudo_targets",
         "stratum",
+        "history_dropout",
         "negatives",
         "spread",
         "batch_size",

@@ -118,7 +118,8 @@ def test_new_items_come_and_old_ones_go(tmp_path):
     assert np.mean(last & ~first) == pytest.approx(SMALL.late)
 
 
-@pytest.mark.parametrize("days", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [1, 2])
 def test_a_day_of_it(days, tmp_path):
     """JTM is trained, served and asked; then continued, and swapped."""
     status, stdout, stderr = shell.run(

@@ -269,6 +269,7 @@ def rehearse(data, out, *flags, checkpoint_seconds=120):
     return [json.loads(line) for line in stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_one_worker_is_one_machine(data, single, tmp_path):
     """Of one worker and one server all steps come one after the other."""
     tested, became = rehearse(
@@ -446,6 +447,7 @@ joint.run(
 """
 
 
+@pytest.mark.slow
 def test_two_devices_are_one(data, single, tmp_path):
     """Half a batch each, and an odd one at the end, are the step of one."""
     status, _, stderr = shell.run_cold(

@@ -364,6 +364,7 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
         np.testing.assert_array_equal(*trees)
 
 
+@pytest.mark.slow
 def test_joint_training_beats_the_tree_left_alone(tmp_path, seed=0):
     """From a random tree only Algorithm 2 can bring alike items together."""
     shape = {"users": 400, "items": 128, "rows": 20, "seed": seed}

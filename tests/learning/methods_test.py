@@ -179,7 +179,13 @@ def baseline(method):
     return rivals.RivalConfig(method, **settings, tries=TRIES[method])
 
 
-@pytest.mark.parametrize("method", baselines_run.METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=[pytest.mark.slow] * (method == "sasrec"))
+        for method in baselines_run.METHODS
+    ],
+)
 def test_checkerboard_without_a_tree(data, method, tmp_path):
     if method == "als":
         pytest.importorskip("implicit", reason="needs the extra `rivals`")

@@ -129,11 +129,7 @@ def test_a_run_learns_from_them_however_often_it_is_killed(logs, tmp_path):
             config,
             now,
             tmp_path / name,
-            settings.RunOptions(
-                data_dir=str(now.folder),
-                on_record=on_record,
-                checkpoint_seconds=0,
-            ),
+            settings.RunOptions(data_dir=str(now.folder), on_record=on_record),
         )
 
     want = run("whole")

@@ -19,10 +19,11 @@ from jtm_tf.tree import tree as tree_lib
 
 ITEMS, HISTORY = 50, 4
 
-# Every kind of model that an export must serve: arguments of `untrained`.
+# Every kind of model that an export must serve: arguments of `untrained`. Of
+# one alone the tree is deep: each level is traced anew.
 KINDS = {
     "tdm": {"hierarchical": False, "branching": 3},
-    "jtm": {"path_weight": 0.5, "visits": True},
+    "jtm": {"branching": 2, "path_weight": 0.5, "visits": True},
     "direct": {"direct": True, "whole_history": HISTORY, "path_weight": 0.5},
     "pruned": {
         "direct": True,
@@ -37,7 +38,7 @@ KINDS = {
 
 
 def untrained(
-    *, model_type=tree_model.TreeModel, branching=2, seed=0, **settings
+    *, model_type=tree_model.TreeModel, branching=4, seed=0, **settings
 ):
     """Returns a model drawn at random, on a tree in random order."""
     order = np.random.default_rng(seed).permutation(ITEMS) + 1
