@@ -52,7 +52,6 @@ _GROUPS = {
         "horizon",
         "pseudo_targets",
         "stratum",
-        "history_dropout",
         "negatives",
         "spread",
         "batch_size",

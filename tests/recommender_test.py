@@ -30,7 +30,9 @@ TINY = {
     "beam_width": 8,
     "batch_size": 64,
     "negatives": 12,
-    "gap": 3,
+    "learning_rate": 3e-3,
+    "branching": 4,
+    "gap": 2,
 }
 
 
@@ -126,15 +128,14 @@ def test_the_excluded_never_come_back(model):
 
 def test_a_beam_ranks_all_that_it_scores(model, tmp_path):
     """A beam of k scores b k leaves, and so many may be asked for."""
-    with pytest.raises(ValueError, match="num_results=17; widen the beam"):
-        model.recommend(["sku-3"], num_results=17, beam_width=8)
+    with pytest.raises(ValueError, match="num_results=33; widen the beam"):
+        model.recommend(["sku-3"], num_results=33, beam_width=8)
     for method, beam in (("tdm", 3), ("dnn", 1)):
         wide = jtm_tf.fit(
             model.data,
             tmp_path / method,
             method=method,
-            branching=8,
-            **{**TINY, "rounds": 1},
+            **{**TINY, "branching": 8, "rounds": 1},
         )
         items = ids(wide.recommend([], num_results=17, beam_width=beam))
         assert len(set(items)) == 17

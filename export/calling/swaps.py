@@ -24,6 +24,9 @@ from jtm_tf.search import rounding
 
 # Seconds until a server must have taken a version up.
 PATIENCE = 600.0
+# Seconds without any answer until it counts as gone: one that loads a version
+# beside all its requests may refuse a look.
+_SILENCE = 10.0
 
 
 class Publisher:
@@ -129,16 +132,25 @@ def wait_until_answers(
 
     Raises:
         TimeoutError: it has not.
+        OSError: nobody has answered for seconds.
     """
-    start = time.perf_counter()
-    while version not in available():
+    start = heard = time.perf_counter()
+    while True:
+        try:
+            there = version in available()
+            heard = time.perf_counter()
+        except OSError:
+            if time.perf_counter() - heard > min(patience, _SILENCE):
+                raise
+            there = False
+        if there:
+            return time.perf_counter() - start
         if time.perf_counter() - start > patience:
             raise TimeoutError(
                 f"The server has not taken up version {version} in "
                 f"{patience:g} s."
             )
         time.sleep(0.05)
-    return time.perf_counter() - start
 
 
 def check(

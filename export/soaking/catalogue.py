@@ -104,8 +104,6 @@ class Catalogue:
             raise ValueError(f"An update failed: {done.stderr.strip()}")
 
     def _clean(self):
-        """Removes versions older than all that answer."""
-        oldest = min(self._available())
-        for version in versions.existing(self._base):
-            if version < oldest:
-                shutil.rmtree(self._base / str(version))
+        """Removes all but the newest, which answers, and the one before."""
+        for version in versions.existing(self._base)[:-2]:
+            shutil.rmtree(self._base / str(version))

@@ -214,11 +214,7 @@ class Trainer(tf.Module):
 
     def _take_steps(self, examples, on_batch, **position):
         """Takes the steps of a stretch of an epoch, counted."""
-        stream = self._stream(
-            examples,
-            history_dropout=self.config.history_dropout,
-            **position,
-        )
+        stream = self._stream(examples, **position)
         step = self._graph(self._counted_step, stream)
         for inputs in stream:
             on_batch(step(inputs))

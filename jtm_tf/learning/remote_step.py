@@ -303,7 +303,6 @@ class RemoteTrainer(model_step.Trainer):
             "batch_size": self._batch_size,
             "seed": self._seed,
             "epoch": epoch,
-            "history_dropout": config.history_dropout,
         }
         if strata is not None:
             return samples.BeamBatches(

@@ -20,7 +20,7 @@ from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
 
 # The streams of random numbers; folded into the seed so that they differ.
-_ORDER, _NEGATIVES, _PLACES, _HIDDEN = 0, 1, 2, 3
+_ORDER, _NEGATIVES, _PLACES = 0, 1, 2
 
 
 def negatives_per_level(
@@ -112,7 +112,6 @@ def dataset(
     start_batch: int = 0,
     max_samples: int | None = None,
     siblings: bool = False,
-    history_dropout: float = 0.0,
 ) -> tf.data.Dataset:
     """Streams one epoch of training samples for `tree`.
 
@@ -137,7 +136,6 @@ def dataset(
         max_samples: the epoch ends after that many samples; None for all.
         siblings: whether a positive's negatives are its siblings, PAD for
             empty ones, instead of draws.
-        history_dropout: chance of each behaviour to be hidden from its sample.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "nodes": one [B, 1 + n_l]
@@ -156,7 +154,6 @@ def dataset(
         batch_size=batch_size,
         seed=seed,
         epoch=epoch,
-        history_dropout=history_dropout,
         counts=None if siblings else counts,
     )
     return _stream(batches, _length(examples, max_samples), start_batch)
@@ -175,7 +172,6 @@ def beam_dataset(
     epoch: int = 0,
     start_batch: int = 0,
     max_samples: int | None = None,
-    history_dropout: float = 0.0,
 ) -> tf.data.Dataset:
     """Streams one epoch of histories, each with some of what follows it.
 
@@ -198,7 +194,6 @@ def beam_dataset(
         epoch: counts on through the whole run; each has its own order.
         start_batch: the first batch to produce.
         max_samples: the epoch ends after that many histories; None for all.
-        history_dropout: chance of each behaviour to be hidden from its sample.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "targets": [B, m] int32
@@ -223,7 +218,6 @@ def beam_dataset(
         batch_size=batch_size,
         seed=seed,
         epoch=epoch,
-        history_dropout=history_dropout,
         targets=targets,
         horizon=horizon,
         strata=strata,
@@ -336,33 +330,22 @@ class _Batches:
         batch_size: B.
         seed: of the run.
         epoch: counts on through the whole run.
-        history_dropout: chance of each behaviour to be hidden.
     """
 
     def __init__(
-        self,
-        sources,
-        tree,
-        *,
-        max_history,
-        length,
-        batch_size,
-        seed,
-        epoch,
-        history_dropout,
+        self, sources, tree, *, max_history, length, batch_size, seed, epoch
     ):
         self._sources, self._tree = sources, tree
         self._max_history, self._length = max_history, length
-        self._history_dropout = history_dropout
         self.batch_size = batch_size
         self._size = tf.size(sources["targets"])
         self._levels = range(1, tree.max_level + 1)
         self._sizes = [len(tree.occupied(level)) for level in self._levels]
         # A number of another width would be another draw.
         epoch = tf.cast(epoch, tf.int32)
-        self._order, self._draws, self._places, self._hidden = (
+        self._order, self._draws, self._places = (
             _fold_in(tf.constant([seed, stream]), epoch)
-            for stream in (_ORDER, _NEGATIVES, _PLACES, _HIDDEN)
+            for stream in (_ORDER, _NEGATIVES, _PLACES)
         )
 
     def _samples(self, index):
@@ -378,17 +361,12 @@ class _Batches:
         )
         return tf.cast(sample, tf.int64)
 
-    def _users(self, sample, target, index):
+    def _users(self, sample, target):
         """Returns the users of samples as the model sees them, [B, T + P]."""
         before = tf.range(-self._max_history, 0, dtype=tf.int64)
         reach = target[:, None] + before
         sources = self._sources
         known = reach >= tf.gather(sources["starts"], sample)[:, None]
-        if self._history_dropout:
-            draw = tf.random.stateless_uniform(
-                tf.shape(reach), _fold_in(self._hidden, index)
-            )
-            known &= draw >= self._history_dropout
         history = tf.where(
             known, tf.gather(sources["items"], tf.maximum(reach, 0)), PAD
         )
@@ -419,7 +397,7 @@ class SampledBatches(_Batches):
         item = tf.gather(sources["items"], target)
         leaf = tf.gather(sources["pi"], item)  # [B]
         return {
-            "history": self._users(sample, target, index),
+            "history": self._users(sample, target),
             "nodes": tuple(self._nodes(j, leaf, index) for j in self._levels),
         }
 
@@ -457,7 +435,7 @@ class BeamBatches(_Batches):
         sample = self._samples(index)
         target = tf.gather(self._sources["targets"], sample)
         return {
-            "history": self._users(sample, target, index),
+            "history": self._users(sample, target),
             "targets": self._following(sample, target, index),
             **self._far(tf.shape(sample)[0], index),
         }

@@ -96,7 +96,6 @@ BEFORE: Mapping[str, Any] = {
     "continue_from": None,
     "new_share": 0.5,  # only where it is known what is new
     "pseudo_targets": False,
-    "history_dropout": 0.0,
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -166,9 +165,6 @@ class TrainingConfig:
             that the beam does not meet there, half of them evenly, half as
             often as they are a target's; fewer above it, by the square root
             of a level's nodes.
-        history_dropout: chance of each behaviour of a sample's history to be
-            hidden from it in training, so that the model learns to do
-            without any one of them.
     """
 
     batch_size: int = 256
@@ -184,12 +180,10 @@ class TrainingConfig:
     horizon: int | None = None
     pseudo_targets: bool = False
     stratum: int = 50
-    history_dropout: float = 0.0
 
     def __post_init__(self):
-        unbounded = ("negatives", "spread", "pseudo_targets", "history_dropout")
         for name in (field.name for field in dataclasses.fields(self)):
-            if name in unbounded:
+            if name in ("negatives", "spread", "pseudo_targets"):
                 continue
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -198,11 +192,6 @@ class TrainingConfig:
             raise ValueError(
                 f"spread must be one of {sorted(CHOICES['spread'])}; got "
                 f"{self.spread!r}."
-            )
-        if not 0 <= self.history_dropout < 1:
-            raise ValueError(
-                "history_dropout is a chance, at least 0 and below 1; got "
-                f"{self.history_dropout}."
             )
         if self.final_rate > 1:
             raise ValueError(

@@ -26,6 +26,7 @@ from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import model_search
 from jtm_tf.tree import initial
 from jtm_tf.tree import statistics as tree_statistics
+from jtm_tf.tree import tree as tree_lib
 from tests.support import close
 from tests.support import runs
 from tests.support import served_models
@@ -177,7 +178,7 @@ def test_cells(source, report):
         assert len(drawn["levels"]) == tree.max_level + 1
         for level, found in enumerate(drawn["levels"]):
             nodes = tree.ancestors(level)[1:]
-            first = nodes.min() if level == 0 else 2**level
+            first = tree_lib.first_code(level, tree.branching)
             for place, items in enumerate(found["items"]):
                 below = np.flatnonzero(nodes == first + place) + 1
                 assert items == len(below)
@@ -287,7 +288,7 @@ def test_one_search(source, report):
         if step["rank"] is not None:
             assert step["rank"] == pytest.approx(rank, abs=1e-3)
     for level, kept in story["beam"].items():
-        assert len(kept) <= 8 and max(kept) < 2 ** int(level)
+        assert len(kept) <= 8 and max(kept) < 4 ** int(level)
 
 
 def test_why_this_item(source, report):
@@ -451,7 +452,7 @@ def test_trees_beside(run_dir, source):
     other = initial.random(50, branching=3)
     for changes, message in (
         ({"trees": {}}, "has no tree to compare"),
-        ({"trees": {0: other}}, r"are \(6, 2\), of the run's own \(4, 3\)"),
+        ({"trees": {0: other}}, r"are \(3, 4\), of the run's own \(4, 3\)"),
     ):
         with pytest.raises(ValueError, match=message):
             contents.trees_beside(
@@ -508,17 +509,17 @@ def test_a_large_tree_is_small_on_the_page():
 
 
 def test_the_projector_reads_it(source, tmp_path):
-    count = projector.write(source, tmp_path, max_points=20)
-    assert count == 2 + 4 + 8
+    count = projector.write(source, tmp_path, max_points=30)
+    assert count == 4 + 16
     vectors = np.loadtxt(tmp_path / "nodes.tsv", delimiter="\t")
-    nodes = np.arange(2, 16)
+    nodes = np.arange(2, 2 + 4 + 16)
     want = source.model.embedding(nodes)
     np.testing.assert_allclose(vectors, want, rtol=1e-3)
     rows = (tmp_path / "nodes-metadata.tsv").read_text().splitlines()
     columns, *rows = [row.split("\t") for row in rows]
     assert columns[:3] == ["node", "level", "items"]
     assert [int(row[0]) for row in rows] == nodes.tolist()
-    assert sum(int(row[2]) for row in rows if row[1] == "3") == 50
+    assert sum(int(row[2]) for row in rows if row[1] == "2") == 50
     config = (tmp_path / "projector_config.pbtxt").read_text()
     assert 'tensor_path: "nodes.tsv"' in config
 

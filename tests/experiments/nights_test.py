@@ -19,7 +19,8 @@ from tests.support import worlds
 
 FLAGS = (
     "--as_published --embedding_dim=4 --windows=3,1 --hidden=8 --negatives=12 "
-    "--batch_size=64 --gap=3 --num_results=5 --beam_width=8 --cuts="
+    "--batch_size=64 --branching=4 --gap=2 --num_results=5 --beam_width=8 "
+    "--cuts="
 )
 
 

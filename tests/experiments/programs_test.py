@@ -26,6 +26,7 @@ PROGRAMS = (
     "cost",
     "ablations",
     "demo",
+    "paired",
     "placement",
     "pruning",
     "inspect",
@@ -179,6 +180,7 @@ def test_a_life_in_the_shell(data_dir, tmp_path):
         "--windows=3,1",
         "--hidden=8",
         "--negatives=12",
+        "--branching=4",
         "--num_results=5",
         "--beam_width=8",
     ]

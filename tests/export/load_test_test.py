@@ -226,6 +226,27 @@ def test_publisher(tmp_path):
         swaps.Publisher(str(tmp_path / "x"), 1, lambda: [1])
 
 
+def test_a_look_that_is_refused_is_not_yet(monkeypatch):
+    """But a server that never answers has gone."""
+    looks = iter([[1], OSError("refused"), OSError("refused"), [1, 2]])
+
+    def available():
+        found = next(looks)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    assert 0 < swaps.wait_until_answers(2, available) < 10
+    assert not list(looks)
+
+    def nobody():
+        raise OSError("nobody listens")
+
+    monkeypatch.setattr(swaps, "_SILENCE", 0.1)
+    with pytest.raises(OSError, match="nobody listens"):
+        swaps.wait_until_answers(2, nobody)
+
+
 def test_the_program_refuses():
     error = shell.the_error(
         shell.run(

@@ -36,7 +36,8 @@ FLAGS = (
     "--cuts=5:4",
     "--batch_size=64",
     "--negatives=12",
-    "--gap=3",
+    "--branching=4",
+    "--gap=2",
 )
 
 

@@ -234,8 +234,13 @@ def test_a_run_starts_from_a_saved_tree(data, finished, tmp_path):
     learned = finished[0].tree(1)
     deep = tmp_path / "deep.npz"
     tree = tree_lib.Tree.load(learned)
-    spread = np.append(0, 2 * tree.pi[1:])  # every item is a first child
-    tree_lib.Tree(spread, tree.max_level + 1).save(deep)
+    first, below = (
+        tree_lib.first_code(level, tree.branching)
+        for level in (tree.max_level, tree.max_level + 1)
+    )
+    # Every item is a first child.
+    spread = np.append(0, below + tree.branching * (tree.pi[1:] - first))
+    tree_lib.Tree(spread, tree.max_level + 1, tree.branching).save(deep)
     for path in (learned, deep):
         config = dataclasses.replace(
             runs.TINY,
@@ -271,7 +276,7 @@ def test_a_tree_of_other_items_is_refused(data, finished, tmp_path):
         (
             {"initial_tree": str(learned), "branching": 3},
             ValueError,
-            r"\(50, 2\); the run has \(50, 3\)",
+            r"\(50, 4\); the run has \(50, 3\)",
         ),
     ):
         config = dataclasses.replace(runs.TINY, **change)
@@ -339,7 +344,9 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
         tree = model.tree
         if asked[-1] >= helps:
             return tree
-        return initial.random(tree.num_items, seed=len(asked))
+        return initial.random(
+            tree.num_items, branching=tree.branching, seed=len(asked)
+        )
 
     def stop(record):
         raise StopIteration

@@ -240,41 +240,6 @@ def beam_stream(tree, examples, **settings):
     return list(batches.as_numpy_iterator())
 
 
-@pytest.mark.parametrize("streamed", [stream, beam_stream])
-def test_behaviours_are_hidden_by_chance_and_nothing_else_is(streamed):
-    examples = distinct_examples(users=400)
-    tree = initial.random(len(examples), seed=0)
-    whole = streamed(tree, examples)
-    partly = streamed(tree, examples, history_dropout=0.3)
-    assert len(whole) == len(partly)
-    for one, other in zip(whole, partly):
-        others = set(one) - {"history"}
-        tf.nest.map_structure(
-            np.testing.assert_array_equal,
-            {name: one[name] for name in others},
-            {name: other[name] for name in others},
-        )
-    whole, partly = (
-        np.concatenate([batch["history"] for batch in batches])
-        for batches in (whole, partly)
-    )
-    assert np.all((partly == whole) | (partly == PAD))
-    left = np.mean(partly[whole != PAD] != PAD)
-    assert abs(left - 0.7) < 5 * (0.21 / np.sum(whole != PAD)) ** 0.5
-    # Anywhere in a row, and in other places of the next epoch.
-    behind = (partly[:, 1:] == PAD) & (partly[:, :-1] != PAD)
-    assert np.any(behind)
-    again = streamed(tree, examples, history_dropout=0.3, epoch=1)
-    rows = {tuple(row) for batch in again for row in batch["history"]}
-    assert not rows.issuperset(map(tuple, partly))
-    # A stream opened at a later batch hides the same.
-    late = streamed(tree, examples, history_dropout=0.3, start_batch=5)
-    np.testing.assert_array_equal(
-        np.concatenate([batch["history"] for batch in late]),
-        partly[5 * 8 :],
-    )
-
-
 def distinct_examples(users=9, seed=0, copies=1):
     """Returns samples of users whose items all differ.
 

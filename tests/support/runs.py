@@ -24,8 +24,10 @@ TINY = settings.from_flat(
     beam_width=8,
     cuts=((5, 4),),
     batch_size=64,
+    learning_rate=3e-3,
     negatives=12,
-    gap=3,
+    branching=4,  # of few levels, each of which is traced
+    gap=2,
 )
 _DEFAULT = settings.JointConfig()
 # The same with the defaults: from factors, under the beam.
