@@ -34,6 +34,8 @@ TINY = {
     "branching": 4,
     "gap": 2,
 }
+# Of those what makes the defaults small.
+_SHAPE = ("windows", "hidden", "branching", "gap")
 
 
 def table(world):
@@ -176,7 +178,7 @@ def test_integers_without_categories(tmp_path):
         }
     )
     data = jtm_tf.prepare(rows, tmp_path / "data")
-    small = {name: TINY[name] for name in ("windows", "hidden", "gap")}
+    small = {name: TINY[name] for name in _SHAPE}
     model = jtm_tf.fit(
         data, tmp_path / "few", rounds=1, samples_per_epoch=64, **small
     )

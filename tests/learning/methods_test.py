@@ -44,8 +44,9 @@ SMALL = {
     "learning_rate": 1e-2,
     "gap": 2,
 }
-DEFAULT = settings.from_flat(**SMALL)
-# The same as published, whose graphs are traced in half the time.
+DEFAULT = settings.from_flat(**SMALL, branching=4)
+# The same as published, whose graphs are traced in half the time, so that there
+# may be as many levels again.
 PUBLISHED = settings.from_flat(**settings.AS_PUBLISHED, **SMALL)
 
 

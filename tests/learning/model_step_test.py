@@ -12,6 +12,7 @@ from jtm_tf.models import hsm
 from jtm_tf.models import scorers
 from jtm_tf.models import tree_model
 from jtm_tf.tree import initial
+from jtm_tf.tree import tree as tree_lib
 
 ITEMS = 21
 
@@ -19,9 +20,9 @@ ITEMS = 21
 def make_trainer(network=tree_model.TreeModel):
     """Returns a trainer after an epoch, so that slots are not empty."""
     keras.utils.set_random_seed(0)
-    tree = initial.random(ITEMS, seed=0)
+    tree = initial.random(ITEMS, branching=3, seed=0)
     model = network(
-        ITEMS, tree.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
+        ITEMS, tree.max_level, 3, embedding_dim=4, windows=(2, 1), hidden=(6,)
     )
     model.set_tree(tree)
     rng = np.random.default_rng(0)
@@ -47,7 +48,7 @@ def table_and_slots(trainer):
 
 def test_vectors_and_slots_move_with_their_items():
     trainer = make_trainer()
-    old, new = trainer.model.tree, initial.random(ITEMS, seed=1)
+    old, new = trainer.model.tree, initial.random(ITEMS, branching=3, seed=1)
     before = table_and_slots(trainer)
     trainer.set_tree(new)
     inner = np.arange(old.first_leaf)
@@ -61,14 +62,14 @@ def test_vectors_and_slots_move_with_their_items():
 def test_vectors_may_stay_with_their_codes():
     trainer = make_trainer()
     before = table_and_slots(trainer)
-    trainer.set_tree(initial.random(ITEMS, seed=1), carry=False)
+    trainer.set_tree(initial.random(ITEMS, branching=3, seed=1), carry=False)
     for was, now in zip(before, table_and_slots(trainer)):
         np.testing.assert_array_equal(now, was)
 
 
 def test_inner_nodes_may_start_from_the_mean_of_their_items():
     trainer = make_trainer()
-    new = initial.random(ITEMS, seed=1)
+    new = initial.random(ITEMS, branching=3, seed=1)
     trainer.set_tree(new, inner="yes")
     table, *slots = table_and_slots(trainer)
     for level in range(1, new.max_level):
@@ -81,7 +82,7 @@ def test_inner_nodes_may_start_from_the_mean_of_their_items():
 
 def test_inner_nodes_may_move_as_their_items_mean_does():
     trainer = make_trainer()
-    old, new = trainer.model.tree, initial.random(ITEMS, seed=1)
+    old, new = trainer.model.tree, initial.random(ITEMS, branching=3, seed=1)
     before = table_and_slots(trainer)
     trainer.set_tree(new, inner="shift")
     table, *slots = table_and_slots(trainer)
@@ -106,9 +107,9 @@ def test_inner_nodes_may_move_as_their_items_mean_does():
 def test_a_cold_start_is_as_good_as_new(network):
     trainer = make_trainer(network)
     keras.utils.set_random_seed(0)
-    new = initial.random(ITEMS, seed=1)
+    new = initial.random(ITEMS, branching=3, seed=1)
     fresh = network(
-        ITEMS, new.max_level, embedding_dim=4, windows=(2, 1), hidden=(6,)
+        ITEMS, new.max_level, 3, embedding_dim=4, windows=(2, 1), hidden=(6,)
     )
     fresh.set_tree(new)
     trainer.restart(fresh)
@@ -124,8 +125,8 @@ def test_hsm_is_a_distribution_over_items():
     history = np.array([[1, 2, 3], [0, 0, 7]], np.int32)
     path = np.zeros((2, ITEMS))
     for level in range(1, tree.max_level + 1):
-        first = 2**level
-        nodes = np.tile(np.arange(first, 2 * first, dtype=np.int32), (2, 1))
+        first, end = (tree_lib.first_code(x, 3) for x in (level, level + 1))
+        nodes = np.tile(np.arange(first, end, dtype=np.int32), (2, 1))
         scores = model.score(history, nodes, level).numpy()
         path += scores[:, tree.ancestors(level)[1:] - first]
     np.testing.assert_allclose(np.exp(path).sum(axis=1), 1.0, atol=1e-4)
@@ -141,10 +142,11 @@ def test_a_diverged_loss_is_named():
 def beam_trainer(vectors=None, **options):
     """Returns a trainer under the beam, of a model that begins with factors."""
     keras.utils.set_random_seed(0)
-    tree = initial.random(ITEMS, seed=0)
+    tree = initial.random(ITEMS, branching=3, seed=0)
     model = tree_model.TreeModel(
         ITEMS,
         tree.max_level,
+        3,
         embedding_dim=4,
         windows=(2, 1),
         whole_history=5,
