@@ -47,7 +47,7 @@ def _data(tmp_path_factory):
 
 @pytest.fixture(name="model", scope="module")
 def _model():
-    return served_models.untrained(**served_models.KINDS["jtm"])
+    return served_models.untrained(path_weight=0.5, visits=True)
 
 
 @pytest.fixture(name="base", scope="module")

@@ -121,7 +121,7 @@ def test_violations(settings):
 
 def test_own_scores_in_violations():
     """What a rank leans on its parent is taken off again."""
-    model = served_models.untrained(path_weight=0.5)
+    model = served_models.untrained(branching=2, path_weight=0.5)
     users = judged.held_out(3)
     found = diagnosis.violations(model, users, beam_width=50)
     level = model.max_level - 1

@@ -142,7 +142,7 @@ def test_asked_for(model):
 )
 def test_its_search_against_a_walk_in_python(beam, settings):
     """The walk of a pruned search, one user and one node at a time."""
-    kind = served_models.KINDS["pruned"] | settings
+    kind = served_models.KINDS["pruned"] | {"branching": 2} | settings
     model = served_models.untrained(**kind)
     users, results = judged.held_out(4, users=5).history, 5
     search = model_search.beam_search(
