@@ -7,9 +7,9 @@
 Every --runs is a kind of runs, NAME=RUN,RUN,.. of as many seeds; the first is
 compared with each of the others. All must have been tested on the same users
 at the same cuts. Writes JSON: of each kind its recall on test users, by round
-on validation users, what its settings differ in, and how the first one's recall
-differs, with a 95 % interval (paired bootstrap over users of the recall
-averaged over seeds). Prints it as a table.
+on validation users, measures of its trees, what its settings differ in, and how
+the first one's recall differs, with a 95 % interval (paired bootstrap over
+users of the recall averaged over seeds). Prints it as a table.
 """
 
 import pathlib
@@ -57,9 +57,10 @@ def compared(
         kinds: finished runs by name, a seed each, seeds in the same order.
 
     Returns:
-        For each kind `recall`, by cut "M@k", [seeds]; `filtered`, likewise
-        without known items; `validation`, [seeds, rounds]; `settings` other
-        than the first kind's; `code`; and, but of the first, `versus` and
+        For each kind: `recall` by cut "M@k", [seeds]; `validation`, [seeds,
+        rounds]; `tree`, measures of the first and of the last tree, sums over
+        levels, mean over seeds; `settings` other than the first kind's;
+        `code`; and, but of the first, `versus` and, without known items,
         `versus_filtered`: by cut, [difference, lower, upper].
 
     Raises:
@@ -86,6 +87,7 @@ def compared(
                 [x["validation"]["recall"] for x in run.metrics["iterations"]]
                 for run in runs
             ],
+            "tree": _trees(runs),
             "settings": {
                 key: value
                 for key, _, value in files.differences(
@@ -146,6 +148,22 @@ def _cuts(run):
     """Returns what a run was tested at, (M, beam width)."""
     found = run.metrics["cuts"]
     return [(cut["num_results"], cut["beam_width"]) for cut in found]
+
+
+def _trees(runs):
+    """Returns [first, last] of each measure; {} where there are no trees."""
+    ends = [
+        [run.metrics["iterations"][at].get("tree", {}) for run in runs]
+        for at in (0, -1)
+    ]
+    return {
+        name: [
+            round(float(np.mean([sum(tree[name]) for tree in trees])), 3)
+            for trees in ends
+        ]
+        for name in ends[0][0]
+        if ends[0][0][name]
+    }
 
 
 def _versus(kinds, cuts, filtered):

@@ -45,6 +45,7 @@ def test_differences_are_of_the_same_users(runs):
     # Of two users the means over seeds differ by 0.1 and 0.2.
     assert scan["versus"]["200@400"] == pytest.approx([0.15, 0.1, 0.2])
     assert "versus" not in ours
+    assert ours["validation"][0] and len(ours["validation"]) == 2
     assert scan["settings"]["method"] == "dnn" and not ours["settings"]
     assert "| ours | 40.00 ± 14.14 |" in stdout
     assert "| scan | 25.00 ± 7.07 (+15.00 [+10.00, +20.00]) |" in stdout
