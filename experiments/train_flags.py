@@ -24,6 +24,7 @@ _GROUPS = {
         "continue_from",
         "new_share",
         "joint_iterations",
+        "rounds_anew",
         "tree_steps",
         "epochs_per_iteration",
         "samples_per_epoch",

@@ -80,7 +80,7 @@ def run(
     records = metrics.get("iterations", [])[: state.iterations_done]
     for record in records:
         options.on_record(record)
-    while state.iterations_done < config.joint_iterations:  # Algorithm 1
+    while state.iterations_done < config.rounds:  # Algorithm 1
         record = _round(config, state, inputs, folder, records, options)
         records.append(record)
         metrics = {

@@ -96,6 +96,7 @@ BEFORE: Mapping[str, Any] = {
     "continue_from": None,
     "new_share": 0.5,  # only where it is known what is new
     "pseudo_targets": False,
+    "rounds_anew": 0,
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -119,6 +120,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
 
 _LEAST = {
     "joint_iterations": 1,
+    "rounds_anew": 0,
     "epochs_per_iteration": 1,
     "tree_steps": 0,
     "tree_tries": 0,
@@ -209,6 +211,10 @@ class JointConfig:
         joint_iterations: rounds of Algorithm 1: a model step, then a tree
             step (none after the last). A method that leaves the tree alone
             trains as many epochs and is judged as often.
+        rounds_anew: rounds after those, of a model that begins anew from the
+            tree that was learned, as a run of jtm_h with that as initial_tree
+            does: it has nothing to unlearn. Of methods that learn a tree, on
+            one machine.
         epochs_per_iteration: epochs of a model step.
         tree_steps: tree steps at most; later rounds only train. A tree is
             best learned early, by a model that has not memorised its samples:
@@ -288,6 +294,7 @@ class JointConfig:
     method: str = "jtm"
     seed: int = 0
     joint_iterations: int = 6
+    rounds_anew: int = 0
     epochs_per_iteration: int = 1
     tree_steps: int = 3
     tree_tries: int = 3
@@ -346,6 +353,12 @@ class JointConfig:
                 f"siblings; method {self.method} has "
                 f"scorer={self.traits.scorer or self.scorer}. Use search=auto."
             )
+        if self.rounds_anew and self.traits.learner == "none":
+            learning = [x for x in METHODS if METHODS[x].learner != "none"]
+            raise ValueError(
+                "rounds_anew begin from a tree that was learned: of "
+                f"{', '.join(learning)}; method {self.method} learns none."
+            )
         for name in ("path_weight", "new_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -355,6 +368,11 @@ class JointConfig:
     def traits(self) -> Method:
         """What the method's name stands for."""
         return METHODS[self.method]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the whole run."""
+        return self.joint_iterations + self.rounds_anew
 
     @property
     def method_loss(self) -> str:

@@ -37,6 +37,8 @@ _PROMISED = 10_000
 _CHECKPOINT = re.compile(r"ckpt-\d+\..+")
 # And where TensorFlow writes one, which stays behind if that fails.
 _HALF = re.compile(r"ckpt-\d+_temp")
+# What it calls the rounds that are done.
+_ITERATION = "iteration/.ATTRIBUTES/VARIABLE_VALUE"
 # Relative difference of two measures of Eq. 2 that tells of nothing.
 _ALIKE = 1e-6
 
@@ -62,25 +64,35 @@ class State:
         folder: run_folder.RunFolder,
         options: settings.RunOptions,
     ):
+        if config.rounds_anew and options.cluster is not None:
+            raise ValueError(
+                "rounds_anew are of one machine; on a cluster, train a second "
+                "run: --method=jtm_h, and --initial_tree= the last of the "
+                "first run's trees/."
+            )
         self._config, self.inputs = config, inputs
         self._folder, self._options = folder, options
         self._tree_measures: dict[str, list[float]] = {}
-        with self._placed():
-            self.model = self._new_model(inputs.first_tree)
-            self._trainer = self._new_trainer()
         self._iteration = tf.Variable(0, dtype=tf.int64)
         self._seconds = tf.Variable(0.0, dtype=tf.float64)
+        self._checkpoint = tf.train.Checkpoint(
+            iteration=self._iteration, seconds=self._seconds
+        )
+        self._make(inputs.first_tree)
         self._manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(
-                trainer=self._trainer,
-                iteration=self._iteration,
-                seconds=self._seconds,
-            ),
+            self._checkpoint,
             directory=str(folder.checkpoints),
             # The manager would find what to remove by a pattern, and take a
             # folder named run[1] for run1.
             max_to_keep=None,
         )
+
+    def _make(self, tree):
+        """Makes the model, on a tree, and who trains it."""
+        with self._placed():
+            self.model = self._new_model(tree)
+            self._trainer = self._new_trainer()
+        self._checkpoint.trainer = self._trainer
 
     def begin(self) -> None:
         """Goes on from the last checkpoint, or notes the first tree.
@@ -127,7 +139,10 @@ class State:
         """Trains the round's epochs; returns their part of the record."""
         trainer, config = self._trainer, self._config
         trainer.examples = self._half(other=False)
-        last_epoch = (self.iterations_done + 1) * config.epochs_per_iteration
+        rounds = self.iterations_done + 1
+        if self._is_anew:  # whose trainer counts from its own beginning
+            rounds -= config.joint_iterations
+        last_epoch = rounds * config.epochs_per_iteration
         with self._clock() as clock:
             while int(trainer.epoch.numpy()) < last_epoch:
                 epoch = int(trainer.epoch.numpy()) + 1
@@ -273,18 +288,35 @@ class State:
 
     def finish_iteration(self) -> None:
         """Ends a round; whoever is killed after this goes on behind it."""
+        config = self._config
         self._trainer.reset_loss()
         self._seconds.assign(0.0)
         self._iteration.assign_add(1)
+        if self._is_anew and self.iterations_done == config.joint_iterations:
+            logging.info("The model begins anew from the tree as it is now.")
+            tree = self.model.tree
+            # First: two models at a time may be more than there is room for.
+            del self.model, self._trainer, self._checkpoint.trainer
+            self._make(tree)
+            self._start_vectors()
         self._save()
+
+    @property
+    def _is_anew(self) -> bool:
+        """Whether the model is the one that began from the learned tree."""
+        config = self._config
+        return (
+            config.rounds_anew > 0
+            and self.iterations_done >= config.joint_iterations
+        )
 
     @property
     def _learns_tree(self) -> bool:
         """Whether a tree step ends this round: its tree will be used."""
-        steps = min(self._config.tree_steps, self._config.joint_iterations - 1)
-        return (
-            self._config.traits.learner != "none"
-            and self.iterations_done < steps
+        config = self._config
+        last = config.joint_iterations - (not config.rounds_anew)
+        return config.traits.learner != "none" and self.iterations_done < min(
+            config.tree_steps, last
         )
 
     def _half(self, *, other: bool) -> splits.Examples:
@@ -347,6 +379,9 @@ class State:
         """Returns who trains the model."""
         config, options = self._config, self._options
         earlier = self.inputs.earlier
+        rounds = (
+            config.rounds_anew if self._is_anew else config.joint_iterations
+        )
         make: Any = model_step.Trainer
         if options.cluster is not None:
             make = functools.partial(
@@ -361,7 +396,7 @@ class State:
             self.inputs.step_examples,
             config.training,
             seed=config.seed,
-            epochs=config.joint_iterations * config.epochs_per_iteration,
+            epochs=rounds * config.epochs_per_iteration,
             steps_before=earlier.steps if earlier else 0,
             vectors=self.inputs.first_vectors,
             scale=earlier.scale if earlier else None,
@@ -411,8 +446,12 @@ class State:
         path = pathlib.Path(path)
         try:
             with files.without_patterns(path.parent) as folder:
-                reader = self._manager.checkpoint
-                reader.restore(str(folder / path.name)).assert_consumed()
+                there = str(folder / path.name)
+                done = tf.train.load_variable(there, _ITERATION)
+                self._iteration.assign(done)
+                if self._is_anew:
+                    self._make(self.inputs.first_tree)
+                self._checkpoint.restore(there).assert_consumed()
         except (
             tf.errors.OpError,
             AssertionError,
