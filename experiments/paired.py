@@ -91,8 +91,9 @@ def compared(
             "settings": {
                 key: value
                 for key, _, value in files.differences(
-                    first[0].metrics["config"], runs[0].metrics["config"], ""
+                    first[0].metrics["config"], runs[0].metrics["config"]
                 )
+                if value is not None  # of which the kind has no such setting
             },
             "code": sorted({run.metrics["code"] for run in runs}),
         }
