@@ -64,8 +64,7 @@ def compared(
         `versus_filtered`: by cut, [difference, lower, upper].
 
     Raises:
-        ValueError: the kinds have not as many runs, or their users or cuts
-            differ.
+        ValueError: the kinds have not the same seeds, users and cuts.
     """
     names = list(kinds)
     first = kinds[names[0]]
@@ -73,10 +72,11 @@ def compared(
     cuts = max((_cuts(runs[0]) for runs in kinds.values()), key=len)
     found = {}
     for name, runs in kinds.items():
-        if len(runs) != len(first):
+        if [run.seed for run in runs] != [run.seed for run in first]:
             raise ValueError(
-                f"{name} has {len(runs)} runs and {names[0]} {len(first)}; "
-                "give as many of each, of the same seeds."
+                f"{name} has runs of the seeds {[run.seed for run in runs]}, "
+                f"{names[0]} of {[run.seed for run in first]}; give the same "
+                "of each."
             )
         found[name] = {
             "recall": {

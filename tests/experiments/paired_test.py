@@ -14,6 +14,7 @@ def _runs(tmp_path):
     for method, seed, recall in (
         ("jtm", 0, [0.2, 0.4]),
         ("jtm", 1, [0.2, 0.8]),
+        ("jtm", 2, [0.2, 0.4]),
         ("dnn", 0, [0.1, 0.3]),
         ("dnn", 1, [0.1, 0.5]),
         ("dnn", 2, [0.1, 0.5, 0.5]),
@@ -55,9 +56,9 @@ def test_what_cannot_be_compared(runs):
     for kinds, message in (
         (
             {"ours": ["jtm-0", "jtm-1"], "scan": ["dnn-0"]},
-            "scan has 1 runs and ours 2; give as many of each",
+            "scan has runs of the seeds [0], ours of [0, 1]; give the same",
         ),
-        ({"ours": ["jtm-0"], "scan": ["dnn-2"]}, "was tested on other users"),
+        ({"ours": ["jtm-2"], "scan": ["dnn-2"]}, "was tested on other users"),
         ({"ours": ["none"]}, "none is not a finished run"),
         ({"": ["jtm-0"]}, "--runs takes NAME=RUN,RUN,.., each name once"),
     ):
