@@ -189,7 +189,7 @@ def test_the_program(runs, tmp_path):
     assert "<svg" in out.with_suffix(".svg").read_text()
 
 
-def test_without_runs(runs, tmp_path):
+def test_without_runs(tmp_path):
     status, _, stderr = run(f"--runs={tmp_path}", f"--out={tmp_path}/cost")
     assert status == 1
     assert "has no finished run METHOD-3" in stderr

@@ -276,6 +276,7 @@ def _base(tmp_path_factory):
     return base
 
 
+@pytest.mark.slow
 def test_items_leave_and_return(base, tmp_path, monkeypatch):
     def at_once(command, **_):  # in a process that has TensorFlow already
         module = command.index("-m") + 1

@@ -36,6 +36,7 @@ FLAGS = (
     "--cuts=5:4",
     "--batch_size=64",
     "--negatives=12",
+    "--learning_rate=3e-3",
     "--branching=4",
     "--gap=2",
 )

@@ -194,7 +194,9 @@ def test_an_epoch_takes_the_steps_that_it_announces(samples):
     assert len(steps) == -(-min(samples, 60) // 20)
 
 
-@pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.parametrize(
+    "cold", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_another_tree_may_use_other_nodes(cold):
     """The graph of a step holds the nodes in use; it is made anew."""
     trainer = beam_trainer()

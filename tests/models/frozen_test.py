@@ -53,7 +53,7 @@ def test_a_search_finds_the_same(pair):
 
 
 def test_another_tree_for_the_same_network():
-    model = served_models.untrained()
+    model = served_models.untrained(branching=2)
     order = np.random.default_rng(5).permutation(served_models.ITEMS) + 1
     tree = tree_lib.Tree.from_order(order)
     table = model.embedding.numpy() * 2
