@@ -292,7 +292,10 @@ class State:
         self._trainer.reset_loss()
         self._seconds.assign(0.0)
         self._iteration.assign_add(1)
-        if self._is_anew and self.iterations_done == config.joint_iterations:
+        if (
+            config.rounds_anew
+            and self.iterations_done == config.joint_iterations
+        ):
             logging.info("The model begins anew from the tree as it is now.")
             tree = self.model.tree
             # First: two models at a time may be more than there is room for.
@@ -378,7 +381,8 @@ class State:
     def _new_trainer(self):
         """Returns who trains the model."""
         config, options = self._config, self._options
-        earlier = self.inputs.earlier
+        # A model that begins anew has nothing of another run's.
+        earlier = None if self._is_anew else self.inputs.earlier
         rounds = (
             config.rounds_anew if self._is_anew else config.joint_iterations
         )

@@ -83,6 +83,35 @@ def test_killed_before_and_behind_the_beginning(data, whole, tmp_path):
     assert found["test"] == want["test"]
 
 
+def test_what_continues_another_run_begins_anew_without_it(
+    data, tmp_path, tmp_path_factory
+):
+    """The rate falls from its beginning again, after a kill too."""
+    config = dataclasses.replace(
+        ANEW,
+        joint_iterations=1,
+        continue_from=str(runs.shared(tmp_path_factory)[1]),
+        training=dataclasses.replace(ANEW.training, final_rate=0.05),
+    )
+
+    def die(record):
+        if record["iteration"] == 2:
+            raise Killed
+
+    def run(name, on_record=lambda record: None):
+        options = settings.RunOptions(
+            data_dir=str(data.folder), on_record=on_record
+        )
+        return joint.run(config, data, tmp_path / name, options)
+
+    want = run("whole")
+    with pytest.raises(Killed):
+        run("killed", die)
+    assert list(map(told, run("killed")["iterations"])) == (
+        list(map(told, want["iterations"]))
+    )
+
+
 def test_what_learns_no_tree_has_none():
     with pytest.raises(ValueError, match="jtm_h learns none"):
         dataclasses.replace(ANEW, method="jtm_h")
