@@ -27,7 +27,6 @@ from experiments.table import compare
 from jtm_tf import files
 from jtm_tf.command_line import markdown
 from jtm_tf.command_line import program
-from jtm_tf.runs import folder as run_folder
 
 _RUNS = flags.DEFINE_multi_string(
     "runs", None, "NAME=RUN,RUN,..; several times.", required=True
@@ -136,13 +135,12 @@ def _kinds(given):
 
 def _run(path):
     """Reads a run folder."""
-    folder = run_folder.RunFolder(pathlib.Path(path))
-    metrics = folder.read_metrics()
-    if "test" not in metrics:
+    run = finished.read_any(path, data=pathlib.Path(path).name)
+    if run is None:
         raise ValueError(
             f"{path} is not a finished run; train it by experiments.train."
         )
-    return finished.Run(folder.path.name, metrics, folder)
+    return run
 
 
 def _cuts(run):

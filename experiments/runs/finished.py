@@ -192,23 +192,30 @@ def run_dir(
     return pathlib.Path(runs_dir) / data / f"{method}-{seed}"
 
 
+def read_any(path: files.Path, *, data: str) -> Run | None:
+    """Reads a run folder of whatever method and seed; None if unfinished."""
+    folder = run_folder.RunFolder(pathlib.Path(path))
+    metrics = folder.read_metrics()
+    return Run(data, metrics, folder) if "test" in metrics else None
+
+
 def read(path: files.Path, *, data: str, method: str, seed: int) -> Run | None:
     """Reads a run folder; None if it is missing or unfinished.
 
     Raises:
         ValueError: the folder holds a run of another method or seed.
     """
-    folder = run_folder.RunFolder(pathlib.Path(path))
-    metrics = folder.read_metrics()
-    if "test" not in metrics:
+    run = read_any(path, data=data)
+    if run is None:
         return None
     for name, want in (("method", method), ("seed", seed)):
-        if metrics[name] != want:
+        if run.metrics[name] != want:
             raise ValueError(
-                f"{path} must hold {name} {want!r}; got {metrics[name]!r}. "
-                "Move the folder to its own name, METHOD-SEED, or delete it."
+                f"{path} must hold {name} {want!r}; got "
+                f"{run.metrics[name]!r}. Move the folder to its own name, "
+                "METHOD-SEED, or delete it."
             )
-    return Run(data, metrics, folder)
+    return run
 
 
 def read_all(

@@ -16,10 +16,6 @@ from tests.support import runs
 ANEW = dataclasses.replace(runs.TINY, rounds_anew=2)
 
 
-class Killed(BaseException):
-    """Stands for a SIGKILL in one process: nothing may catch it."""
-
-
 @pytest.fixture(name="data", scope="module")
 def _data(tmp_path_factory):
     return interactions.load(runs.shared(tmp_path_factory)[0])
@@ -68,12 +64,12 @@ def test_killed_before_and_behind_the_beginning(data, whole, tmp_path):
     def until(last):
         def die(record):
             if record["iteration"] == last:
-                raise Killed
+                raise runs.Killed
 
         return settings.RunOptions(on_record=die, checkpoint_seconds=0)
 
     for last in (2, 3):
-        with pytest.raises(Killed):
+        with pytest.raises(runs.Killed):
             joint.run(ANEW, data, tmp_path / "run", until(last))
     found = joint.run(ANEW, data, tmp_path / "run")
     want = whole.read_metrics()
@@ -96,7 +92,7 @@ def test_what_continues_another_run_begins_anew_without_it(
 
     def die(record):
         if record["iteration"] == 2:
-            raise Killed
+            raise runs.Killed
 
     def run(name, on_record=lambda record: None):
         options = settings.RunOptions(
@@ -105,7 +101,7 @@ def test_what_continues_another_run_begins_anew_without_it(
         return joint.run(config, data, tmp_path / name, options)
 
     want = run("whole")
-    with pytest.raises(Killed):
+    with pytest.raises(runs.Killed):
         run("killed", die)
     assert list(map(told, run("killed")["iterations"])) == (
         list(map(told, want["iterations"]))

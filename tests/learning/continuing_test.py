@@ -232,10 +232,6 @@ def test_the_rate_begins_anew(yesterday, tmp_path):
     )
 
 
-class Killed(BaseException):
-    """Stands for a SIGKILL."""
-
-
 @pytest.mark.slow
 def test_a_continued_run_goes_on_after_a_kill(yesterday, tmp_path, monkeypatch):
     """Also when what it began from is gone."""
@@ -253,11 +249,11 @@ def test_a_continued_run_goes_on_after_a_kill(yesterday, tmp_path, monkeypatch):
     )
 
     def die(*args, **kwargs):
-        raise Killed
+        raise runs.Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(state.State, "tree_step", die)
-        with pytest.raises(Killed):
+        with pytest.raises(runs.Killed):
             joint.run(config, data, tmp_path / "got")
     kept.unlink()
     got = joint.run(config, data, tmp_path / "got")
@@ -328,11 +324,11 @@ def test_without_its_factors_it_does_not_go_on(
     )
 
     def die(*args, **kwargs):
-        raise Killed
+        raise runs.Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(state.State, "tree_step", die)
-        with pytest.raises(Killed):
+        with pytest.raises(runs.Killed):
             joint.run(config, data, tmp_path / "run")
     (tmp_path / "run" / "factors.npy").unlink()
     with pytest.raises(ValueError, match="Delete its checkpoints"):

@@ -111,10 +111,6 @@ def test_ids_of_another_type_are_other_users(logs):
     assert np.all(until == np.iinfo(np.int64).min)
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_a_run_learns_from_them_however_often_it_is_killed(logs, tmp_path):
     was, now = logs
     config = dataclasses.replace(runs.TINY, joint_iterations=1)
@@ -140,9 +136,9 @@ def test_a_run_learns_from_them_however_often_it_is_killed(logs, tmp_path):
     assert carried["samples_new"] <= carried["samples_old"] < len(every) / 2
 
     def die(record):
-        raise Killed
+        raise runs.Killed
 
-    with pytest.raises(Killed):
+    with pytest.raises(runs.Killed):
         run("killed", die)
     folder = run_folder.RunFolder(tmp_path / "killed")
     assert folder.known_until.exists()

@@ -120,10 +120,6 @@ def test_sigkill(undisturbed, tmp_path):
     assert len(kept - {"checkpoint"}) == 1
 
 
-class Killed(BaseException):
-    """Stands for a SIGKILL in one process: nothing may catch it."""
-
-
 @pytest.mark.parametrize(
     "name", ["published", pytest.param("default", marks=pytest.mark.slow)]
 )
@@ -149,7 +145,7 @@ def test_killed_wherever_the_disk_is_touched(
             result = original(*args, **kwargs)
             touches += 1
             if touches == deaths:
-                raise Killed
+                raise runs.Killed
             return result
 
         return touch
@@ -169,7 +165,7 @@ def test_killed_wherever_the_disk_is_touched(
         touches, deaths = 0, deaths + 1 if name == "published" else apart
         try:
             finished = joint.run(config, data, tmp_path / "run", options)
-        except Killed:
+        except runs.Killed:
             killed += 1
             assert killed < 60
     assert killed >= 2, "nothing was killed"
@@ -189,9 +185,9 @@ def test_a_run_of_before_there_were_measures_goes_on(
 
     def die_later(record):
         if record["iteration"] == 2:
-            raise Killed
+            raise runs.Killed
 
-    with pytest.raises(Killed):
+    with pytest.raises(runs.Killed):
         joint.run(
             runs.TINY,
             data,
@@ -216,10 +212,10 @@ def _begun(undisturbed, tmp_path_factory):
     data, folder = undisturbed[0], tmp_path_factory.mktemp("begun") / "run"
 
     def die(record):
-        raise Killed
+        raise runs.Killed
 
     options = settings.RunOptions(on_record=die)
-    with pytest.raises(Killed):
+    with pytest.raises(runs.Killed):
         joint.run(runs.TINY, interactions.load(data), folder, options)
     return folder
 

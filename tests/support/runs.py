@@ -45,6 +45,10 @@ DEFAULT = dataclasses.replace(
 )
 
 
+class Killed(BaseException):
+    """Stands for a SIGKILL in one process: nothing may catch it."""
+
+
 def shared(
     factory: pytest.TempPathFactory,
 ) -> tuple[pathlib.Path, pathlib.Path]:
