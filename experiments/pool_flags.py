@@ -27,7 +27,7 @@ def define(work: str, folder: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
         flags.DEFINE_string(
             "ray_address",
             None,
-            f"Of a Ray cluster that sees {folder} under the same name; auto "
+            f"Of a Ray cluster that sees {folder} under the same names; auto "
             "for the one that this machine belongs to; by default one is "
             "started here.",
         ),

@@ -43,6 +43,7 @@ folder is described in jtm_tf/data/interactions.py.
 import tqdm
 from absl import flags
 
+from experiments import pool_flags
 from jtm_tf.command_line import program
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import preparation
@@ -131,6 +132,10 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Replace a folder made with other settings."
 )
+_POOL, _RAY_ADDRESS = pool_flags.define(
+    "reads the files of csv, parquet, recbole and amazon_2023",
+    "--input and --data_dir",
+)
 
 
 def summary(manifest: dict) -> str:
@@ -203,7 +208,11 @@ def main() -> None:
     )
     # Without a terminal, `disable=None` shows no bar.
     with tqdm.tqdm(unit=" rows", unit_scale=True, disable=None) as bar:
-        manifest, done = preparation.run(config, on_rows=bar.update)
+        manifest, done = preparation.run(
+            config,
+            on_rows=bar.update,
+            pool=pool_flags.chosen(_POOL, _RAY_ADDRESS),
+        )
     if done:
         print(f"Prepared {config.data_dir}")
     else:

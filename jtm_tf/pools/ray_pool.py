@@ -5,6 +5,7 @@ depend on nothing but itself.
 """
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -70,15 +71,25 @@ class Pool:
         )
         actors = [kind(_Actor).remote(make) for _ in range(count)]
         try:
-            pool = ray.util.ActorPool(actors)
-            yield lambda pieces: pool.map(
-                lambda actor, piece: actor.work.remote(piece), pieces
-            )
+            yield functools.partial(self._map, ray.util.ActorPool(actors))
         finally:
             for actor in actors:
                 ray.kill(actor)
             if mine:
                 ray.shutdown()
+
+    def _map(self, pool, pieces):
+        """Yields the results of pieces of work.
+
+        What a piece raises is raised here as it was there: Ray's error would
+        be a traceback of another machine.
+        """
+        try:
+            yield from pool.map(
+                lambda actor, piece: actor.work.remote(piece), pieces
+            )
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
 
     def _connect(self):
         """Joins the cluster, or starts one."""

@@ -29,6 +29,7 @@ from jtm_tf.data import splits
 from jtm_tf.data.preparing import encoding
 from jtm_tf.data.preparing import movielens
 from jtm_tf.data.preparing import planted_market
+from jtm_tf.data.preparing import pooled_rows
 from jtm_tf.data.preparing import published
 from jtm_tf.data.preparing import reader as reader_lib
 from jtm_tf.data.preparing import skip_log
@@ -186,13 +187,18 @@ class Config:
 
 
 def run(
-    config: Config, on_rows: Callable[[int], None] = lambda rows: None
+    config: Config,
+    on_rows: Callable[[int], None] = lambda rows: None,
+    *,
+    pool: Any = None,
 ) -> tuple[dict[str, Any], bool]:
     """Prepares a folder, unless it stands there already.
 
     Args:
         config: what to prepare.
         on_rows: called with the number of rows of each block read.
+        pool: of `jtm_tf.pools`, whose workers read the files of a format that
+            may have many; None to read them here. The folder is the same.
 
     Returns:
         The manifest, and whether anything was done.
@@ -200,7 +206,8 @@ def run(
     Raises:
         FileNotFoundError: an input is missing.
         ValueError: bad input, or `data_dir` was made with other settings or
-            from another source and `overwrite` is off.
+            from another source and `overwrite` is off; or a pool is given and
+            the format is of one file.
     """
     began = time.monotonic()
     options = reader_lib.Options(
@@ -216,7 +223,10 @@ def run(
     )
     reader = READERS[config.dataset](options)
     settings = config.settings() | reader.settings()
-    source = [sources.fingerprint(path) for path in reader.paths]
+    if pool is None:
+        source = [sources.fingerprint(path) for path in reader.paths]
+    else:
+        source = pooled_rows.fingerprints(pool, reader)
     if not config.overwrite:
         standing = interactions.read_manifest(config.data_dir)
         if standing is not None:
@@ -226,7 +236,14 @@ def run(
 
     skipped = skip_log.SkipLog()
     raw = encoding.RawRows(infer_integers=reader.infer_integers)
-    for block in reader.rows(skipped):
+    rows = (
+        reader.rows(skipped)
+        if pool is None
+        else pooled_rows.rows(
+            pool, reader, config.data_dir, settings, source, skipped
+        )
+    )
+    for block in rows:
         raw.add(block)
         on_rows(block.num_rows)
     read = raw.num_rows + sum(skipped.counts.values())
@@ -267,6 +284,7 @@ def run(
     }
     path = pathlib.Path(config.data_dir) / interactions.MANIFEST
     files.write_json(path, manifest)
+    pooled_rows.clear(config.data_dir)
     return manifest, True
 
 

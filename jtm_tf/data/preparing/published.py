@@ -80,7 +80,7 @@ class AmazonBooks(reader_lib.Reader):
         return amazon.describe(self.metadata, raw_ids, skipped)
 
 
-class Amazon2023(reader_lib.Reader):
+class Amazon2023(reader_lib.ManyFiles):
     """Amazon reviews of 2023, any category, with the items' metadata."""
 
     home = (
@@ -89,7 +89,6 @@ class Amazon2023(reader_lib.Reader):
         "the benchmark, CSV."
     )
     takes = ("metadata",)
-    many = True
     infer_integers = False  # an ASIN is an id, with its leading zeros
     columns = {
         "user": "user_id",
@@ -98,30 +97,29 @@ class Amazon2023(reader_lib.Reader):
     }
     form = "JSON lines or CSV with user_id, parent_asin and timestamp (ms)"
 
-    def rows(self, skipped):
+    def file_rows(self, path, skipped):
         wanted = list(self.columns.values())
-        for path in self.row_paths:
-            record = texts.first_record(path)
-            look = None if record is not None else texts.look(path)
-            header = list(record) if look is None else look.rows[0]
-            reader_lib.require(
-                path, wanted, header, f"Expected {self.form}. {self.home}"
+        record = texts.first_record(path)
+        look = None if record is not None else texts.look(path)
+        header = list(record) if look is None else look.rows[0]
+        reader_lib.require(
+            path, wanted, header, f"Expected {self.form}. {self.home}"
+        )
+        rows = (
+            json_rows.JsonRows(path, wanted, record, skipped=skipped)
+            if look is None
+            else csv_rows.CsvRows(
+                path,
+                header,
+                columns=wanted,
+                skip_rows=1,
+                delimiter=look.delimiter,
+                skipped=skipped,
             )
-            rows = (
-                json_rows.JsonRows(path, wanted, record, skipped=skipped)
-                if look is None
-                else csv_rows.CsvRows(
-                    path,
-                    header,
-                    columns=wanted,
-                    skip_rows=1,
-                    delimiter=look.delimiter,
-                    skipped=skipped,
-                )
-            )
-            yield from reader_lib.stream(
-                rows, self.columns, skipped, parse_time=_parse_milliseconds
-            )
+        )
+        return reader_lib.stream(
+            rows, self.columns, skipped, parse_time=_parse_milliseconds
+        )
 
     def describe_items(self, raw_ids, skipped):
         if self.metadata is None:

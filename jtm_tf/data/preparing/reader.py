@@ -175,6 +175,44 @@ class Reader(abc.ABC):
         return None
 
 
+class ManyFiles(Reader):
+    """A format of which each file is read by itself."""
+
+    many = True
+
+    def rows(self, skipped):
+        return one_after_another(
+            (path, self.file_rows(path, skipped)) for path in self.row_paths
+        )
+
+    @abc.abstractmethod
+    def file_rows(
+        self, path: pathlib.Path, skipped: skip_log.SkipLog
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams the good rows of one of `row_paths`; see `rows`."""
+
+
+def one_after_another(
+    rows: Iterable[tuple[pathlib.Path, Iterator[pa.RecordBatch]]],
+) -> Iterator[pa.RecordBatch]:
+    """Streams the rows of files, each given with its path.
+
+    Raises:
+        ValueError: a file has other columns than the first.
+    """
+    first: tuple[pathlib.Path, list[str]] | None = None
+    for path, blocks in rows:
+        for block in blocks:
+            names = sorted(block.schema.names)
+            first = first or (path, names)
+            if names != first[1]:
+                raise ValueError(
+                    f"{path} has columns for {names}; {first[0]} has them for "
+                    f"{first[1]}. All files need the same."
+                )
+            yield block
+
+
 class Rows(Protocol):
     """Streams the raw rows of one file.
 

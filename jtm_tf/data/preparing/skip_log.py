@@ -40,6 +40,19 @@ class SkipLog:
             place = "" if number is None else f"line {number}: "
             examples.append(place + text[:200])
 
+    def add_all(
+        self,
+        counts: Mapping[str, int],
+        examples: Mapping[str, Sequence[str]],
+        malformed: int,
+    ) -> None:
+        """Counts what another log has, given by its attributes."""
+        for reason, count in counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            kept = self.examples.setdefault(reason, [])
+            kept += examples[reason][: self.kept_examples - len(kept)]
+        self.malformed += malformed
+
     def wants(self, reason: str) -> bool:
         """Tells whether one more example of `reason` would be kept."""
         return len(self.examples.get(reason, ())) < self.kept_examples

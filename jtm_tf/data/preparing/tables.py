@@ -28,26 +28,16 @@ _DATASETS = {
 _ALIASES = {"user": ("user", "user_id"), "item": ("item", "item_id")}
 
 
-class Table(reader.Reader):
+class Table(reader.ManyFiles):
     """Files of one format, all with the same columns."""
 
     takes = ("columns", "profile")
-    many = True
 
-    def rows(self, skipped):
-        first: dict[str, str] = {}
-        for path in self.row_paths:
-            names, rows, said = self._open(path, skipped)
-            first = first or names
-            if names.keys() != first.keys():
-                raise ValueError(
-                    f"{path} has columns for {sorted(names)}; "
-                    f"{self.row_paths[0]} has them for {sorted(first)}. All "
-                    "files need the same."
-                )
-            yield from reader.stream(
-                _WithConstants(rows, said) if said else rows, names, skipped
-            )
+    def file_rows(self, path, skipped):
+        names, rows, said = self._open(path, skipped)
+        return reader.stream(
+            _WithConstants(rows, said) if said else rows, names, skipped
+        )
 
     def _open(
         self, path: pathlib.Path, skipped: skip_log.SkipLog
