@@ -63,6 +63,8 @@ _GROUPS = {
     ),
     "The tree step (Algorithm 2)": (
         "tree_tries",
+        "clusters_first",
+        "cluster_below",
         "gap",
         "slack",
         "weights",

@@ -70,6 +70,7 @@ CHOICES: Mapping[str, Collection[str]] = {
     "visits": WHETHER,
     "search": ("auto", "exact", "pruned"),
     "renew_inner": (*WHETHER, "shift"),
+    "clusters_first": WHETHER,
     "solver": tree_learning_lib.SOLVERS,
     "order": assignment.ORDERS,
     "weights": tree_learning_lib.WEIGHTS,
@@ -97,6 +98,8 @@ BEFORE: Mapping[str, Any] = {
     "new_share": 0.5,  # only where it is known what is new
     "pseudo_targets": False,
     "rounds_anew": 0,
+    "clusters_first": "no",
+    "cluster_below": 1,
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -113,6 +116,8 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "row_epsilon": 1e-7,
     "final_rate": 1.0,
     "tree_tries": 0,
+    "clusters_first": "no",
+    "cluster_below": 1,
     "path_weight": 0.5,
     "histories_per_user": None,
     "search": "exact",
@@ -224,6 +229,10 @@ class JointConfig:
             is higher after it, it is taken back and solved anew with a larger
             margin, and after the last try the tree stays. 0 takes the first,
             whatever comes of it.
+        clusters_first: whether a tree step begins, in place of from pi, from
+            clusters of the items' vectors, as trained: those know of items
+            with few samples what others tell. auto: from both, and whichever
+            tree has the lower Eq. 2 is taken; needs tree_tries.
         continue_from: a finished run of the same shape on earlier data, whose
             tree and theta this one begins with: items are the same where their
             raw ids are, new ones are seated on free leaves. In place of
@@ -298,6 +307,7 @@ class JointConfig:
     epochs_per_iteration: int = 1
     tree_steps: int = 3
     tree_tries: int = 3
+    clusters_first: str = "auto"
     continue_from: str | None = None
     new_share: float = 0.5
     branching: int = 2
@@ -326,7 +336,7 @@ class JointConfig:
     training: TrainingConfig = TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
         tree_learning_lib.TreeLearningConfig(
-            kin_strength=5.0, score_leaves=False
+            kin_strength=5.0, score_leaves=False, cluster_below=400
         )
     )
 

@@ -41,6 +41,12 @@ _HALF = re.compile(r"ckpt-\d+_temp")
 _ITERATION = "iteration/.ATTRIBUTES/VARIABLE_VALUE"
 # Relative difference of two measures of Eq. 2 that tells of nothing.
 _ALIKE = 1e-6
+# What a tree step begins from, by `JointConfig.clusters_first`; the best wins.
+_STARTS = {
+    "auto": ("pi", "clusters"),
+    "yes": ("clusters",),
+    "no": ("pi",),
+}
 
 
 class State:
@@ -173,9 +179,11 @@ class State:
         if not self._learns_tree:
             return {"seconds_tree": 0.0, "moved_items": 0}
         started, old = time.monotonic(), self.model.tree
-        tried = self._keep_promise(old) if self._tries else {}
+        tried = self._keep_promise() if self._tries else {}
         if not tried:
-            self._take_tree(self._next_tree(self._config.tree_learning.margin))
+            start = _STARTS[self._config.clusters_first][0]
+            margin = self._config.tree_learning.margin
+            self._take_tree(self._next_tree(start, margin))
         tree = self.model.tree
         tree.save(self._folder.tree(self.iterations_done + 1))
         seconds = time.monotonic() - started
@@ -186,18 +194,22 @@ class State:
             **tried,
         }
 
-    def _keep_promise(self, old):
-        """Goes over to a tree with which Eq. 2 is lower, or stays with `old`.
+    def _keep_promise(self):
+        """Goes over to a tree with which Eq. 2 is lower, or stays.
 
-        Returns what the record says of it: Eq. 2 before and after, and the
-        margin of the tree; None if it is the old one.
+        Returns what the record says of it: Eq. 2 before and after, the margin
+        of the tree and what it began from; None if it is the old one.
         """
         before = self._promised()
+        starts = _STARTS[self._config.clusters_first]
         for margin in _margins(self._config.tree_learning.margin, self._tries):
-            self._take_tree(self._next_tree(margin))
-            after = self._promised()
+            found = {start: self._tried(start, margin) for start in starts}
+            start = min(found, key=lambda x: found[x][1])
+            tree, after = found[start]
+            starts = starts[:1]  # one is enough to find a margin
             # A way back and forth leaves its traces in the last bits.
             if after <= before * (1 + _ALIKE):
+                self._take_tree(tree)
                 break
             logging.info(
                 "With margin %g Eq. 2 rose from %.4f to %.4f; the tree step "
@@ -206,16 +218,25 @@ class State:
                 before,
                 after,
             )
-            self._take_tree(old)
         else:
-            margin, after = None, before
+            start, margin, after = None, None, before
         return {
             "tree_step": {
                 "before": round(before, 5),
                 "after": round(after, 5),
                 "margin": margin,
+                "start": start,
             }
         }
+
+    def _tried(self, start, margin):
+        """Returns a tree, and Eq. 2 with it; the old one is there again."""
+        old = self.model.tree
+        tree = self._next_tree(start, margin)
+        self._take_tree(tree)
+        after = self._promised()
+        self._take_tree(old)
+        return tree, after
 
     @property
     def _tries(self):
@@ -248,9 +269,9 @@ class State:
         )
         return loss - float(tree_statistics.entropy(tree, counts).sum())
 
-    def _next_tree(self, margin):
-        """Returns the tree that is learned with a margin."""
-        config = self._config
+    def _next_tree(self, start, margin):
+        """Returns the tree that is learned from a start with a margin."""
+        config, old = self._config, self.model.tree
         config = dataclasses.replace(
             config,
             tree_learning=dataclasses.replace(
@@ -264,6 +285,14 @@ class State:
                 bar.update(done - bar.n)
 
             examples = self._half(other=True)
+            if start == "clusters":
+                clusters = tree_step.clusters(
+                    config,
+                    self.model,
+                    pool=self._options.pool,
+                    folder=self._folder.samples,
+                )
+                self._trainer.set_tree(clusters, inner="shift")
             tree = tree_step.next_tree(
                 config,
                 self.model,
@@ -275,6 +304,8 @@ class State:
                 folder=self._folder.samples,
             )
         self._trainer.begin_from_all()
+        if start == "clusters":  # theta is the old tree's
+            self._trainer.set_tree(old, inner="shift")
         return tree
 
     def losses(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Algorithm 1, line 4: a new pi for the model of the round.
 
-Which learner is asked is the method's: Algorithm 2, or TDM's clustering.
+Which learner is asked is the method's: Algorithm 2, which may leave the lower
+levels to clusters, or TDM's clustering.
 """
 
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jtm_tf.data import splits
+from jtm_tf.learning import pooled_clusters
 from jtm_tf.learning import pooled_weights
 from jtm_tf.learning import settings
 from jtm_tf.models import log_prob
@@ -44,26 +46,63 @@ def next_tree(
         folder: for the pool's files.
     """
     if config.traits.learner == "cluster":
-        # What training made of the items says who is alike.
-        vectors = model.embedding.numpy()[model.tree.pi]
-        return clustering.cluster(model.tree, vectors, seed=config.seed)
-    if pool is not None:
+        return clusters(config, model, pool=pool, folder=folder)
+    if pool is None:
+        result = _learned(config, model, examples, kin, folds, progress)
+    else:
         with pooled_weights.pooled(
             pool, folder, model, examples, config.tree_learning, folds
         ) as weigh:
-            return tree_learning.solve(
+            result = tree_learning.solve(
                 model.tree,
                 weigh,
                 config.tree_learning,
                 kin=kin,
                 progress=progress,
-            ).tree
+            )
+    if result.level == result.tree.max_level:
+        return result.tree
+    return clusters(
+        config, model, result.tree, level=result.level, pool=pool, folder=folder
+    )
+
+
+def clusters(
+    config: settings.JointConfig,
+    model: tree_model.TreeModel,
+    tree: tree_lib.Tree | None = None,
+    *,
+    level: int = 0,
+    pool: Any = None,
+    folder: pathlib.Path = pathlib.Path("."),
+) -> tree_lib.Tree:
+    """Returns a tree of clusters of what training made of the items.
+
+    Args:
+        config: the run's settings.
+        model: theta, and the old pi.
+        tree: where the items are; the old pi by default.
+        level: items stay below their nodes of this level.
+        pool: of `jtm_tf.pools`; None to do it here.
+        folder: for the pool's files.
+    """
+    tree = model.tree if tree is None else tree
+    vectors = model.embedding.numpy()[model.tree.pi]
+    if pool is None:
+        return clustering.cluster(tree, vectors, level=level, seed=config.seed)
+    return pooled_clusters.cluster(
+        pool, folder, tree, vectors, level=level, seed=config.seed
+    )
+
+
+def _learned(config, model, examples, kin, folds, progress):
+    """Runs Algorithm 2 on samples in memory."""
     most, history_of = config.tree_learning.histories_per_user, None
     described = examples
     if most is not None:
         described, history_of = examples.shared_histories(most)
     weighed = log_prob.LogProb(model)
-    result = tree_learning.learn(
+    return tree_learning.learn(
         model.tree,
         examples.target_items(),
         # Histories keep the old pi while weights are computed: `model` has it.
@@ -76,4 +115,3 @@ def next_tree(
         folds=folds,
         progress=progress,
     )
-    return result.tree

@@ -26,6 +26,8 @@ def cluster(
     tree: tree_lib.Tree,
     vectors: np.ndarray,
     *,
+    level: int = 0,
+    until: int | None = None,
     iterations: int = 5,
     seed: int = 0,
 ) -> tree_lib.Tree:
@@ -42,11 +44,15 @@ def cluster(
     Args:
         tree: gives the shape, the taken leaves and who was where.
         vectors: [N + 1, E] float, a row an item; row `PAD` is not read.
+        level: items stay below their nodes of this level; 0 for the root.
+        until: the last level whose nodes are clusters; below it items keep
+            their order. The leaves by default.
         iterations: of 2-means at each split.
         seed: of the directions from which 2-means starts.
 
     Raises:
-        ValueError: vectors of another shape or not finite, or no iterations.
+        ValueError: vectors of another shape or not finite, no such level, or
+            no iterations.
     """
     vectors = np.asarray(vectors)
     rows = tree.num_items + 1
@@ -59,6 +65,12 @@ def cluster(
         raise ValueError(
             "vectors must be finite; the model has NaN or infinite embeddings."
         )
+    until = tree.max_level if until is None else until
+    if not 0 <= level <= until <= tree.max_level:
+        raise ValueError(
+            f"level and until must ascend in 0..{tree.max_level}; got {level} "
+            f"and {until}."
+        )
     if iterations < 1:
         raise ValueError(f"iterations must be >= 1; got {iterations}.")
     items = np.argsort(tree.pi[1:]) + 1
@@ -67,7 +79,9 @@ def cluster(
     # Seats are the taken leaves from left to right; home[s] is the old seat of
     # the item on seat s. Within a segment homes always ascend.
     home = np.arange(len(items))
-    for split, (starts, cuts, ends) in enumerate(_splits(leaves, tree)):
+    for split, (starts, cuts, ends) in enumerate(
+        _splits(leaves, tree, range(level, until))
+    ):
         sizes, lefts = ends - starts, cuts - starts
         seats = ragged.ranges(sizes, starts)
         here = home[seats]
@@ -92,19 +106,20 @@ def cluster(
 
 
 def _splits(
-    leaves: np.ndarray, tree: tree_lib.Tree
+    leaves: np.ndarray, tree: tree_lib.Tree, levels: range
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields the segments to split from the root down, as ranges of seats.
+    """Yields the segments to split, from above down, as ranges of seats.
 
     Args:
         leaves: [N] int, the taken leaves counted from 0, ascending.
         tree: gives branching and depth.
+        levels: those of the nodes that are split.
 
     Yields:
         (starts, cuts, ends), each [S] int: the seats starts:cuts get one part
         and the seats cuts:ends the other; both are at least one seat.
     """
-    for level in range(tree.max_level):
+    for level in levels:
         child = tree.branching ** (tree.max_level - level - 1)
         width = child * tree.branching
         nodes = np.unique(leaves // width)[:, None] * width

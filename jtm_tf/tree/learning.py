@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jtm_tf import categories
+from jtm_tf import ragged
 from jtm_tf import types
 from jtm_tf.tree import assignment
 from jtm_tf.tree import edge_weights
@@ -59,6 +60,11 @@ class TreeLearningConfig:
             regret: those that would lose most by leaving; weight: those of
             largest weight.
         lazy: whether items of the old tree keep their seats first.
+        cluster_below: Algorithm 2 decides from the root down to the level
+            whose nodes hold so many items on average, or fewer; those of a
+            node are then divided by clusters of their vectors, for few
+            samples tell little of nodes that are much alike. 1, as in the
+            paper, for all levels.
         max_samples_per_item: of an item's samples so many are weighed, drawn
             at random; all by default.
         histories_per_user: of a user with more samples, the histories of so
@@ -80,6 +86,7 @@ class TreeLearningConfig:
     solver: str = "greedy"
     order: str = "regret"
     lazy: bool = True
+    cluster_below: int = 1
     max_samples_per_item: int | None = None
     histories_per_user: int | None = 16
     seed: int = 0
@@ -109,6 +116,7 @@ class TreeLearningConfig:
                 f"{self.kin_strength} and {self.margin}."
             )
         sizes = ("gap", "batch_samples", "batch_nodes", "group_weights")
+        sizes += ("cluster_below",)
         for name in sizes + ("max_samples_per_item", "histories_per_user"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -146,6 +154,9 @@ class Result:
 
     Attributes:
         tree: the new tree, with the same items and shape.
+        level: the last one that was decided, the leaves but for
+            `cluster_below`; below it, items that stay below their node keep
+            their leaf, and the others fill up what is left.
         moved_items: items that sit on another leaf.
         blocks: one a step, from the root down.
         scored_pairs: (sample, node) pairs that the model scored.
@@ -154,6 +165,7 @@ class Result:
     """
 
     tree: tree_lib.Tree
+    level: int
     moved_items: int
     blocks: tuple[Block, ...]
     scored_pairs: int
@@ -261,9 +273,8 @@ def solve(
             f"kin_strength needs kin of length {len(tree.pi)}; got "
             f"{'none' if kin is None else len(kin)}."
         )
-    total = sum(
-        weigh.pairs_of(*step) for step in steps(tree.max_level, config.gap)
-    )
+    last = last_level(tree, config.cluster_below)
+    total = sum(weigh.pairs_of(*step) for step in steps(last, config.gap))
 
     def report():
         if progress is not None:
@@ -273,20 +284,31 @@ def solve(
     # Line 1: all under the root, so that an item may come out anywhere,
     # wherever the old pi had it.
     nodes = np.ones(tree.num_items, np.int64)
-    for level, gap in steps(tree.max_level, config.gap):  # line 2
+    for level, gap in steps(last, config.gap):  # line 2
         nodes, block = _decide(
             tree, nodes, level, gap, weigh, config, kin, report
         )
         blocks.append(block)
-    new_tree = tree.replace_pi(np.concatenate([tree.pi[:1], nodes]))
+    new_tree = _seated(tree, nodes, last)
     return Result(
         tree=new_tree,
+        level=last,
         moved_items=new_tree.moved_items(tree),
         blocks=tuple(blocks),
         scored_pairs=weigh.pairs,
         seconds=time.perf_counter() - start,
         seconds_scoring=weigh.seconds,
     )
+
+
+def last_level(tree: tree_lib.Tree, cluster_below: int) -> int:
+    """Returns the level down to which Algorithm 2 decides."""
+    level = 0
+    while level < tree.max_level and (
+        tree.num_items > cluster_below * tree.branching**level
+    ):
+        level += 1
+    return level
 
 
 def steps(max_level: int, gap: int) -> Iterator[tuple[int, int]]:
@@ -344,6 +366,37 @@ def _decide(tree, nodes, level, gap, weigh, config, kin, report):
         chosen[items] = leftmost[items] + choice  # line 5
         sums += _objective(weights, old[items], choice)
     return chosen, Block(level, gap, len(starts), *map(float, sums))
+
+
+def _seated(tree, nodes, level):
+    """Returns a tree with each item below its node of a level.
+
+    Args:
+        tree: the old tree.
+        nodes: [N] int, the node of each item.
+        level: of those nodes.
+    """
+    if level == tree.max_level:
+        return tree.replace_pi(np.concatenate([tree.pi[:1], nodes]))
+    stay = tree.ancestors(level)[1:] == nodes
+    pi = tree.pi.copy()
+    movers = 1 + np.flatnonzero(~stay)
+    movers = movers[np.argsort(nodes[movers - 1], kind="stable")]
+    width = tree.branching ** (tree.max_level - level)
+    home = nodes - tree_lib.first_code(level, tree.branching)
+    # Of a node, the leaves that were in use before are taken first, so that
+    # with slack 1 the same are.
+    taken = np.zeros(tree.num_leaves, bool)
+    taken[tree.pi[1:] - tree.first_leaf] = True
+    free = np.ones(tree.num_leaves, bool)
+    free[tree.pi[1:][stay] - tree.first_leaf] = False
+    leaves = np.flatnonzero(free)
+    leaves = leaves[np.lexsort((~taken[leaves], leaves // width))]
+    room = np.bincount(leaves // width, minlength=tree.num_leaves // width)
+    wanted = np.bincount(home[movers - 1], minlength=len(room))
+    firsts = np.cumsum(room) - room
+    pi[movers] = tree.first_leaf + leaves[ragged.ranges(wanted, firsts)]
+    return tree.replace_pi(pi)
 
 
 def _groups(starts, n, limit) -> Iterator[tuple[int, int]]:

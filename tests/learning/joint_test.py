@@ -14,6 +14,7 @@ from jtm_tf.data import planted_world
 from jtm_tf.data import splits
 from jtm_tf.learning import inputs
 from jtm_tf.learning import joint
+from jtm_tf.learning import model_step
 from jtm_tf.learning import settings
 from jtm_tf.learning import tree_step
 from jtm_tf.models import saving
@@ -369,6 +370,74 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
         assert first["moved_items"] == 0
         trees = [tree_lib.Tree.load(folder.tree(i)).pi for i in (0, 1)]
         np.testing.assert_array_equal(*trees)
+
+
+def test_a_tree_step_begins_where_eq_2_is_lowest(data, tmp_path, monkeypatch):
+    """From pi and from clusters; theta and pi are as before in between."""
+    seen, wanted = [], {}
+
+    def learn(config, model, *_, **__):
+        del config
+        seen.append((model.tree.pi.copy(), model.embedding.numpy()))
+        return model.tree
+
+    def loss(trainer, *args, **kwargs):
+        del args, kwargs
+        return wanted.get(trainer.model.tree.pi.tobytes(), 2.0)
+
+    def stop(record):
+        raise StopIteration
+
+    monkeypatch.setattr(tree_step, "next_tree", learn)
+    monkeypatch.setattr(model_step.Trainer, "measure", loss)
+    once = settings.RunOptions(on_record=stop)
+    for number, (pick, record) in enumerate(
+        [(None, "pi"), (1, "clusters"), (0, "pi")]
+    ):
+        seen.clear()
+        config = dataclasses.replace(
+            runs.TINY, tree_tries=1, clusters_first="auto"
+        )
+        folder = run_folder.RunFolder(tmp_path / str(number))
+        with pytest.raises(StopIteration):
+            joint.run(config, data, folder.path, once)
+        (old, theta), (clusters, moved) = seen
+        assert np.any(old != clusters)
+        np.testing.assert_array_equal(np.sort(old), np.sort(clusters))
+        # Leaves carry their vectors; inner nodes follow them.
+        np.testing.assert_array_equal(theta[old], moved[clusters])
+        assert np.any(theta[1 : old[1:].min()] != moved[1 : old[1:].min()])
+        (first,) = folder.read_metrics()["iterations"]
+        assert first["tree_step"]["start"] == record
+        now = tree_lib.Tree.load(folder.tree(1)).pi
+        np.testing.assert_array_equal(now, seen[record == "clusters"][0])
+        if pick is None:  # the next run is told what each is worth
+            wanted = {old.tobytes(): 2.0, clusters.tobytes(): 1.0}
+        else:
+            wanted = {clusters.tobytes(): 3.0}
+
+
+def test_clusters_end_a_tree_step(data, tmp_path):
+    """Algorithm 2 down to a level, clusters below it."""
+
+    def stop(record):
+        raise StopIteration
+
+    config = dataclasses.replace(
+        runs.TINY,
+        tree_tries=0,
+        tree_learning=dataclasses.replace(
+            runs.TINY.tree_learning, cluster_below=5
+        ),
+    )
+    folder = run_folder.RunFolder(tmp_path / "run")
+    with pytest.raises(StopIteration):
+        joint.run(
+            config, data, folder.path, settings.RunOptions(on_record=stop)
+        )
+    first, second = (tree_lib.Tree.load(folder.tree(i)) for i in (0, 1))
+    assert second.moved_items(first) > 0
+    np.testing.assert_array_equal(np.sort(first.pi), np.sort(second.pi))
 
 
 @pytest.mark.slow

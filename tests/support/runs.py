@@ -41,7 +41,9 @@ DEFAULT = dataclasses.replace(
     training=dataclasses.replace(
         _DEFAULT.training, batch_size=64, train_beam=8, stratum=4
     ),
-    tree_learning=dataclasses.replace(TINY.tree_learning, histories_per_user=4),
+    tree_learning=dataclasses.replace(
+        TINY.tree_learning, histories_per_user=4, cluster_below=5
+    ),
 )
 
 

@@ -145,6 +145,46 @@ def test_uneven_parts_are_each_a_cluster():
     np.testing.assert_array_equal(np.flatnonzero(left) + 1, [5, 8])
 
 
+@pytest.mark.parametrize("branching, levels", [(2, 7), (3, 4)])
+def test_below_a_level_items_stay_under_their_nodes(branching, levels):
+    """And what is below falls into clusters."""
+    num_items = branching**levels - 5
+    old = with_holes(num_items, levels, branching, seed=0)
+    vectors = gaussian(num_items, 4, seed=1)
+    for level in range(levels + 1):
+        got = clustering.cluster(old, vectors, level=level)
+        np.testing.assert_array_equal(
+            got.ancestors(level), old.ancestors(level)
+        )
+        np.testing.assert_array_equal(np.sort(got.pi), np.sort(old.pi))
+        if level < levels - 1:
+            costs = [
+                sum(
+                    np.square(part - part.mean(axis=0)).sum()
+                    for node in np.unique(tree.ancestors(level + 1)[1:])
+                    for part in [vectors[tree.ancestors(level + 1) == node]]
+                )
+                for tree in (got, old)
+            ]
+            assert costs[0] < 0.97 * costs[1], level
+    for level in (-1, levels + 1):
+        with pytest.raises(ValueError, match="must ascend in"):
+            clustering.cluster(old, vectors, level=level)
+
+
+def test_in_two_parts_as_in_one():
+    """But for the starts of 2-means: above and below a level."""
+    truth = initial.random(256, seed=1)
+    old = initial.random(256, seed=2)
+    vectors = nested(truth, seed=3, noise=0.01)
+    upper = clustering.cluster(old, vectors, until=4)
+    assert planted_world.shared_pairs(upper, truth, 4) > 0.95
+    assert planted_world.shared_pairs(upper, truth, 6) < 0.8
+    lower = clustering.cluster(upper, vectors, level=4)
+    np.testing.assert_array_equal(lower.ancestors(4), upper.ancestors(4))
+    assert planted_world.shared_pairs(lower, truth, 6) > 0.95
+
+
 def test_half_the_items_stay_where_the_parts_are_even():
     for seed in range(100):
         old = initial.random(16, seed=seed)

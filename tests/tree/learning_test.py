@@ -226,6 +226,7 @@ def test_solved_exactly_the_objective_never_falls(seed):
     order=st.sampled_from(["regret", "weight"]),
     lazy=st.booleans(),
     score_leaves=st.booleans(),
+    cluster_below=st.sampled_from([1, 3, 10, 100]),
     samples=st.integers(0, 60),
     seed=st.integers(0, 99),
 )
@@ -241,17 +242,45 @@ def test_every_item_gets_its_own_leaf(
     )
     # `Tree` itself refuses a pi that is not injective.
     assert got.tree.num_items == num_items
-    for level in range(tree.max_level + 1):
+    assert (got.level == tree.max_level) == (
+        options["cluster_below"] == 1 or num_items == 1
+    )
+    for level in range(got.level + 1):
         if options["slack"] == 1:
             np.testing.assert_array_equal(
                 got.tree.occupied(level), tree.occupied(level)
             )
-        elif level % options["gap"] == 0:
+        elif level % options["gap"] == 0 or level == got.level:
             now = tree_learning.capacity(got.tree, level=level, slack=1)
             seats = tree_learning.capacity(
                 tree, level=level, slack=options["slack"]
             )
             assert np.all(now <= seats)
+
+
+@pytest.mark.parametrize("slack", [1, 2])
+@pytest.mark.parametrize("cluster_below, level", [(1, 7), (2, 6), (9, 4)])
+def test_lower_levels_are_left_as_they_are(cluster_below, level, slack):
+    """What is decided above is the same; who stays below a node sits still."""
+    tree, targets, table = case(100, 500)
+    whole = tree_learning.learn(
+        tree, targets, histories, table, Config(gap=2, slack=slack)
+    )
+    config = Config(gap=2, slack=slack, cluster_below=cluster_below)
+    assert tree_learning.last_level(tree, cluster_below) == level
+    got = tree_learning.learn(tree, targets, histories, table, config)
+    assert got.level == level
+    same = level - level % 2 if level < 7 else 7
+    np.testing.assert_array_equal(
+        got.tree.ancestors(same), whole.tree.ancestors(same)
+    )
+    stay = got.tree.ancestors(level) == tree.ancestors(level)
+    if level < tree.max_level:
+        np.testing.assert_array_equal(got.tree.pi[stay], tree.pi[stay])
+        assert got.scored_pairs < whole.scored_pairs
+    if slack == 1:
+        np.testing.assert_array_equal(np.sort(got.tree.pi), np.sort(tree.pi))
+    assert 0 < stay.sum() < 101 and got.moved_items > 0
 
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
