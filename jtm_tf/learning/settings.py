@@ -336,7 +336,7 @@ class JointConfig:
     training: TrainingConfig = TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
         tree_learning_lib.TreeLearningConfig(
-            kin_strength=5.0, score_leaves=False, cluster_below=400
+            kin_strength=5.0, score_leaves=False, cluster_below=4000
         )
     )
 
