@@ -5,9 +5,11 @@ as if nothing had happened: model (with pi), optimiser, and the position in
 the sample stream.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -349,6 +351,35 @@ class Trainer(tf.Module):
                 the items below; yes: they start anew from that mean, with
                 empty slots.
         """
+        self._go_over(tree, carry=carry, inner=inner)
+
+    @contextlib.contextmanager
+    def visit(
+        self,
+        tree: tree_lib.Tree,
+        *,
+        carry: bool = True,
+        inner: str = "no",
+    ) -> Iterator[None]:
+        """Goes over to another pi for a block, then back, as if never gone.
+
+        Args:
+            tree, carry, inner: see `set_tree`; the optimiser slots of inner
+                nodes stay.
+        """
+        old = self.model.tree
+        kept = self._nodes.inner(old) if inner == "yes" else None
+        self._go_over(tree, carry=carry, inner=inner, slots=False)
+        try:
+            yield
+        finally:
+            back = "shift" if inner == "shift" else "no"
+            self._go_over(old, carry=carry, inner=back)
+            if kept is not None:
+                self._nodes.set_inner(*kept)
+
+    def _go_over(self, tree, *, carry, inner, slots=True):
+        """Does what `set_tree` says; `slots` as `renew_inner` has it."""
         old, nodes = self.model.tree, self._nodes
         under_beam = self.model.loss_name == "beam"
         beam = self.model.beam_loss if under_beam else None
@@ -359,7 +390,7 @@ class Trainer(tf.Module):
         if means is not None:
             nodes.shift_inner(means, nodes.inner_means(tree))
         elif inner == "yes":
-            nodes.renew_inner(tree)
+            nodes.renew_inner(tree, slots=slots)
         # Where the same leaves are in use the graphs are too.
         if under_beam and self.model.beam_loss is not beam:
             self._trace()

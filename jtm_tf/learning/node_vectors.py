@@ -33,12 +33,27 @@ class NodeVectors:
             # All are read before one is written: items change places.
             one.update(new.pi[moved], one.gather(old.pi[moved]))
 
-    def renew_inner(self, tree: tree_lib.Tree) -> None:
-        """Sets inner nodes to the mean of their items' vectors."""
+    def renew_inner(self, tree: tree_lib.Tree, *, slots: bool = True) -> None:
+        """Sets inner nodes to the mean of their items' vectors.
+
+        Args:
+            tree: where the items sit.
+            slots: whether the moments of the vectors that are gone go too.
+        """
         for nodes, means in self.inner_means(tree):
             self._table.update(nodes, means)
-            for slot in self._slots:  # moments of a vector that is gone
+            for slot in self._slots if slots else ():
                 slot.update(nodes, np.zeros_like(means))
+
+    def inner(self, tree: tree_lib.Tree) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the codes of inner nodes, and their vectors."""
+        codes = np.arange(1, tree.first_leaf)
+        return codes, self._table.gather(codes).numpy()
+
+    def set_inner(self, codes: np.ndarray, vectors: np.ndarray) -> None:
+        """Sets what `inner` returned."""
+        if len(codes):
+            self._table.update(codes, vectors)
 
     def inner_means(
         self, tree: tree_lib.Tree

@@ -183,7 +183,7 @@ class State:
         if not tried:
             start = _STARTS[self._config.clusters_first][0]
             margin = self._config.tree_learning.margin
-            self._take_tree(self._next_tree(start, margin))
+            self._take_tree(self._next_tree(start, margin), start)
         tree = self.model.tree
         tree.save(self._folder.tree(self.iterations_done + 1))
         seconds = time.monotonic() - started
@@ -209,11 +209,11 @@ class State:
             starts = starts[:1]  # one is enough to find a margin
             # A way back and forth leaves its traces in the last bits.
             if after <= before * (1 + _ALIKE):
-                self._take_tree(tree)
+                self._take_tree(tree, start)
                 break
             logging.info(
-                "With margin %g Eq. 2 rose from %.4f to %.4f; the tree step "
-                "is taken back.",
+                "With margin %g Eq. 2 rose from %.4f to %.4f; the tree is not "
+                "taken.",
                 margin,
                 before,
                 after,
@@ -230,25 +230,25 @@ class State:
         }
 
     def _tried(self, start, margin):
-        """Returns a tree, and Eq. 2 with it; the old one is there again."""
-        old = self.model.tree
+        """Returns a tree, and Eq. 2 with it."""
         tree = self._next_tree(start, margin)
-        self._take_tree(tree)
-        after = self._promised()
-        self._take_tree(old)
-        return tree, after
+        with self._trainer.visit(
+            tree,
+            carry=self._config.carry_embeddings,
+            inner=self._renewal(start),
+        ):
+            return tree, self._promised()
 
     @property
     def _tries(self):
         """How often a tree step may be solved; 0 if it is taken anyway."""
         config = self._config
-        # Clustering has no margin; and a model that is drawn anew, or whose
-        # inner nodes are, has no way back.
+        # Clustering has no margin, and a model that is drawn anew nothing to
+        # measure with.
         if (
             config.traits.learner != "joint"
             or not len(self.inputs.unseen)
             or config.cold_start
-            or self._renewal == "yes"
         ):
             return 0
         return config.tree_tries
@@ -271,14 +271,18 @@ class State:
 
     def _next_tree(self, start, margin):
         """Returns the tree that is learned from a start with a margin."""
-        config, old = self._config, self.model.tree
-        config = dataclasses.replace(
-            config,
-            tree_learning=dataclasses.replace(
-                config.tree_learning, margin=margin
-            ),
+        config, learning = self._config, self._config.tree_learning
+        learning = dataclasses.replace(
+            learning,
+            margin=margin,
+            # The seats that clusters gave are nobody's to keep.
+            lazy=learning.lazy and start == "pi",
         )
-        with self._bar(desc="tree", unit="pair", unit_scale=True) as bar:
+        config = dataclasses.replace(config, tree_learning=learning)
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(
+                self._bar(desc="tree", unit="pair", unit_scale=True)
+            )
 
             def progress(done, total):
                 bar.total = total
@@ -292,7 +296,7 @@ class State:
                     pool=self._options.pool,
                     folder=self._folder.samples,
                 )
-                self._trainer.set_tree(clusters, inner="shift")
+                stack.enter_context(self._trainer.visit(clusters, inner="yes"))
             tree = tree_step.next_tree(
                 config,
                 self.model,
@@ -303,9 +307,7 @@ class State:
                 pool=self._options.pool,
                 folder=self._folder.samples,
             )
-        self._trainer.begin_from_all()
-        if start == "clusters":  # theta is the old tree's
-            self._trainer.set_tree(old, inner="shift")
+            self._trainer.begin_from_all()
         return tree
 
     def losses(self) -> dict[str, float]:
@@ -374,25 +376,26 @@ class State:
         some = self.inputs.examples.of_some_users(seed=self._config.seed)
         return tree_statistics.measures(tree, some.starts, some.target_items())
 
-    def _take_tree(self, tree):
-        """Goes over to another pi, with or without the theta of the old."""
+    def _take_tree(self, tree, start):
+        """Goes over to a pi that was learned from a start, with or without the
+        theta of the old.
+        """
         config = self._config
         if config.cold_start:
             self._trainer.restart(self._new_model(tree))
             self._start_vectors()
             return
         self._trainer.set_tree(
-            tree, carry=config.carry_embeddings, inner=self._renewal
+            tree, carry=config.carry_embeddings, inner=self._renewal(start)
         )
 
-    @property
-    def _renewal(self):
-        """What becomes of inner nodes when the tree changes."""
+    def _renewal(self, start):
+        """What becomes of inner nodes with a tree learned from a start."""
         if self._config.renew_inner != "auto":
             return self._config.renew_inner
         # After clustering a code no longer means what it did: an inner node
         # is worth what its new items are.
-        if self._config.traits.learner == "cluster":
+        if start == "clusters" or self._config.traits.learner == "cluster":
             return "yes"
         # Algorithm 2 moves few of them; and a shift has a way back.
         return "shift" if self._config.tree_tries else "no"

@@ -103,6 +103,26 @@ def test_inner_nodes_may_move_as_their_items_mean_does():
         np.testing.assert_allclose(now, was, atol=1e-6)
 
 
+@pytest.mark.parametrize("inner", ["no", "shift", "yes"])
+def test_a_visit_leaves_all_as_it_was(inner):
+    """Though a block fails; in it all is as after going over."""
+    trainer, other = make_trainer(), make_trainer()
+    old, new = trainer.model.tree, initial.random(ITEMS, branching=3, seed=1)
+    before = table_and_slots(trainer)
+    other.set_tree(new, inner=inner)
+    with pytest.raises(KeyError):
+        with trainer.visit(new, inner=inner):
+            np.testing.assert_array_equal(trainer.model.tree.pi, new.pi)
+            there = table_and_slots(trainer)[0]
+            raise KeyError
+    np.testing.assert_allclose(there, table_and_slots(other)[0], atol=1e-6)
+    assert np.any(there != before[0])
+    np.testing.assert_array_equal(trainer.model.tree.pi, old.pi)
+    for was, now in zip(before, table_and_slots(trainer)):
+        exact = 0 if inner != "shift" else 1e-6
+        np.testing.assert_allclose(now, was, rtol=0, atol=exact)
+
+
 @pytest.mark.parametrize("network", [tree_model.TreeModel, hsm.HSM])
 def test_a_cold_start_is_as_good_as_new(network):
     trainer = make_trainer(network)
