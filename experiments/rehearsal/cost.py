@@ -7,6 +7,7 @@ of them that a step can meet; users who keep to a part of the tree meet fewer.
 import dataclasses
 import math
 
+from jtm_tf.learning import settings
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
 
@@ -18,6 +19,9 @@ _KEPT = 3
 # Of a sample in the chief's memory: its item, and where its user's rows begin
 # and end and it lies among them.
 _SAMPLE = 4 + 3 * 8
+# Copies of a block's weights while it is solved: as they are, with those of
+# kin, and what those ask for who have to leave a node.
+_WEIGHTS = 3
 _HOUR = 3600.0
 
 
@@ -137,10 +141,22 @@ def estimate(job: Job, rates: Rates) -> Cost:
     worker = job.samples * scored / (rates.nodes * cores)
     server = steps * rows / (rates.rows * cores)
     weighed = min(job.samples, job.samples_per_item * job.items)
+    learning = settings.JointConfig().tree_learning
+    blocks = tree_learning.steps(
+        tree_learning.last_level(
+            job.items, job.levels, job.branching, learning.cluster_below
+        ),
+        job.gap,
+        num_items=job.items,
+        branching=job.branching,
+        most=learning.problem_weights,
+    )
     pairs = weighed * sum(
-        job.branching**depth
-        for _, gap in tree_learning.steps(job.levels, job.gap)
-        for depth in range(1, gap + 1)
+        job.branching**depth for _, gap in blocks for depth in range(1, gap + 1)
+    )
+    weights = max(
+        min(learning.problem_weights, job.items * job.branching**job.gap),
+        job.items * job.branching,
     )
     codes = tree_lib.num_codes(job.levels, job.branching)
     table = _KEPT * codes * job.embedding_dim * _FLOAT
@@ -157,5 +173,6 @@ def estimate(job: Job, rates: Rates) -> Cost:
         server_bytes=table / job.hosts,
         chief_bytes=job.samples * _SAMPLE
         + table / _KEPT
-        + job.items * (job.branching**job.gap * _FLOAT + 8),
+        + job.items * 8
+        + _WEIGHTS * weights * _FLOAT,
     )

@@ -75,6 +75,9 @@ class TreeLearningConfig:
         batch_nodes: most (sample, node) pairs of one call of the model.
         group_weights: most weights held at once, unless one sub-problem alone
             has more.
+        problem_weights: most weights of a sub-problem of average size; where
+            it would have more, near the root, fewer levels than `gap` are
+            decided at once.
     """
 
     gap: int = 7
@@ -93,6 +96,7 @@ class TreeLearningConfig:
     batch_samples: int = 2**14
     batch_nodes: int = 2**17
     group_weights: int = 2**25
+    problem_weights: int = 2**27
 
     def __post_init__(self):
         for name, allowed in (
@@ -116,7 +120,7 @@ class TreeLearningConfig:
                 f"{self.kin_strength} and {self.margin}."
             )
         sizes = ("gap", "batch_samples", "batch_nodes", "group_weights")
-        sizes += ("cluster_below",)
+        sizes += ("cluster_below", "problem_weights")
         for name in sizes + ("max_samples_per_item", "histories_per_user"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -273,8 +277,19 @@ def solve(
             f"kin_strength needs kin of length {len(tree.pi)}; got "
             f"{'none' if kin is None else len(kin)}."
         )
-    last = last_level(tree, config.cluster_below)
-    total = sum(weigh.pairs_of(*step) for step in steps(last, config.gap))
+    last = last_level(
+        tree.num_items, tree.max_level, tree.branching, config.cluster_below
+    )
+    order = list(
+        steps(
+            last,
+            config.gap,
+            num_items=tree.num_items,
+            branching=tree.branching,
+            most=config.problem_weights,
+        )
+    )
+    total = sum(weigh.pairs_of(*step) for step in order)
 
     def report():
         if progress is not None:
@@ -284,7 +299,7 @@ def solve(
     # Line 1: all under the root, so that an item may come out anywhere,
     # wherever the old pi had it.
     nodes = np.ones(tree.num_items, np.int64)
-    for level, gap in steps(last, config.gap):  # line 2
+    for level, gap in order:  # line 2
         nodes, block = _decide(
             tree, nodes, level, gap, weigh, config, kin, report
         )
@@ -301,23 +316,44 @@ def solve(
     )
 
 
-def last_level(tree: tree_lib.Tree, cluster_below: int) -> int:
+def last_level(
+    num_items: int, max_level: int, branching: int, cluster_below: int
+) -> int:
     """Returns the level down to which Algorithm 2 decides."""
     level = 0
-    while level < tree.max_level and (
-        tree.num_items > cluster_below * tree.branching**level
-    ):
+    while level < max_level and num_items > cluster_below * branching**level:
         level += 1
     return level
 
 
-def steps(max_level: int, gap: int) -> Iterator[tuple[int, int]]:
-    """Yields the (level, gap) of each step; only the last gap may differ."""
+def steps(
+    max_level: int,
+    gap: int,
+    *,
+    num_items: int = 0,
+    branching: int = 2,
+    most: int = 0,
+) -> Iterator[tuple[int, int]]:
+    """Yields the (level, gap) of each step.
+
+    Departs from the paper: near the root, where all items are in few
+    sub-problems, a gap is smaller if the weights of one would be too many.
+
+    Args:
+        max_level: the last level that is decided.
+        gap: d, levels decided at once.
+        num_items: N.
+        branching: b.
+        most: weights of a sub-problem of average size, at most, unless a
+            single level has more.
+    """
     level = 0
     while level < max_level:
-        gap = min(gap, max_level - level)  # line 8
-        level += gap  # line 9
-        yield level, gap
+        step = min(gap, max_level - level)  # line 8
+        while step > 1 and num_items * branching ** (step - level) > most:
+            step -= 1
+        level += step  # line 9
+        yield level, step
 
 
 def _decide(tree, nodes, level, gap, weigh, config, kin, report):

@@ -267,7 +267,7 @@ def test_lower_levels_are_left_as_they_are(cluster_below, level, slack):
         tree, targets, histories, table, Config(gap=2, slack=slack)
     )
     config = Config(gap=2, slack=slack, cluster_below=cluster_below)
-    assert tree_learning.last_level(tree, cluster_below) == level
+    assert tree_learning.last_level(100, 7, 2, cluster_below) == level
     got = tree_learning.learn(tree, targets, histories, table, config)
     assert got.level == level
     same = level - level % 2 if level < 7 else 7
@@ -298,6 +298,48 @@ def test_descendants_seat_all_that_a_node_may_hold(branching, slack):
             for below in seats[level:]:
                 below = below.reshape(len(above), -1).sum(axis=1)
                 assert np.all(below >= above)
+
+
+def test_weights_of_a_block_are_bounded():
+    """Near the root gaps are smaller; where there is room all are as asked."""
+    for items, branching, gap, most in [
+        (10**7, 2, 7, 2**27),
+        (10**8, 2, 7, 2**27),
+        (10**6, 2, 7, 2**27),
+        (5000, 3, 4, 20_000),
+        (100, 2, 3, 10),
+    ]:
+        levels = math.ceil(math.log(items, branching))
+        shape = {"num_items": items, "branching": branching, "most": most}
+        found = list(tree_learning.steps(levels, gap, **shape))
+        assert [level for level, _ in found] == list(
+            np.cumsum([step for _, step in found])
+        )
+        assert found[-1][0] == levels
+        for level, step in found:
+            held = items / branching ** (level - step) * branching**step
+            assert held <= most or step == 1
+            # One more would have been too many, or is not asked for.
+            assert step == gap or level == levels or held * branching > most, (
+                items,
+                level,
+            )
+    assert list(tree_learning.steps(17, 7)) == [(7, 7), (14, 7), (17, 3)]
+    shape = {"num_items": 10**6, "branching": 2, "most": 2**27}
+    assert list(tree_learning.steps(20, 7, **shape))[0] == (7, 7)
+
+
+def test_small_blocks_find_a_good_tree_too():
+    """Few levels at once, as for many items, against many."""
+    tree, targets, table = case(200, 4000)
+    totals = []
+    for most in (2**27, 1000):
+        config = Config(gap=4, problem_weights=most)
+        got = tree_learning.learn(tree, targets, histories, table, config)
+        totals.append(sum(block.total for block in got.blocks))
+        np.testing.assert_array_equal(np.sort(got.tree.pi), np.sort(tree.pi))
+        assert (got.blocks[0].gap == 4) == (most > 1000)
+    assert totals[1] > 1.05 * totals[0]  # log-likelihoods: below zero
 
 
 def test_items_without_samples_stay():
