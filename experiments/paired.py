@@ -13,7 +13,6 @@ users of the recall averaged over seeds). Prints it as a table.
 """
 
 import pathlib
-import shlex
 import sys
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,9 +37,7 @@ _OUT = flags.DEFINE_string("out", None, "JSON to write.", required=True)
 def main() -> None:
     kinds = _kinds(_RUNS.value)
     report = {
-        "command": shlex.join(
-            ["python", "-m", "experiments.paired", *sys.argv[1:]]
-        ),
+        "command": program.command("experiments.paired", sys.argv[1:]),
         "kinds": compared(kinds),
     }
     files.write_json(_OUT.value, report)

@@ -39,7 +39,7 @@ def test_differences_are_of_the_same_users(runs):
     )
     assert (status, stderr) == (0, "")
     report = json.loads((runs / "out.json").read_text())
-    assert report["command"].startswith("python -m experiments.paired --out=")
+    assert report["command"].startswith("python -m experiments.paired \\\n")
     ours, scan = report["kinds"]["ours"], report["kinds"]["scan"]
     assert ours["recall"]["200@400"] == pytest.approx([0.3, 0.5])
     assert scan["recall"]["20@40"] == scan["recall"]["20@20"]
