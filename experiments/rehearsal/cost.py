@@ -144,7 +144,7 @@ def estimate(job: Job, rates: Rates) -> Cost:
     learning = settings.JointConfig().tree_learning
     blocks = tree_learning.steps(
         tree_learning.last_level(
-            job.items, job.levels, job.branching, learning.cluster_below
+            round(weighed), job.levels, job.branching, learning.cluster_below
         ),
         job.gap,
         num_items=job.items,

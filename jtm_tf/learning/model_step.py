@@ -146,8 +146,6 @@ class Trainer(tf.Module):
     def folds(self, examples: splits.Examples) -> edge_weights.Folds | None:
         """Returns how the model is prepared for the users of each fold.
 
-        Whoever does so ends with `begin_from_all`.
-
         Args:
             examples: of the training users.
         """
@@ -157,6 +155,7 @@ class Trainer(tf.Module):
             examples.fold_of(self._folds, seed=self._seed),
             self._folds,
             lambda part: self._begin_from(part + 1),
+            self.begin_from_all,
         )
 
     def begin_from_all(self) -> None:
@@ -367,16 +366,16 @@ class Trainer(tf.Module):
             tree, carry, inner: see `set_tree`; the optimiser slots of inner
                 nodes stay.
         """
-        old = self.model.tree
-        kept = self._nodes.inner(old) if inner == "yes" else None
+        old, kept = self.model.tree, None
+        if inner != "no":
+            kept = self._nodes.inner(tree)
         self._go_over(tree, carry=carry, inner=inner, slots=False)
         try:
             yield
         finally:
-            back = "shift" if inner == "shift" else "no"
-            self._go_over(old, carry=carry, inner=back)
+            self._go_over(old, carry=carry, inner="no")
             if kept is not None:
-                self._nodes.set_inner(*kept)
+                self._nodes.set_inner(kept)
 
     def _go_over(self, tree, *, carry, inner, slots=True):
         """Does what `set_tree` says; `slots` as `renew_inner` has it."""

@@ -45,15 +45,15 @@ class NodeVectors:
             for slot in self._slots if slots else ():
                 slot.update(nodes, np.zeros_like(means))
 
-    def inner(self, tree: tree_lib.Tree) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the codes of inner nodes, and their vectors."""
-        codes = np.arange(1, tree.first_leaf)
-        return codes, self._table.gather(codes).numpy()
+    def inner(self, tree: tree_lib.Tree) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns (occupied nodes, their vectors) by inner level."""
+        levels = map(tree.occupied, range(1, tree.max_level))
+        return [(nodes, self._table.gather(nodes).numpy()) for nodes in levels]
 
-    def set_inner(self, codes: np.ndarray, vectors: np.ndarray) -> None:
+    def set_inner(self, vectors: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Sets what `inner` returned."""
-        if len(codes):
-            self._table.update(codes, vectors)
+        for nodes, rows in vectors:
+            self._table.update(nodes, rows)
 
     def inner_means(
         self, tree: tree_lib.Tree

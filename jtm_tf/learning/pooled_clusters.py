@@ -1,8 +1,9 @@
 """Clusters of vectors by a pool: what is below a node is a piece of work.
 
-The first levels are split here. Below them no node knows of another: the
-vectors lie in one file, in the order of the leaves, and whoever is given a
-stretch of it reads no more than that.
+The vectors lie in one file, in the order of the leaves, and whoever is given a
+stretch of it reads no more than that. Where all items are more than a piece,
+the first levels are split here. Pieces do not depend on who does them, and so
+the clusters do not either.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ _PIECE_ITEMS = 1 << 17
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-    """The items below a node.
+    """The items below a node, or all.
 
     Attributes:
         path: of the file of vectors.
@@ -30,6 +31,7 @@ class Piece:
         leaves: [n] int, those that the items are on, counted from the node's
             first, ascending.
         levels: from the node down to its leaves.
+        level: of those, the one below whose nodes the items stay.
         branching: children of a node.
         seed: of the starts of 2-means.
     """
@@ -39,6 +41,7 @@ class Piece:
     last: int
     leaves: np.ndarray
     levels: int
+    level: int
     branching: int
     seed: int
 
@@ -59,22 +62,22 @@ def cluster(
         pool: of `jtm_tf.pools`.
         folder: that all workers see under this name.
         tree, vectors, level, seed: see `clustering.cluster`.
-        piece_items: items of a piece, at most, but for those of a node of
-            `level`; 131,072 by default.
+        piece_items: items of a piece, at most; 131,072 by default.
     """
     most = _PIECE_ITEMS if piece_items is None else piece_items
-    top = level
-    while top < tree.max_level and _largest(tree, top) > most:
-        top += 1
-    tree = clustering.cluster(tree, vectors, level=level, until=top, seed=seed)
-    if top == tree.max_level:
-        return tree
+    root = 0  # the level of the pieces' nodes
+    while root < tree.max_level and _largest(tree, root) > most:
+        root += 1
+    if level < root:
+        tree = clustering.cluster(
+            tree, vectors, level=level, until=root, seed=seed
+        )
     items = np.argsort(tree.pi[1:]) + 1
     path = folder / "vectors.npy"
     with files.replacing(path) as temporary, open(temporary, "wb") as out:
         np.save(out, vectors[items].astype(np.float32, copy=False))
     places = tree.pi[items] - tree.first_leaf
-    width = tree.branching ** (tree.max_level - top)
+    width = tree.branching ** (tree.max_level - root)
     nodes = places // width
     firsts = np.flatnonzero(np.diff(nodes, prepend=-1))
     lasts = np.append(firsts[1:], len(items))
@@ -84,7 +87,8 @@ def cluster(
             int(first),
             int(last),
             places[first:last] % width,
-            tree.max_level - top,
+            tree.max_level - root,
+            max(0, level - root),
             tree.branching,
             seed,
         )
@@ -111,7 +115,10 @@ def clustered(piece: Piece) -> np.ndarray:
     first = tree_lib.first_code(piece.levels, piece.branching)
     pi = np.concatenate([[0], piece.leaves + first])
     tree = tree_lib.Tree(pi, piece.levels, piece.branching)
-    return clustering.cluster(tree, vectors, seed=piece.seed).pi[1:] - first
+    found = clustering.cluster(
+        tree, vectors, level=piece.level, seed=piece.seed
+    )
+    return found.pi[1:] - first
 
 
 def _clustering() -> Callable[[Piece], np.ndarray]:

@@ -99,7 +99,8 @@ BEFORE: Mapping[str, Any] = {
     "pseudo_targets": False,
     "rounds_anew": 0,
     "clusters_first": "no",
-    "cluster_below": 1,
+    "cluster_below": 0,
+    "problem_weights": 2**27,  # which no run has come to
 }
 
 # What the paper does where the defaults do more: it trains from nothing, by
@@ -117,7 +118,7 @@ AS_PUBLISHED: Mapping[str, Any] = {
     "final_rate": 1.0,
     "tree_tries": 0,
     "clusters_first": "no",
-    "cluster_below": 1,
+    "cluster_below": 0,
     "path_weight": 0.5,
     "histories_per_user": None,
     "search": "exact",
@@ -226,13 +227,14 @@ class JointConfig:
             more steps follow those more closely, and generalise less.
         tree_tries: how often a tree step is solved at most. Where Eq. 2 of
             the validation users' samples, with histories told in the new pi,
-            is higher after it, it is taken back and solved anew with a larger
+            is higher after it, it is not taken but solved anew with a larger
             margin, and after the last try the tree stays. 0 takes the first,
             whatever comes of it.
         clusters_first: whether a tree step begins, in place of from pi, from
             clusters of the items' vectors, as trained: those know of items
             with few samples what others tell. auto: from both, and whichever
-            tree has the lower Eq. 2 is taken; needs tree_tries.
+            tree has the lower Eq. 2 is taken; needs tree_tries. Where
+            carry_embeddings is off, from pi.
         continue_from: a finished run of the same shape on earlier data, whose
             tree and theta this one begins with: items are the same where their
             raw ids are, new ones are seated on free leaves. In place of
@@ -336,7 +338,7 @@ class JointConfig:
     training: TrainingConfig = TrainingConfig()
     tree_learning: tree_learning_lib.TreeLearningConfig = (
         tree_learning_lib.TreeLearningConfig(
-            kin_strength=5.0, score_leaves=False, cluster_below=4000
+            kin_strength=5.0, score_leaves=False, cluster_below=20_000
         )
     )
 
@@ -433,8 +435,8 @@ class RunOptions:
             to take them here. Of several workers no two runs are equal.
         mirrored: a `tf.distribute.MirroredStrategy`, whose replicas share
             each batch; None for one device.
-        pool: of `jtm_tf.pools`, whose workers weigh samples for the tree
-            step; None to weigh them here.
+        pool: of `jtm_tf.pools`, whose workers weigh samples for the tree step,
+            and cluster vectors; None to do it here.
         table_shards: variables that the vectors of nodes lie in, on as many
             parameter servers; a checkpoint has as many.
     """
@@ -509,7 +511,9 @@ def from_json(values: Mapping[str, Any]) -> JointConfig:
     """
     default = JointConfig()
     parts = {
-        name: _replaced(getattr(default, name), values.get(name, {}))
+        name: _replaced(
+            getattr(default, name), {**BEFORE, **values.get(name, {})}
+        )
         for name in _PARTS
     }
     return _replaced(default, {**BEFORE, **values, **parts})

@@ -173,7 +173,7 @@ class State:
         """Re-solves pi if it will still be used; returns its record.
 
         A step that raises Eq. 2, once histories are told in the new pi too,
-        is taken back and solved again with a larger margin, see
+        is not taken but solved again with a larger margin, see
         `JointConfig.tree_tries`.
         """
         if not self._learns_tree:
@@ -181,7 +181,7 @@ class State:
         started, old = time.monotonic(), self.model.tree
         tried = self._keep_promise() if self._tries else {}
         if not tried:
-            start = _STARTS[self._config.clusters_first][0]
+            start = self._starts[0]
             margin = self._config.tree_learning.margin
             self._take_tree(self._next_tree(start, margin), start)
         tree = self.model.tree
@@ -201,7 +201,7 @@ class State:
         of the tree and what it began from; None if it is the old one.
         """
         before = self._promised()
-        starts = _STARTS[self._config.clusters_first]
+        starts = self._starts
         for margin in _margins(self._config.tree_learning.margin, self._tries):
             found = {start: self._tried(start, margin) for start in starts}
             start = min(found, key=lambda x: found[x][1])
@@ -238,6 +238,15 @@ class State:
             inner=self._renewal(start),
         ):
             return tree, self._promised()
+
+    @property
+    def _starts(self):
+        """What a tree step begins from."""
+        config = self._config
+        # Clusters need vectors that move with their items.
+        if config.traits.learner != "joint" or not config.carry_embeddings:
+            return ("pi",)
+        return _STARTS[config.clusters_first]
 
     @property
     def _tries(self):
@@ -307,7 +316,6 @@ class State:
                 pool=self._options.pool,
                 folder=self._folder.samples,
             )
-            self._trainer.begin_from_all()
         return tree
 
     def losses(self) -> dict[str, float]:

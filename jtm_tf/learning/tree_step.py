@@ -16,7 +16,7 @@ from jtm_tf.learning import pooled_weights
 from jtm_tf.learning import settings
 from jtm_tf.models import log_prob
 from jtm_tf.models import tree_model
-from jtm_tf.tree import clustering
+from jtm_tf.pools import serial
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import tree as tree_lib
@@ -42,29 +42,31 @@ def next_tree(
         kin: see `categories.kin_groups`.
         folds: see `tree.learning.learn`.
         progress: see `tree.learning.learn`.
-        pool: of `jtm_tf.pools`, whose workers weigh; None to do it here.
-        folder: for the pool's files.
+        pool: of `jtm_tf.pools`, whose workers weigh, and cluster; None to do it
+            here.
+        folder: for files on the way.
     """
+    where = {"pool": pool, "folder": folder}
     if config.traits.learner == "cluster":
-        return clusters(config, model, pool=pool, folder=folder)
-    if pool is None:
-        result = _learned(config, model, examples, kin, folds, progress)
-    else:
-        with pooled_weights.pooled(
-            pool, folder, model, examples, config.tree_learning, folds
-        ) as weigh:
-            result = tree_learning.solve(
-                model.tree,
-                weigh,
-                config.tree_learning,
-                kin=kin,
-                progress=progress,
-            )
-    if result.level == result.tree.max_level:
-        return result.tree
-    return clusters(
-        config, model, result.tree, level=result.level, pool=pool, folder=folder
-    )
+        return clusters(config, model, **where)
+    try:
+        result = _learned(
+            config, model, examples, kin, folds, progress, **where
+        )
+    finally:
+        if folds is not None:
+            folds.end()
+    tree, level = result.tree, result.level
+    if level == tree.max_level:
+        return tree
+    clustered = clusters(config, model, tree, level=level, **where)
+    if not config.tree_learning.margin:
+        return clustered
+    # A margin keeps the old seats, those below a node with the same items too.
+    nodes = tree.ancestors(level)
+    came = nodes[nodes != model.tree.ancestors(level)]
+    same = ~np.isin(nodes, came)
+    return tree.replace_pi(np.where(same, tree.pi, clustered.pi))
 
 
 def clusters(
@@ -84,19 +86,31 @@ def clusters(
         tree: where the items are; the old pi by default.
         level: items stay below their nodes of this level.
         pool: of `jtm_tf.pools`; None to do it here.
-        folder: for the pool's files.
+        folder: for files on the way.
     """
-    tree = model.tree if tree is None else tree
-    vectors = model.embedding.numpy()[model.tree.pi]
-    if pool is None:
-        return clustering.cluster(tree, vectors, level=level, seed=config.seed)
     return pooled_clusters.cluster(
-        pool, folder, tree, vectors, level=level, seed=config.seed
+        serial.Pool() if pool is None else pool,
+        folder,
+        model.tree if tree is None else tree,
+        model.embedding.rows.gather(model.tree.pi).numpy(),
+        level=level,
+        seed=config.seed,
     )
 
 
-def _learned(config, model, examples, kin, folds, progress):
-    """Runs Algorithm 2 on samples in memory."""
+def _learned(config, model, examples, kin, folds, progress, *, pool, folder):
+    """Runs Algorithm 2."""
+    if pool is not None:
+        with pooled_weights.pooled(
+            pool, folder, model, examples, config.tree_learning, folds
+        ) as weigh:
+            return tree_learning.solve(
+                model.tree,
+                weigh,
+                config.tree_learning,
+                kin=kin,
+                progress=progress,
+            )
     most, history_of = config.tree_learning.histories_per_user, None
     described = examples
     if most is not None:

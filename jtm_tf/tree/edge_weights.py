@@ -27,11 +27,13 @@ class Folds:
         of: [S] int in 0..count - 1, the part of each sample.
         count: parts.
         prepare: called with a part before the model scores samples of it.
+        end: called when no more are scored.
     """
 
     of: np.ndarray
     count: int
     prepare: Callable[[int], object]
+    end: Callable[[], object] = lambda: None
 
 
 class Weights:

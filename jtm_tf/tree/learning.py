@@ -7,8 +7,10 @@ is held at once is bounded by `group_weights`, or by the largest sub-problem.
 Departs from the paper: histories keep the old pi while weights are computed;
 by default the leaves in use stay the same, so that trees remain balanced and
 comparable, and no item moves to a node that the model was never trained on;
-as options, an item's weights lean on those of its kin, an item moves only for
-a margin, and the leaf level is left out.
+near the root a gap is smaller where a block's weights would be too many; as
+options, an item's weights lean on those of its kin, an item moves only for a
+margin, the leaf level is left out, and so are all levels whose nodes have few
+samples.
 """
 
 import dataclasses
@@ -61,10 +63,11 @@ class TreeLearningConfig:
             largest weight.
         lazy: whether items of the old tree keep their seats first.
         cluster_below: Algorithm 2 decides from the root down to the level
-            whose nodes hold so many items on average, or fewer; those of a
-            node are then divided by clusters of their vectors, for few
-            samples tell little of nodes that are much alike. 1, as in the
-            paper, for all levels.
+            whose nodes have at most so many samples on average, of those that
+            are weighed; the items of a node are then divided by clusters of
+            their vectors, see `learning.tree_step`, for few samples tell
+            little of nodes that are much alike. 0, as in the paper, for all
+            levels.
         max_samples_per_item: of an item's samples so many are weighed, drawn
             at random; all by default.
         histories_per_user: of a user with more samples, the histories of so
@@ -89,7 +92,7 @@ class TreeLearningConfig:
     solver: str = "greedy"
     order: str = "regret"
     lazy: bool = True
-    cluster_below: int = 1
+    cluster_below: int = 0
     max_samples_per_item: int | None = None
     histories_per_user: int | None = 16
     seed: int = 0
@@ -114,13 +117,12 @@ class TreeLearningConfig:
             raise ValueError(
                 f"slack must be >= 1, or items have no seat; got {self.slack}."
             )
-        if not (self.kin_strength >= 0 and self.margin >= 0):
-            raise ValueError(
-                "kin_strength and margin must be >= 0; got "
-                f"{self.kin_strength} and {self.margin}."
-            )
+        for name in ("kin_strength", "margin", "cluster_below"):
+            value = getattr(self, name)
+            if not value >= 0:
+                raise ValueError(f"{name} must be >= 0; got {value}.")
         sizes = ("gap", "batch_samples", "batch_nodes", "group_weights")
-        sizes += ("cluster_below", "problem_weights")
+        sizes += ("problem_weights",)
         for name in sizes + ("max_samples_per_item", "histories_per_user"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -278,7 +280,10 @@ def solve(
             f"{'none' if kin is None else len(kin)}."
         )
     last = last_level(
-        tree.num_items, tree.max_level, tree.branching, config.cluster_below
+        int(weigh.counts.sum()),
+        tree.max_level,
+        tree.branching,
+        config.cluster_below,
     )
     order = list(
         steps(
@@ -317,11 +322,20 @@ def solve(
 
 
 def last_level(
-    num_items: int, max_level: int, branching: int, cluster_below: int
+    samples: int, max_level: int, branching: int, cluster_below: int
 ) -> int:
-    """Returns the level down to which Algorithm 2 decides."""
+    """Returns the level down to which Algorithm 2 decides.
+
+    Args:
+        samples: that are weighed.
+        max_level: of the leaves.
+        branching: b.
+        cluster_below: see `TreeLearningConfig`.
+    """
     level = 0
-    while level < max_level and num_items > cluster_below * branching**level:
+    while level < max_level and (
+        not cluster_below or samples > cluster_below * branching**level
+    ):
         level += 1
     return level
 

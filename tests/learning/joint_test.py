@@ -430,7 +430,7 @@ def test_clusters_end_a_tree_step(data, tmp_path):
         runs.TINY,
         tree_tries=0,
         tree_learning=dataclasses.replace(
-            runs.TINY.tree_learning, cluster_below=5
+            runs.TINY.tree_learning, cluster_below=40
         ),
     )
     folder = run_folder.RunFolder(tmp_path / "run")

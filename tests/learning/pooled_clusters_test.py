@@ -42,6 +42,17 @@ def test_as_good_as_at_once(branching, level, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("level", [0, 3, 9])
+def test_all_in_one_piece_is_no_other_way(level, tmp_path):
+    old = initial.random(400, seed=0)
+    vectors = np.random.default_rng(1).normal(size=(401, 3)).astype(np.float32)
+    got = pooled_clusters.cluster(
+        serial.Pool(), tmp_path, old, vectors, level=level, seed=5
+    )
+    want = clustering.cluster(old, vectors, level=level, seed=5)
+    np.testing.assert_array_equal(got.pi, want.pi)
+
+
 def test_a_piece_knows_of_no_other(tmp_path, monkeypatch):
     """Whoever is asked, and in whatever order, the tree is the same."""
     old = initial.random(300, seed=0)
@@ -59,10 +70,10 @@ def test_a_piece_knows_of_no_other(tmp_path, monkeypatch):
         pooled_clusters.cluster(
             pool, tmp_path, old, vectors, piece_items=size, seed=3
         )
-        for size in (20, 20, 300, 1)
+        for size in (20, 20, 300)
     ]
     np.testing.assert_array_equal(got[0].pi, got[1].pi)
-    assert max(asked[:-1]) <= 20 and asked[-1] == 300  # one piece; then none
+    assert max(asked[:-1]) <= 20 and asked[-1] == 300  # all in one
     assert sum(asked[:-1]) == 600
     for tree in got:
         np.testing.assert_array_equal(np.sort(tree.pi), np.sort(old.pi))

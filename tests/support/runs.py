@@ -42,7 +42,7 @@ DEFAULT = dataclasses.replace(
         _DEFAULT.training, batch_size=64, train_beam=8, stratum=4
     ),
     tree_learning=dataclasses.replace(
-        TINY.tree_learning, histories_per_user=4, cluster_below=5
+        TINY.tree_learning, histories_per_user=4, cluster_below=40
     ),
 )
 

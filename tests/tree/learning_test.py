@@ -226,7 +226,7 @@ def test_solved_exactly_the_objective_never_falls(seed):
     order=st.sampled_from(["regret", "weight"]),
     lazy=st.booleans(),
     score_leaves=st.booleans(),
-    cluster_below=st.sampled_from([1, 3, 10, 100]),
+    cluster_below=st.sampled_from([0, 1, 3, 10, 100]),
     samples=st.integers(0, 60),
     seed=st.integers(0, 99),
 )
@@ -242,8 +242,8 @@ def test_every_item_gets_its_own_leaf(
     )
     # `Tree` itself refuses a pi that is not injective.
     assert got.tree.num_items == num_items
-    assert (got.level == tree.max_level) == (
-        options["cluster_below"] == 1 or num_items == 1
+    assert got.level == tree_learning.last_level(
+        samples, tree.max_level, branching, options["cluster_below"]
     )
     for level in range(got.level + 1):
         if options["slack"] == 1:
@@ -259,7 +259,9 @@ def test_every_item_gets_its_own_leaf(
 
 
 @pytest.mark.parametrize("slack", [1, 2])
-@pytest.mark.parametrize("cluster_below, level", [(1, 7), (2, 6), (9, 4)])
+@pytest.mark.parametrize(
+    "cluster_below, level", [(0, 7), (1, 7), (10, 6), (45, 4), (500, 0)]
+)
 def test_lower_levels_are_left_as_they_are(cluster_below, level, slack):
     """What is decided above is the same; who stays below a node sits still."""
     tree, targets, table = case(100, 500)
@@ -267,7 +269,7 @@ def test_lower_levels_are_left_as_they_are(cluster_below, level, slack):
         tree, targets, histories, table, Config(gap=2, slack=slack)
     )
     config = Config(gap=2, slack=slack, cluster_below=cluster_below)
-    assert tree_learning.last_level(100, 7, 2, cluster_below) == level
+    assert tree_learning.last_level(500, 7, 2, cluster_below) == level
     got = tree_learning.learn(tree, targets, histories, table, config)
     assert got.level == level
     same = level - level % 2 if level < 7 else 7
@@ -280,7 +282,10 @@ def test_lower_levels_are_left_as_they_are(cluster_below, level, slack):
         assert got.scored_pairs < whole.scored_pairs
     if slack == 1:
         np.testing.assert_array_equal(np.sort(got.tree.pi), np.sort(tree.pi))
-    assert 0 < stay.sum() < 101 and got.moved_items > 0
+    if level:
+        assert 0 < stay.sum() < 101 and got.moved_items > 0
+    else:
+        assert got.moved_items == 0
 
 
 @pytest.mark.parametrize("branching", [2, 3, 8])
