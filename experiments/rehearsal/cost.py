@@ -22,6 +22,11 @@ _SAMPLE = 4 + 3 * 8
 # Copies of a block's weights while it is solved: as they are, with those of
 # kin, and what those ask for who have to leave a node.
 _WEIGHTS = 3
+# Starts that a tree step is solved from.
+_STARTS = 2
+# Copies of the items' vectors while they are clustered, and of the inner nodes'
+# that are put back after a visit.
+_VECTORS = 4
 _HOUR = 3600.0
 
 
@@ -151,8 +156,15 @@ def estimate(job: Job, rates: Rates) -> Cost:
         branching=job.branching,
         most=learning.problem_weights,
     )
-    pairs = weighed * sum(
-        job.branching**depth for _, gap in blocks for depth in range(1, gap + 1)
+    # From pi and from clusters, see `JointConfig.clusters_first`.
+    pairs = (
+        _STARTS
+        * weighed
+        * sum(
+            job.branching**depth
+            for _, gap in blocks
+            for depth in range(1, gap + 1)
+        )
     )
     weights = max(
         min(learning.problem_weights, job.items * job.branching**job.gap),
@@ -174,5 +186,8 @@ def estimate(job: Job, rates: Rates) -> Cost:
         chief_bytes=job.samples * _SAMPLE
         + table / _KEPT
         + job.items * 8
-        + _WEIGHTS * weights * _FLOAT,
+        + max(
+            _WEIGHTS * weights * _FLOAT,
+            _VECTORS * job.items * job.embedding_dim * _FLOAT,
+        ),
     )

@@ -21,6 +21,7 @@ from jtm_tf.models import saving
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.search import diagnosis
 from jtm_tf.search import judging
+from jtm_tf.tree import clustering
 from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import statistics as tree_statistics
@@ -420,27 +421,58 @@ def test_a_tree_step_begins_where_eq_2_is_lowest(data, tmp_path, monkeypatch):
             wanted = {clusters.tobytes(): 3.0}
 
 
-def test_clusters_end_a_tree_step(data, tmp_path):
-    """Algorithm 2 down to a level, clusters below it."""
+def test_clusters_end_a_tree_step(data, tmp_path, monkeypatch):
+    """Below the level that Algorithm 2 comes to, of the vectors of all users;
+    a margin keeps what is below a node of the same items.
+    """
+    asked, cluster = [], clustering.cluster
+
+    def spied(tree, vectors, *, level, **kwargs):
+        # In one piece: vectors lie in the order of the leaves.
+        got = cluster(tree, vectors, level=level, **kwargs)
+        asked.append((tree, vectors, level, got))
+        return got
 
     def stop(record):
         raise StopIteration
 
-    config = dataclasses.replace(
-        runs.TINY,
-        tree_tries=0,
-        tree_learning=dataclasses.replace(
-            runs.TINY.tree_learning, cluster_below=40
-        ),
-    )
-    folder = run_folder.RunFolder(tmp_path / "run")
-    with pytest.raises(StopIteration):
-        joint.run(
-            config, data, folder.path, settings.RunOptions(on_record=stop)
+    monkeypatch.setattr(clustering, "cluster", spied)
+    trees = {}
+    for margin in (0.0, 1e6):
+        asked.clear()
+        config = dataclasses.replace(
+            runs.DEFAULT,
+            tree_tries=0,
+            clusters_first="no",
+            tree_learning=dataclasses.replace(
+                runs.DEFAULT.tree_learning, cluster_below=100, margin=margin
+            ),
         )
-    first, second = (tree_lib.Tree.load(folder.tree(i)) for i in (0, 1))
-    assert second.moved_items(first) > 0
-    np.testing.assert_array_equal(np.sort(first.pi), np.sort(second.pi))
+        folder = run_folder.RunFolder(tmp_path / str(margin))
+        with pytest.raises(StopIteration):
+            joint.run(
+                config, data, folder.path, settings.RunOptions(on_record=stop)
+            )
+        first, trees[margin] = (
+            tree_lib.Tree.load(folder.tree(i)) for i in (0, 1)
+        )
+        ((before, vectors, level, got),) = asked
+        assert 0 < level < first.max_level
+        np.testing.assert_array_equal(
+            got.ancestors(level), before.ancestors(level)
+        )
+        assert got.moved_items(before) > 0
+        # What the best model has, which begins from all: it was saved before.
+        table = saving.load(folder.model).embedding.numpy()
+        np.testing.assert_allclose(
+            *(np.sort(x, axis=0) for x in (vectors[1:], table[first.pi[1:]])),
+            atol=1e-6,
+        )
+        np.testing.assert_array_equal(
+            np.sort(first.pi), np.sort(trees[margin].pi)
+        )
+    assert trees[0.0].moved_items(first) > 0
+    assert trees[1e6].moved_items(first) == 0
 
 
 @pytest.mark.slow

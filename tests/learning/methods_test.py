@@ -44,7 +44,7 @@ SMALL = {
     "learning_rate": 1e-2,
     "gap": 2,
 }
-DEFAULT = settings.from_flat(**SMALL, branching=4)
+DEFAULT = settings.from_flat(**SMALL, branching=4, cluster_below=100)
 # The same as published, whose graphs are traced in half the time, so that there
 # may be as many levels again.
 PUBLISHED = settings.from_flat(**settings.AS_PUBLISHED, **SMALL)

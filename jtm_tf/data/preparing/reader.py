@@ -198,7 +198,7 @@ def one_after_another(
     """Streams the rows of files, each given with its path.
 
     Raises:
-        ValueError: a file has other columns than the first.
+        ValueError: a file has rows of other columns than the first.
     """
     first: tuple[pathlib.Path, list[str]] | None = None
     for path, blocks in rows:
