@@ -66,7 +66,12 @@ def test_help():
         "The rivals of today: of several values, the best",
     ]
     for flag in settings.names():
-        inner = flag in ("batch_samples", "batch_nodes", "group_weights")
+        inner = flag in (
+            "batch_samples",
+            "batch_nodes",
+            "group_weights",
+            "problem_weights",
+        )
         shown = re.findall(rf"^  --(?:\[no\])?{flag}\b", stdout, re.M)
         assert len(shown) == (not inner), flag
     assert "  --slack=FLOAT\n" in stdout and "(default: 1.0)" in stdout
