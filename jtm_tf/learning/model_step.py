@@ -366,16 +366,14 @@ class Trainer(tf.Module):
             tree, carry, inner: see `set_tree`; the optimiser slots of inner
                 nodes stay.
         """
-        old, kept = self.model.tree, None
-        if inner != "no":
-            kept = self._nodes.inner(tree)
+        old = self.model.tree
+        kept = self._nodes.inner(tree) if inner != "no" else []
         self._go_over(tree, carry=carry, inner=inner, slots=False)
         try:
             yield
         finally:
             self._go_over(old, carry=carry, inner="no")
-            if kept is not None:
-                self._nodes.set_inner(kept)
+            self._nodes.set_inner(kept)
 
     def _go_over(self, tree, *, carry, inner, slots=True):
         """Does what `set_tree` says; `slots` as `renew_inner` has it."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from jtm_tf import files
 from jtm_tf.tree import clustering
+from jtm_tf.tree import statistics
 from jtm_tf.tree import tree as tree_lib
 
 # Items of a piece, at most.
@@ -66,7 +67,7 @@ def cluster(
     """
     most = _PIECE_ITEMS if piece_items is None else piece_items
     root = 0  # the level of the pieces' nodes
-    while root < tree.max_level and _largest(tree, root) > most:
+    while root < tree.max_level and statistics.sums(tree, root).max() > most:
         root += 1
     if level < root:
         tree = clustering.cluster(
@@ -124,9 +125,3 @@ def clustered(piece: Piece) -> np.ndarray:
 def _clustering() -> Callable[[Piece], np.ndarray]:
     """Returns what an actor does with a piece."""
     return clustered
-
-
-def _largest(tree, level):
-    """Returns the most items below a node of a level."""
-    nodes = tree.ancestors(level)[1:]
-    return int(np.bincount(nodes - nodes.min()).max())

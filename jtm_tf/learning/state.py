@@ -207,7 +207,8 @@ class State:
             start = min(found, key=lambda x: found[x][1])
             tree, after = found[start]
             starts = starts[:1]  # one is enough to find a margin
-            # A way back and forth leaves its traces in the last bits.
+            # The folds' vectors, put in and taken out again, leave their traces
+            # in the last bits.
             if after <= before * (1 + _ALIKE):
                 self._take_tree(tree, start)
                 break
@@ -288,25 +289,17 @@ class State:
             lazy=learning.lazy and start == "pi",
         )
         config = dataclasses.replace(config, tree_learning=learning)
-        with contextlib.ExitStack() as stack:
-            bar = stack.enter_context(
-                self._bar(desc="tree", unit="pair", unit_scale=True)
-            )
+        with (
+            self._bar(desc="tree", unit="pair", unit_scale=True) as bar,
+            self._at(start),
+        ):
 
             def progress(done, total):
                 bar.total = total
                 bar.update(done - bar.n)
 
             examples = self._half(other=True)
-            if start == "clusters":
-                clusters = tree_step.clusters(
-                    config,
-                    self.model,
-                    pool=self._options.pool,
-                    folder=self._folder.samples,
-                )
-                stack.enter_context(self._trainer.visit(clusters, inner="yes"))
-            tree = tree_step.next_tree(
+            return tree_step.next_tree(
                 config,
                 self.model,
                 examples,
@@ -316,7 +309,18 @@ class State:
                 pool=self._options.pool,
                 folder=self._folder.samples,
             )
-        return tree
+
+    def _at(self, start) -> contextlib.AbstractContextManager:
+        """Returns the block in which pi is what a tree step begins from."""
+        if start == "pi":
+            return contextlib.nullcontext()
+        clusters = tree_step.clusters(
+            self._config,
+            self.model,
+            pool=self._options.pool,
+            folder=self._folder.samples,
+        )
+        return self._trainer.visit(clusters, inner="yes")
 
     def losses(self) -> dict[str, float]:
         """Returns Eq. 2 as it is now; see `RunOptions.measure_loss`."""
@@ -405,7 +409,7 @@ class State:
         # is worth what its new items are.
         if start == "clusters" or self._config.traits.learner == "cluster":
             return "yes"
-        # Algorithm 2 moves few of them; and a shift has a way back.
+        # Algorithm 2 moves few of them.
         return "shift" if self._config.tree_tries else "no"
 
     def _start_vectors(self):

@@ -426,26 +426,27 @@ def _seated(tree, nodes, level):
         nodes: [N] int, the node of each item.
         level: of those nodes.
     """
+    nodes = np.concatenate([tree.pi[:1], nodes])
     if level == tree.max_level:
-        return tree.replace_pi(np.concatenate([tree.pi[:1], nodes]))
-    stay = tree.ancestors(level)[1:] == nodes
-    pi = tree.pi.copy()
-    movers = 1 + np.flatnonzero(~stay)
-    movers = movers[np.argsort(nodes[movers - 1], kind="stable")]
+        return tree.replace_pi(nodes)
+    stay = tree.ancestors(level) == nodes
+    movers = np.flatnonzero(~stay)
+    movers = movers[np.argsort(nodes[movers], kind="stable")]
     width = tree.branching ** (tree.max_level - level)
-    home = nodes - tree_lib.first_code(level, tree.branching)
     # Of a node, the leaves that were in use before are taken first, so that
     # with slack 1 the same are.
-    taken = np.zeros(tree.num_leaves, bool)
-    taken[tree.pi[1:] - tree.first_leaf] = True
-    free = np.ones(tree.num_leaves, bool)
-    free[tree.pi[1:][stay] - tree.first_leaf] = False
-    leaves = np.flatnonzero(free)
-    leaves = leaves[np.lexsort((~taken[leaves], leaves // width))]
-    room = np.bincount(leaves // width, minlength=tree.num_leaves // width)
-    wanted = np.bincount(home[movers - 1], minlength=len(room))
-    firsts = np.cumsum(room) - room
-    pi[movers] = tree.first_leaf + leaves[ragged.ranges(wanted, firsts)]
+    on_leaf = tree.leaf_items()
+    unused = on_leaf == types.PAD
+    leaves = np.flatnonzero(unused | ~stay[on_leaf])
+    leaves = leaves[np.lexsort((unused[leaves], leaves // width))]
+    room = np.bincount(leaves // width, minlength=tree.branching**level)
+    home = nodes[movers] - tree_lib.first_code(level, tree.branching)
+    wanted = np.bincount(home, minlength=len(room))
+    pi = tree.pi.copy()
+    pi[movers] = (
+        tree.first_leaf
+        + leaves[ragged.ranges(wanted, ragged.offsets(room)[:-1])]
+    )
     return tree.replace_pi(pi)
 
 

@@ -337,6 +337,17 @@ def test_coarser_categories(data):
         dataclasses.replace(runs.TINY, category_parts=0)
 
 
+def first_round(config, data, path):
+    """Returns the folder of a run, broken off behind its first round."""
+
+    def stop(record):
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        joint.run(config, data, path, settings.RunOptions(on_record=stop))
+    return run_folder.RunFolder(path)
+
+
 def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
     """A learner that mixes the items, less so the larger the margin."""
     asked = []
@@ -350,19 +361,13 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
             tree.num_items, branching=tree.branching, seed=len(asked)
         )
 
-    def stop(record):
-        raise StopIteration
-
     monkeypatch.setattr(tree_step, "next_tree", mix)
-    once = settings.RunOptions(on_record=stop)
     config = dataclasses.replace(runs.TINY, tree_tries=3)
     with pytest.raises(ValueError, match="tree_tries must be >= 0"):
         dataclasses.replace(config, tree_tries=-1)
     for helps, margins in ((0.4, [0, 0.1, 0.4]), (9, [0, 0.1, 0.4])):
         asked.clear()
-        folder = run_folder.RunFolder(tmp_path / str(helps))
-        with pytest.raises(StopIteration):
-            joint.run(config, data, folder.path, once)
+        folder = first_round(config, data, tmp_path / str(helps))
         (first,) = folder.read_metrics()["iterations"]
         assert asked == pytest.approx(margins)
         found = first["tree_step"]
@@ -375,7 +380,7 @@ def test_a_tree_step_lowers_eq_2_or_is_taken_back(data, tmp_path, monkeypatch):
 
 def test_a_tree_step_begins_where_eq_2_is_lowest(data, tmp_path, monkeypatch):
     """From pi and from clusters; theta and pi are as before in between."""
-    seen, wanted = [], {}
+    seen = []
 
     def learn(config, model, *_, **__):
         del config
@@ -384,24 +389,15 @@ def test_a_tree_step_begins_where_eq_2_is_lowest(data, tmp_path, monkeypatch):
 
     def loss(trainer, *args, **kwargs):
         del args, kwargs
-        return wanted.get(trainer.model.tree.pi.tobytes(), 2.0)
-
-    def stop(record):
-        raise StopIteration
+        new = seen and np.any(trainer.model.tree.pi != seen[0][0])
+        return of_clusters if new else 2.0
 
     monkeypatch.setattr(tree_step, "next_tree", learn)
     monkeypatch.setattr(model_step.Trainer, "measure", loss)
-    once = settings.RunOptions(on_record=stop)
-    for number, (pick, record) in enumerate(
-        [(None, "pi"), (1, "clusters"), (0, "pi")]
-    ):
+    config = dataclasses.replace(runs.TINY, tree_tries=1, clusters_first="auto")
+    for of_clusters, start in ((2.0, "pi"), (1.0, "clusters"), (3.0, "pi")):
         seen.clear()
-        config = dataclasses.replace(
-            runs.TINY, tree_tries=1, clusters_first="auto"
-        )
-        folder = run_folder.RunFolder(tmp_path / str(number))
-        with pytest.raises(StopIteration):
-            joint.run(config, data, folder.path, once)
+        folder = first_round(config, data, tmp_path / str(of_clusters))
         (old, theta), (clusters, moved) = seen
         assert np.any(old != clusters)
         np.testing.assert_array_equal(np.sort(old), np.sort(clusters))
@@ -412,13 +408,9 @@ def test_a_tree_step_begins_where_eq_2_is_lowest(data, tmp_path, monkeypatch):
             below = moved[clusters[top.ancestors(1) == node]]
             np.testing.assert_allclose(moved[node], below.mean(0), atol=1e-5)
         (first,) = folder.read_metrics()["iterations"]
-        assert first["tree_step"]["start"] == record
+        assert first["tree_step"]["start"] == start
         now = tree_lib.Tree.load(folder.tree(1)).pi
-        np.testing.assert_array_equal(now, seen[record == "clusters"][0])
-        if pick is None:  # the next run is told what each is worth
-            wanted = {old.tobytes(): 2.0, clusters.tobytes(): 1.0}
-        else:
-            wanted = {clusters.tobytes(): 3.0}
+        np.testing.assert_array_equal(now, seen[start == "clusters"][0])
 
 
 def test_clusters_end_a_tree_step(data, tmp_path, monkeypatch):
@@ -433,9 +425,6 @@ def test_clusters_end_a_tree_step(data, tmp_path, monkeypatch):
         asked.append((tree, vectors, level, got))
         return got
 
-    def stop(record):
-        raise StopIteration
-
     monkeypatch.setattr(clustering, "cluster", spied)
     trees = {}
     for margin in (0.0, 1e6):
@@ -448,11 +437,7 @@ def test_clusters_end_a_tree_step(data, tmp_path, monkeypatch):
                 runs.DEFAULT.tree_learning, cluster_below=100, margin=margin
             ),
         )
-        folder = run_folder.RunFolder(tmp_path / str(margin))
-        with pytest.raises(StopIteration):
-            joint.run(
-                config, data, folder.path, settings.RunOptions(on_record=stop)
-            )
+        folder = first_round(config, data, tmp_path / str(margin))
         first, trees[margin] = (
             tree_lib.Tree.load(folder.tree(i)) for i in (0, 1)
         )

@@ -8,15 +8,7 @@ from jtm_tf.pools import ray_pool
 from jtm_tf.pools import serial
 from jtm_tf.tree import clustering
 from jtm_tf.tree import initial
-
-
-def spread(tree, vectors, level):
-    """Returns the squared distances of items to their node's mean."""
-    nodes = tree.ancestors(level)
-    return sum(
-        np.square(vectors[nodes == node] - vectors[nodes == node].mean(0)).sum()
-        for node in np.unique(nodes[1:])
-    )
+from tests.support import spreads
 
 
 @pytest.mark.parametrize("branching, level", [(2, 0), (2, 2), (3, 0)])
@@ -33,11 +25,11 @@ def test_as_good_as_at_once(branching, level, tmp_path):
     np.testing.assert_array_equal(got.ancestors(level), old.ancestors(level))
     assert got.moved_items(old) > items / 2
     for below in range(level + 1, old.max_level):
-        best = spread(whole, vectors, below)
+        best = spreads.below(whole, vectors, below)
         assert (
-            spread(got, vectors, below)
+            spreads.below(got, vectors, below)
             < 1.25 * best
-            < 1.25 * spread(old, vectors, below)
+            < 1.25 * spreads.below(old, vectors, below)
         )
     assert not list(tmp_path.iterdir())
 

@@ -11,6 +11,7 @@ from jtm_tf.data import planted_world
 from jtm_tf.tree import clustering
 from jtm_tf.tree import initial
 from jtm_tf.tree import tree as tree_lib
+from tests.support import spreads
 
 
 def gaussian(num_items, size, seed):
@@ -158,15 +159,9 @@ def test_below_a_level_items_stay_under_their_nodes(branching, levels):
         )
         np.testing.assert_array_equal(np.sort(got.pi), np.sort(old.pi))
         if level < levels - 1:
-            costs = [
-                sum(
-                    np.square(part - part.mean(axis=0)).sum()
-                    for node in np.unique(tree.ancestors(level + 1)[1:])
-                    for part in [vectors[tree.ancestors(level + 1) == node]]
-                )
-                for tree in (got, old)
-            ]
-            assert costs[0] < 0.97 * costs[1], level
+            cost = spreads.below(got, vectors, level + 1)
+            was = spreads.below(old, vectors, level + 1)
+            assert cost < 0.97 * was, level
     for level in (-1, levels + 1):
         with pytest.raises(ValueError, match="must ascend in"):
             clustering.cluster(old, vectors, level=level)

@@ -33,12 +33,10 @@ class SkipLog:
         malformed: bool = True,
     ) -> None:
         """Counts `count` rows; `lines` are (line number, text) of the first."""
-        self.counts[reason] = self.counts.get(reason, 0) + count
+        places = ("" if n is None else f"line {n}: " for n, _ in lines)
+        shown = [place + text[:200] for place, (_, text) in zip(places, lines)]
+        self._count(reason, count, shown)
         self.malformed += count if malformed else 0
-        examples = self.examples.setdefault(reason, [])
-        for number, text in lines[: self.kept_examples - len(examples)]:
-            place = "" if number is None else f"line {number}: "
-            examples.append(place + text[:200])
 
     def add_all(
         self,
@@ -48,10 +46,14 @@ class SkipLog:
     ) -> None:
         """Counts what another log has, given by its attributes."""
         for reason, count in counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + count
-            kept = self.examples.setdefault(reason, [])
-            kept += examples[reason][: self.kept_examples - len(kept)]
+            self._count(reason, count, examples[reason])
         self.malformed += malformed
+
+    def _count(self, reason, count, examples):
+        """Counts rows, and keeps the first examples."""
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        kept = self.examples.setdefault(reason, [])
+        kept += examples[: self.kept_examples - len(kept)]
 
     def wants(self, reason: str) -> bool:
         """Tells whether one more example of `reason` would be kept."""
