@@ -79,7 +79,7 @@ def main() -> None:
         items = pooled.recommend_users(
             pool,
             run.model,
-            run_folder.RunFolder(_RUN_DIR.value).model.resolve(),
+            run_folder.RunFolder(_RUN_DIR.value).path.resolve(),
             users,
             search=_SEARCH.value,
             tables=_TABLES.value,

@@ -90,7 +90,8 @@ _MAX_EXCLUSIONS = flags.DEFINE_integer(
 def main() -> None:
     base = pathlib.Path(_EXPORT_DIR.value).resolve()
     version = versions.choose(base, _VERSION.value)
-    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+    # What is served is another table: there is memory for one.
+    run = trained.load(_RUN_DIR.value, _DATA_DIR.value, mapped=True)
     model_search.choose(run.model, _SEARCH.value)
     made = origin.Origin(
         run,

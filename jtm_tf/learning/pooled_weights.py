@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -55,7 +56,7 @@ class Piece:
 
     Attributes:
         path: of the file.
-        model: of the model.
+        model: the folder of the model.
         items, nodes, level, gap: see `EdgeWeights.__call__`.
     """
 
@@ -161,6 +162,8 @@ def pooled(
     examples: splits.Examples,
     config: tree_learning.TreeLearningConfig,
     folds: edge_weights.Folds | None = None,
+    *,
+    file_samples: int | None = None,
 ) -> Iterator["PooledWeights"]:
     """Yields the edge weights of a model, by the workers of a pool.
 
@@ -171,6 +174,7 @@ def pooled(
         examples: the samples.
         config: of the tree step.
         folds: see `EdgeWeights`.
+        file_samples: see `write`.
     """
     targets = examples.target_items()
     same = f"{len(targets)}-{zlib.crc32(examples.targets.tobytes()):08x}"
@@ -181,13 +185,14 @@ def pooled(
         config,
         max_history=model.max_history,
         fold_of=None if folds is None else folds.of,
+        file_samples=file_samples,
     )
     models = []
     for fold in range(1 if folds is None else folds.count):
         if folds is not None:
             folds.prepare(fold)
-        models.append(folder / f"model-{fold}.keras")
-        saving.save(model, models[-1])
+        models.append(folder / f"model-{fold}")
+        saving.unpack(model, models[-1])
     kept = edge_weights.kept(
         targets, config.max_samples_per_item, seed=config.seed
     )
@@ -200,7 +205,7 @@ def pooled(
             model.tree, parts, models, do, counts, all_counts, config
         )
     for path in models:
-        path.unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class PooledWeights(edge_weights.Weights):
@@ -209,7 +214,7 @@ class PooledWeights(edge_weights.Weights):
     Args:
         tree: the old tree; only its shape is used.
         parts: of `write`.
-        models: files of the model, for each part of the users.
+        models: folders of the model, for each part of the users.
         do: maps pieces of work to what `Weigher` makes of them.
         counts, all_counts: see `Weights`.
         config: of the tree step.
@@ -275,7 +280,7 @@ class Weigher:
 
     def __init__(self, config: tree_learning.TreeLearningConfig):
         self._config = config
-        # Of the last model that was asked for: there is memory for one.
+        # Of the last model that was asked for.
         self._last: dict[str, tuple[tree_lib.Tree, log_prob.LogProb]] = {}
 
     def __call__(self, piece: Piece) -> tuple[np.ndarray, int]:
@@ -284,7 +289,7 @@ class Weigher:
         """
         if piece.model not in self._last:
             self._last.clear()
-            model = saving.load(piece.model)
+            model = saving.load_unpacked(piece.model)
             self._last[piece.model] = model.tree, log_prob.LogProb(model)
         tree, weighed = self._last[piece.model]
         targets, histories, history_of = _read(piece.path)

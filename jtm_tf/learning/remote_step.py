@@ -274,7 +274,9 @@ class RemoteTrainer(model_step.Trainer):
             batches = self._batches(sources, tree, strata, epoch, length)
 
             def step(index, total):
-                losses = strategy.run(model.step, args=(batches.batch(index),))
+                # Not the chief's constant, which each call would send again.
+                inputs = batches.batch(index) | {"taken": sources["taken"]}
+                losses = strategy.run(model.step, args=(inputs,))
                 return index + 1, total + tf.cast(losses, tf.float64)
 
             start = first, tf.zeros([model.max_level], tf.float64)

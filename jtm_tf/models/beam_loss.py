@@ -94,9 +94,12 @@ class BeamLoss:
                 int32 items that each of them takes, PAD for none, "far": one
                 [B, r_l] int32 tensor for each level 1..l_max, drawn with
                 replacement from its occupied nodes; r_l is 0 where nothing is
-                pruned, "far_logs": for each of them -log a(node)}.
+                pruned, "far_logs": for each of them -log a(node)}. Maybe
+                "taken", [num_codes] bool, which nodes are occupied; otherwise
+                it is the tree's own constant.
             pseudo: whether targets count only as far up as they are found.
         """
+        occupied = inputs.get("taken", self._occupied)
         users = model.described(inputs["history"], self._levels)
         leaves = tf.gather(model.pi.value, inputs["targets"])
         real = leaves != PAD
@@ -121,9 +124,9 @@ class BeamLoss:
                 model.score_described(users, nodes, level), parts, 1
             )
             if pseudo:
-                hits, wins = self._winners(positive, asked, hits)
+                hits, wins = self._winners(positive, asked, hits, occupied)
                 found.append((positive, wins))
-            live = tf.gather(self._occupied, candidates)
+            live = tf.gather(occupied, candidates)
             scores = tf.where(live, scores, preference.NEVER)
             new = real & ~_among(positive, candidates) & ~_repeated(positive)
             known = tf.concat([candidates, positive], 1)
@@ -147,7 +150,7 @@ class BeamLoss:
             losses = [x * c for x, c in zip(losses, _counting(real, found))]
         return tf.stack([tf.reduce_mean(tf.reduce_sum(x, 1)) for x in losses])
 
-    def _winners(self, nodes, families, scores):
+    def _winners(self, nodes, families, scores, occupied):
         """Returns the scores of nodes, and whether none of their family's is
         higher, [B, m] each.
 
@@ -155,10 +158,11 @@ class BeamLoss:
             nodes: [B, m], PAD for none.
             families: [B, m * b], the family of each.
             scores: [B, m * b], theirs.
+            occupied: [num_codes] bool.
         """
         shape = [-1, nodes.shape[1], self._branching]
         families = tf.reshape(families, shape)
-        live = tf.gather(self._occupied, families)
+        live = tf.gather(occupied, families)
         scores = tf.reshape(scores, shape)
         own = tf.where(families == nodes[..., None], scores, preference.NEVER)
         own = tf.reduce_max(own, axis=2)

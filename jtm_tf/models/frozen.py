@@ -6,6 +6,7 @@
 - The tables may be of float16, which halves them; all is computed in float32.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 
 import keras
@@ -18,6 +19,8 @@ from jtm_tf.tree import tree as tree_lib
 
 # What tables may be of.
 DTYPES = ("float32", "float16")
+# Of a table that are taken at a time.
+_BLOCK_ROWS = 1 << 20
 
 
 def round_vectors(model: tree_model.TreeModel, dtype: str) -> None:
@@ -63,18 +66,22 @@ class FrozenEmbedding(tf.Module):
         self._shift = tree.branching - 2
         families = -(-(tree.first_leaf + self._shift) // tree.branching)
         inner = np.zeros([families * tree.branching, self.dim], dtype)
-        inner[self._shift :][: tree.first_leaf] = _narrowed(
-            table[: tree.first_leaf], dtype
-        )
+        codes = np.arange(tree.first_leaf, dtype=np.int32)
+        _fill(inner[self._shift :], table, codes)
         self.inner = tf.Variable(inner, trainable=False)
-        del inner
-        items = _narrowed(table[tree.pi], dtype)
+        del inner, codes
+        items = np.empty([len(tree.pi), self.dim], dtype)
+        _fill(items, table, tree.pi)
         self.items = tf.Variable(items, trainable=False)
         self.leaf_items = tf.Variable(tree.leaf_items(), trainable=False)
 
     def __call__(self, nodes: tf.Tensor, level: int) -> tf.Tensor:
         """Maps [...] nodes of a level to their vectors, [..., E]."""
         return self._vectors(nodes, level)
+
+    def of_levels(self, nodes: Mapping[int, tf.Tensor]) -> dict[int, tf.Tensor]:
+        """Maps nodes of several levels, [..] each, to [.., E]."""
+        return {level: self(of, level) for level, of in nodes.items()}
 
     def _vectors(self, nodes, level):
         """Maps [...] nodes of a level to [..., E]."""
@@ -247,6 +254,16 @@ class FrozenModel(preference.Preference, tf.Module):
         count = tf.shape(leaves)[0] * describe.count
         means = self.embedding.means(known, segment, levels, count)
         return describe.described(means, leaves)
+
+
+def _fill(rows, table, nodes):
+    """Sets the first rows to those of some nodes, whatever their type.
+
+    By blocks: the table may lie in a file and be larger than the memory.
+    """
+    for first in range(0, len(nodes), _BLOCK_ROWS):
+        block = nodes[first : first + _BLOCK_ROWS]
+        rows[first : first + len(block)] = _narrowed(table[block], rows.dtype)
 
 
 def _narrowed(table, dtype):

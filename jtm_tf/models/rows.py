@@ -1,4 +1,4 @@
-"""A table of rows that lies in one variable, or in several machines' memory.
+"""A table of rows, in one variable, in several machines' memory, or in a file.
 
 Row r of k variables is row r // k of variable r mod k: those of a level, or of
 all levels near the root, are spread evenly, and none is asked by all.
@@ -36,11 +36,7 @@ class Rows:
         distinct, where = tf.unique(tf.reshape(rows, [-1]))
         local, order = self._parts(distinct)
         found = [tf.gather(x, at) for x, at in zip(self.variables, local)]
-        vectors = tf.gather(tf.dynamic_stitch(order, found), where)
-        width = self.variables[0].shape[1]
-        vectors = tf.reshape(vectors, tf.concat([tf.shape(rows), [width]], 0))
-        vectors.set_shape([*tf.TensorShape(rows.shape), width])
-        return vectors
+        return _at(tf.dynamic_stitch(order, found), where, rows)
 
     def update(self, rows: np.ndarray, values) -> None:
         """Sets [R] distinct rows to [R, E] values."""
@@ -88,3 +84,49 @@ class Rows:
             tf.dynamic_partition(rows // shards, shard, shards),
             tf.dynamic_partition(tf.range(tf.size(rows)), shard, shards),
         )
+
+
+class FileRows:
+    """A table that stays in its file; who reads rows of it is `Rows` to others.
+
+    All processes of a machine that map one file share the memory of what they
+    read of it. What is written stays with the process that wrote it.
+
+    Args:
+        table: [rows, E] float32, `numpy.memmap` of mode "c".
+    """
+
+    def __init__(self, table: np.ndarray):
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def gather(self, rows) -> tf.Tensor:
+        """Returns [..., E] of [...] rows; no gradient flows."""
+        distinct, where = tf.unique(tf.reshape(rows, [-1]))
+        found = tf.numpy_function(
+            lambda some: self._table[some],
+            [distinct],
+            tf.float32,
+            stateful=False,
+        )
+        found.set_shape([None, self._table.shape[1]])
+        return _at(found, where, rows)
+
+    def assign(self, table: np.ndarray) -> None:
+        """Takes other rows, all of them, [rows, E]."""
+        self._table[:] = table
+
+    def numpy(self) -> np.ndarray:
+        """Returns the table, [rows, E], of which what is read is in memory."""
+        return self._table
+
+
+def _at(distinct, where, rows):
+    """Returns [..., E] of [...] rows, where `distinct[where]` are theirs."""
+    width = distinct.shape[1]
+    vectors = tf.gather(distinct, where)
+    vectors = tf.reshape(vectors, tf.concat([tf.shape(rows), [width]], 0))
+    vectors.set_shape([*tf.TensorShape(rows.shape), width])
+    return vectors

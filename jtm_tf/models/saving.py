@@ -14,7 +14,9 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
 
 from jtm_tf import files
 from jtm_tf.models import hsm
@@ -23,7 +25,9 @@ from jtm_tf.models import tree_model
 # What a saved model may be. Keras knows a class by name once it is imported.
 MODELS = (tree_model.TreeModel, hsm.HSM)
 
-_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"  # As Keras names them.
+# As Keras names them.
+_WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
+_TABLE = "embedding/vars/0"
 _BLOCK_BYTES = 1 << 20
 
 # What reading an archive may raise that is none, or is broken.
@@ -60,13 +64,52 @@ def from_config(config: dict[str, Any]) -> tree_model.TreeModel:
     return keras.saving.deserialize_keras_object(config)
 
 
-def load(path: files.Path) -> tree_model.TreeModel:
+def load(path: files.Path, *, mapped: bool = False) -> tree_model.TreeModel:
     """Reads a model with its tree.
+
+    Args:
+        path: of what `save` wrote.
+        mapped: leaves the vectors of nodes in a file, as `load_unpacked` does:
+            a copy of `path`'s, which goes with the process.
 
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    return _read(path, from_config)
+    return _read(path, _from_mapped if mapped else from_config, mapped)
+
+
+def unpack(model: tree_model.TreeModel, folder: files.Path) -> None:
+    """Writes a model with its tree into a folder, for `load_unpacked`."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.scratch(folder / _WEIGHTS) as weights:
+        with _without_optimizer(model):
+            model.save_weights(weights)
+        weights.rename(folder / _WEIGHTS)
+    files.write_json(folder / _CONFIG, config_of(model))
+
+
+def load_unpacked(folder: files.Path) -> tree_model.TreeModel:
+    """Reads a model whose vectors of nodes stay in the file, by rows.
+
+    However many processes of a machine load it, its memory has them once. The
+    model is to be read: it has no vectors to train.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    with _blamed_on(folder, OSError):
+        model = _from_mapped(files.read_json(folder / _CONFIG))
+        model.load_weights(folder / _WEIGHTS)
+        model.embedding.stay_in(_table_in(folder / _WEIGHTS))
+    return model
+
+
+def _from_mapped(config):
+    """Returns a new model whose vectors of nodes will stay in a file."""
+    inner = {**config["config"], "table_shards": 0}
+    return from_config({**config, "config": inner})
 
 
 def restore(model: tree_model.TreeModel, path: files.Path) -> None:
@@ -81,8 +124,23 @@ def restore(model: tree_model.TreeModel, path: files.Path) -> None:
     _read(path, lambda config: model)
 
 
+def _table_in(weights):
+    """Returns the vectors of nodes where they lie in a file of weights."""
+    with h5py.File(weights) as saved:
+        table = saved[_TABLE]
+        start, shape, dtype = table.id.get_offset(), table.shape, table.dtype
+    if start is None or dtype != np.float32:
+        raise ValueError(
+            "expected the vectors of nodes one after the other, as float32; "
+            f"got {dtype}" + (", in pieces" if start is None else "")
+        )
+    return np.memmap(weights, np.float32, mode="c", offset=start, shape=shape)
+
+
 def _read(
-    path: files.Path, make: Callable[[dict[str, Any]], tree_model.TreeModel]
+    path: files.Path,
+    make: Callable[[dict[str, Any]], tree_model.TreeModel],
+    mapped: bool = False,
 ) -> tree_model.TreeModel:
     """Returns the model that `make` makes of a configuration, restored."""
     path = pathlib.Path(path)
@@ -98,6 +156,9 @@ def _read(
             model = make({**config, "compile_config": None})
             with _without_optimizer(model):
                 model.load_weights(weights)
+            if mapped:
+                # The file goes with who maps it, though it has no name.
+                model.embedding.stay_in(_table_in(weights))
     return model
 
 

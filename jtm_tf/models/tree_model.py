@@ -59,8 +59,8 @@ class TreeModel(preference.Preference, numerics.Model):
             search, see `retrieval.TreeRetriever`.
         readout: how wide a read-out walks, see `readout.Readout`; None for a
             model that has none yet.
-        table_shards: variables that the vectors of nodes lie in, see
-            `embedding.NodeEmbedding`.
+        table_shards: variables that the vectors of nodes lie in, 0 where they
+            stay in their file, see `embedding.NodeEmbedding`.
     """
 
     def __init__(
@@ -286,10 +286,15 @@ class TreeModel(preference.Preference, numerics.Model):
             One [B, 1 + n_l] tensor for each level 1..l_max.
         """
         levels = range(1, self.max_level + 1)
-        users = self.described(inputs["history"], levels)
+        visited, described = self.described(inputs["history"], levels)
+        nodes = dict(zip(levels, inputs["nodes"], strict=True))
         return [
-            self._logits(users, nodes, level)
-            for level, nodes in zip(levels, inputs["nodes"])
+            self.scorer.score(
+                described[level],
+                vectors,
+                self._pairs(visited, nodes[level], level),
+            )
+            for level, vectors in self.embedding.of_levels(nodes).items()
         ]
 
     def level_losses(self, inputs):
@@ -320,13 +325,25 @@ class TreeModel(preference.Preference, numerics.Model):
             share: of the batch that these are: what losses and gradients
                 count for where several replicas take the step.
         """
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self._network_read_once():
             level_losses = share * self._trained_losses(inputs)
             loss = tf.reduce_sum(level_losses)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])
         self.optimizer.apply(gradients, variables)
         return level_losses
+
+    def _network_read_once(self):
+        """Returns a block in which all levels share one reading of the
+        scorer's weights: they may lie on another machine.
+        """
+        return keras.StatelessScope(
+            [
+                (weight, tf.convert_to_tensor(weight.value))
+                for weight in self.scorer.trainable_variables
+            ],
+            initialize_variables=False,
+        )
 
     def _trained_losses(self, inputs):
         """Returns what a step lowers: Eq. 2, of the targets that count."""

@@ -57,10 +57,9 @@ class UserRepresentation(numerics.Layer):
         known, segment = self.behaviours(leaves)
         distinct, position = tf.unique(known)
         pooled = []
-        for level in levels:
-            nodes = tree_ops.lift(distinct, level, tree)
+        for vectors in _lifted(distinct, embedding, tree, levels):
             means = tf.sparse.segment_mean(
-                embedding(nodes, level=level),
+                vectors,
                 position,
                 segment,
                 num_segments=tf.shape(leaves)[0] * self.count,
@@ -130,12 +129,16 @@ class UserSequence(numerics.Layer):
         distinct, position = tf.unique(tf.reshape(leaves, [-1]))
         position = tf.reshape(position, tf.shape(leaves))
         known = tf.cast(leaves != PAD, tf.float32)[..., None]
-        sequences = []
-        for level in levels:
-            nodes = tree_ops.lift(distinct, level, tree)
-            vectors = embedding(nodes, level=level)
-            sequences.append(tf.gather(vectors, position) * known)
-        return sequences
+        return [
+            tf.gather(vectors, position) * known
+            for vectors in _lifted(distinct, embedding, tree, levels)
+        ]
+
+
+def _lifted(leaves, embedding, tree, levels):
+    """Returns the vectors of leaves' ancestors, [R, E] of each level."""
+    nodes = {level: tree_ops.lift(leaves, level, tree) for level in levels}
+    return embedding.of_levels(nodes).values()
 
 
 @keras.saving.register_keras_serializable("jtm_tf")

@@ -38,12 +38,18 @@ class TrainedRun:
         return settings_lib.from_json(self.config["config"])
 
 
-def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
+def load(
+    run_dir: files.Path,
+    data_dir: files.Path | None = None,
+    *,
+    mapped: bool = False,
+) -> TrainedRun:
     """Loads a run's best model and its data.
 
     Args:
         run_dir: the --out_dir of experiments.train.
         data_dir: the prepared data, where they were in training by default.
+        mapped: see `saving.load`.
 
     Raises:
         FileNotFoundError: there is no run, or no model or data yet.
@@ -65,7 +71,7 @@ def load(run_dir: files.Path, data_dir: files.Path | None = None) -> TrainedRun:
         )
     data = load_data(folder, config, data_dir)
     return TrainedRun(
-        saving.load(folder.model),
+        saving.load(folder.model, mapped=mapped),
         data,
         config,
         folder.read_metrics(),

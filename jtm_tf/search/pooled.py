@@ -1,10 +1,12 @@
 """Held-out users searched for by a pool: some users are a piece of work.
 
-Whoever is given a piece loads the model once and searches as one process does.
+Whoever is given a piece searches as one process does, in a model whose vectors
+stay in a file: all workers of a machine have them in memory once.
 """
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -29,7 +31,7 @@ class Asked:
     """What is searched for, and how; for a worker to take along.
 
     Attributes:
-        path: of the saved model, under the same name for all.
+        model: of `saving.unpack`, under the same name for all.
         search: one of `model_search.CHOICES`.
         tables: one of `frozen.DTYPES`.
         num_results: M.
@@ -39,7 +41,7 @@ class Asked:
         filter_history: whether they are.
     """
 
-    path: str
+    model: str
     search: str
     tables: str
     num_results: int
@@ -51,7 +53,7 @@ class Asked:
 def recommend_users(
     pool: serial.Pool | ray_pool.Pool,
     model: tree_model.TreeModel,
-    path: files.Path,
+    folder: files.Path,
     users: splits.HeldOutUsers,
     *,
     search: str = "own",
@@ -64,8 +66,9 @@ def recommend_users(
 
     Args:
         pool: who does it.
-        model: with its tree, what is saved at `path`.
-        path: of the model; all workers see it under this name.
+        model: with its tree.
+        folder: where all workers see the model, under the same name, as long
+            as they search.
         users: the held-out users.
         search: how, one of `model_search.CHOICES`.
         tables: what the nodes' vectors are rounded to.
@@ -81,17 +84,19 @@ def recommend_users(
         ranked = model_search.ranked_width(
             model, users, num_results=num_results, beam_width=beam_width
         )
-    asked = Asked(
-        str(path),
-        search,
-        tables,
-        num_results,
-        beam_width,
-        ranked,
-        filter_history,
-    )
-    with pool.workers(functools.partial(_searcher, asked)) as spread:
-        found = list(spread(_pieces(users, filter_history)))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as unpacked:
+        saving.unpack(model, unpacked)
+        asked = Asked(
+            unpacked,
+            search,
+            tables,
+            num_results,
+            beam_width,
+            ranked,
+            filter_history,
+        )
+        with pool.workers(functools.partial(_searcher, asked)) as spread:
+            found = list(spread(_pieces(users, filter_history)))
     return np.concatenate(found)
 
 
@@ -105,7 +110,7 @@ def _pieces(
 
 def _searcher(asked: Asked) -> Callable[[tuple], np.ndarray]:
     """Loads a model; returns what searches for some users."""
-    model = saving.load(asked.path)
+    model = saving.load_unpacked(asked.model)
     model_search.choose(model, asked.search)
     frozen.round_vectors(model, asked.tables)
     retriever = model_search.retriever(

@@ -66,7 +66,26 @@ def test_a_shape_that_is_known_stays_so():
     assert found.as_list() == [None, 4, DIM]
 
 
-@pytest.mark.parametrize("shards", [0, 8])
+@pytest.mark.parametrize("shards", [-1, 8])
 def test_as_many_pieces_as_rows_at_most(shards):
-    with pytest.raises(ValueError, match=f"1 to 7 variables; got .*{shards}"):
+    with pytest.raises(ValueError, match=f"1 to 7 variables.* got .*{shards}"):
         embedding_lib.NodeEmbedding(7, 4, shards=shards)
+
+
+def test_a_table_in_a_file_has_to_be_loaded():
+    layer = embedding_lib.NodeEmbedding(7, 4, shards=0)
+    layer.build()
+    with pytest.raises(ValueError, match="has not been loaded"):
+        layer(np.array([1]))
+    with pytest.raises(ValueError, match=r"shape \(7, 4\); got \(6, 4\)"):
+        layer.stay_in(np.zeros([6, 4], np.float32))
+    table = np.arange(28, dtype=np.float32).reshape(7, 4)
+    layer.stay_in(table)
+    asked = np.array([[3, 3], [0, 6]], np.int32)
+    np.testing.assert_array_equal(layer(asked), table[asked])
+    assert layer(np.zeros([0, 2], np.int32)).shape == (0, 2, 4)
+    look = tf.function(layer).get_concrete_function(
+        tf.TensorSpec([None, 2], tf.int32)
+    )
+    assert look.output_shapes.as_list() == [None, 2, 4]
+    assert len(layer.rows) == 7 and not layer.variables

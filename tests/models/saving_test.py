@@ -2,6 +2,7 @@
 
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from jtm_tf.learning import optimizer as optimizer_lib
 from jtm_tf.models import attention
 from jtm_tf.models import embedding
+from jtm_tf.models import frozen
+from jtm_tf.models import log_prob
 from jtm_tf.models import saving
 from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
@@ -96,6 +99,61 @@ def test_no_room_is_not_a_damaged_model(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         saving.load(tmp_path / "best.keras")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def scores(model):
+    """Returns what a model says of some users and nodes."""
+    rng = np.random.default_rng(0)
+    users = rng.integers(1, model.num_items + 1, (5, model.user_width))
+    nodes = np.tile(model.tree.occupied(3), (5, 1))
+    weigh = log_prob.LogProb(model)
+    return weigh(weigh.describe(users, [3]), nodes, 3)
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_vectors_may_stay_in_their_file(unpacked, tmp_path):
+    """Scores, what is served and what is saved again are the same."""
+    model = served_models.untrained()
+    if unpacked:
+        saving.unpack(model, tmp_path / "open")
+        mapped = saving.load_unpacked(tmp_path / "open")
+    else:
+        saving.save(model, tmp_path / "best.keras")
+        mapped = saving.load(tmp_path / "best.keras", mapped=True)
+        assert len(list(tmp_path.iterdir())) == 1
+    table = mapped.embedding.numpy()
+    assert isinstance(table, np.memmap)
+    np.testing.assert_array_equal(table, model.embedding.numpy())
+    np.testing.assert_allclose(scores(mapped), scores(model), rtol=1e-5)
+    np.testing.assert_array_equal(
+        frozen.FrozenModel(mapped).embedding.items,
+        frozen.FrozenModel(model).embedding.items,
+    )
+    frozen.round_vectors(mapped, "float16")  # in this process alone
+    assert np.any(mapped.embedding.numpy() != model.embedding.numpy())
+    if unpacked:
+        again = saving.load_unpacked(tmp_path / "open")
+        np.testing.assert_array_equal(
+            again.embedding.numpy(), model.embedding.numpy()
+        )
+
+
+def test_an_unpacked_model_that_is_damaged(tmp_path):
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        saving.load_unpacked(tmp_path / "nothing")
+    model = served_models.untrained()
+    saving.unpack(model, tmp_path)
+    with h5py.File(tmp_path / "model.weights.h5", "a") as weights:
+        table = weights["embedding/vars/0"][:]
+        del weights["embedding/vars/0"]
+        weights.create_dataset("embedding/vars/0", data=table, chunks=True)
+    with pytest.raises(ValueError, match="expected the vectors .* in pieces"):
+        saving.load_unpacked(tmp_path)
+    with h5py.File(tmp_path / "model.weights.h5", "a") as weights:
+        del weights["embedding/vars/0"]
+        weights["embedding/vars/0"] = table[1:]
+    with pytest.raises(ValueError, match="Expected one table of shape"):
+        saving.load_unpacked(tmp_path)
 
 
 def test_half_a_model(tmp_path):

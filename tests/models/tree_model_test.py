@@ -202,6 +202,25 @@ def test_a_step_touches_only_the_batch_s_rows():
     assert set(np.flatnonzero(changed)) == used
 
 
+def test_a_step_reads_once_for_all_levels():
+    """Weights, and rows: they may lie on another machine."""
+    reads = []
+    for branching in (2, 6):  # five levels, and two
+        model = make_model(branching=branching)
+        model.optimizer = optimizer_lib.RowSparseAdam()
+        model.optimizer.build(model.trainable_variables)
+        spec = {
+            "history": tf.TensorSpec([None, model.user_width], tf.int32),
+            "nodes": (tf.TensorSpec([None, 3], tf.int32),) * model.max_level,
+        }
+        graph = tf.function(model.step).get_concrete_function(spec).graph
+        kinds = [operation.type for operation in graph.get_operations()]
+        reads.append(
+            [kinds.count(x) for x in ("ReadVariableOp", "ResourceGather")]
+        )
+    assert reads[0] == reads[1]
+
+
 @pytest.mark.parametrize("hierarchical", [True, False])
 def test_vectors_give_the_scores_of_items(hierarchical):
     model = make_model(
