@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs rehearsal clean
 
 help:
 	@echo "make demo    train on The Complete Journey and recommend (5 min);"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
 	@echo "make docs    the API reference, as docs/api/index.html"
+	@echo "make rehearsal  a cluster on this machine, parts of it killed (5 min)"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(VENV)/.installed-demo
@@ -34,6 +35,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(RUN) benchmarks
+
+rehearsal: $(VENV)/.installed-cluster
+	@$(RUN) experiments.rehearse_cluster
 
 docs: $(VENV)/.installed-docs
 	$(RUN) pdoc --docformat=google --output-directory=docs/api jtm_tf \

@@ -1,12 +1,14 @@
 """Rehearses training on a cluster: all its processes on this machine.
 
-    python -m experiments.rehearse_cluster --data_dir=DATA --out_dir=RUN
+    python -m experiments.rehearse_cluster [--data_dir=DATA] [--out_dir=RUN]
 
 Starts a chief, workers and parameter servers, each of them experiments.train
-with --strategy=parameter_server, kills some of them in the middle and starts
-them again. Prints the test metrics that experiments.train prints, then what
-became of the cluster, as JSON. RUN is a run folder as any other; what the
-servers say is in RUN.logs. Started again after a kill, it goes on.
+with --strategy=parameter_server and --pool=ray, kills some of them in the
+middle and starts them again. Prints the test metrics that experiments.train
+prints, then what became of the cluster, as JSON. Without --data_dir it draws a
+small market into RUN.data, which takes three minutes on two cores. RUN is a run
+folder as any other; what the servers say is in RUN.logs. Started again after a
+kill, it goes on.
 """
 
 import contextlib
@@ -22,23 +24,33 @@ from absl import logging
 
 from experiments.rehearsal import local
 from jtm_tf.command_line import program
+from jtm_tf.data.preparing import preparation
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 
+# Who can be lost. The first three are when workers take steps, the others when
+# actors learn the tree.
+_ROLES = ("worker", "ps", "chief", "actor", "driver")
+# A market of which a round takes a minute.
+_ITEMS, _ROWS = 2_000, 40_000
+
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "What experiments.prepare wrote.", required=True
+    "data_dir", None, "What experiments.prepare wrote; a small market if none."
 )
-_OUT_DIR = flags.DEFINE_string(
-    "out_dir", None, "The run folder.", required=True
-)
+_OUT_DIR = flags.DEFINE_string("out_dir", "runs/rehearsal", "The run folder.")
 _METHOD = flags.DEFINE_enum(
     "method", "jtm", [*settings.METHODS], "Row of Table 1."
 )
 _TRAIN_FLAGS = flags.DEFINE_string(
     "train_flags",
-    "",
-    "Further flags of experiments.train, such as '--joint_iterations=2 "
-    "--steps_per_call=20'.",
+    "--joint_iterations=2 --samples_per_epoch=20000 --steps_per_call=20",
+    "Further flags of experiments.train.",
+)
+_POOL = flags.DEFINE_enum(
+    "pool",
+    "ray",
+    ["here", "serial", "ray"],
+    "Who learns the tree, see experiments.train; ray is the extra cluster.",
 )
 _WORKERS = flags.DEFINE_integer(
     "workers", 2, "Workers, who take the steps.", lower_bound=1
@@ -51,15 +63,16 @@ _THREADS = flags.DEFINE_integer(
 )
 _KILL = flags.DEFINE_list(
     "kill",
-    ["worker"],
-    "Who is killed, one after the other, of worker, ps and chief; a worker "
-    "comes back by itself, with another all begin again.",
+    ["worker", "actor"],
+    f"Who is killed, one after the other, of {', '.join(_ROLES)}; driver is "
+    "the chief while actors learn the tree. A worker comes back by itself, "
+    "an actor's work is another's, with the others all begin again.",
 )
 _WITHIN = flags.DEFINE_float(
     "within",
     5.0,
-    "Seconds, from when the workers have their files, in which a process is "
-    "killed.",
+    "Seconds, from when those that are killed can be at work, in which they "
+    "are.",
     lower_bound=0.0,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments of kills.")
@@ -69,10 +82,15 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the moments of kills.")
 def main() -> None:
     logging.set_verbosity(logging.INFO)
     kills = [role for role in _KILL.value if role]
-    wrong = sorted(set(kills) - {"worker", "ps", "chief"})
+    wrong = sorted(set(kills) - set(_ROLES))
     if wrong:
         raise ValueError(
-            f"--kill takes worker, ps and chief; got {', '.join(wrong)}."
+            f"--kill takes {', '.join(_ROLES)}; got {', '.join(wrong)}."
+        )
+    if _POOL.value != "ray" and {"actor", "driver"} & set(kills):
+        raise ValueError(
+            "actor and driver of --kill are of --pool=ray; got "
+            f"--pool={_POOL.value} --kill={','.join(kills)}."
         )
     run = run_folder.RunFolder(pathlib.Path(_OUT_DIR.value))
     logs = run.path.with_name(run.path.name + ".logs")
@@ -80,9 +98,10 @@ def main() -> None:
         local.python(
             "experiments.train",
             f"--method={_METHOD.value}",
-            f"--data_dir={_DATA_DIR.value}",
+            f"--data_dir={_data(run)}",
             f"--out_dir={_OUT_DIR.value}",
             "--strategy=parameter_server",
+            f"--pool={_POOL.value}",
             *shlex.split(_TRAIN_FLAGS.value),
         ),
         {"worker": _WORKERS.value, "ps": _PS.value},
@@ -115,18 +134,42 @@ def main() -> None:
         )
 
 
+def _data(run):
+    """Returns the folder of data, drawn where none was given."""
+    if _DATA_DIR.value is not None:
+        return _DATA_DIR.value
+    folder = run.path.with_name(run.path.name + ".data")
+    preparation.run(
+        preparation.Config(
+            dataset="planted",
+            data_dir=str(folder),
+            num_items=_ITEMS,
+            num_rows=_ROWS,
+        )
+    )
+    return folder
+
+
 def _with_accidents(cluster, run, kills, killed, rng):
     """Kills who is to be killed; returns whether all must begin again."""
     since = time.time()
-    while len(killed) < len(kills) and _has_begun(cluster, run, since):
+    while len(killed) < len(kills):
         role = kills[len(killed)]
+        at_work = _weighs if role in ("actor", "driver") else _trains
+        if not _comes(at_work, cluster, run, since):
+            break  # it was faster
         time.sleep(rng.uniform(0, _WITHIN.value))
         if cluster.chief.poll() is not None:
-            break  # it was faster
+            break
+        if role == "actor":
+            if cluster.kill_actor():
+                killed.append(role)
+            continue
+        process = "chief" if role == "driver" else role
         last = {"worker": _WORKERS.value, "ps": _PS.value}.get(role, 1) - 1
-        cluster.kill(role, last)
+        cluster.kill(process, last)
         killed.append(role)
-        if role == "chief":
+        if process == "chief":
             return True
         cluster.start(role, last)
         if role == "ps":
@@ -134,15 +177,27 @@ def _with_accidents(cluster, run, kills, killed, rng):
     return False
 
 
-def _has_begun(cluster, run, since):
-    """Waits for files that workers read, newer than a time; returns whether
-    they came.
+def _trains(cluster, run, since):
+    """Tells whether there are files that workers read, newer than a time."""
+    del cluster
+    with contextlib.suppress(FileNotFoundError):
+        return (run.cluster / "users-0").stat().st_mtime >= since
+    return False
+
+
+def _weighs(cluster, run, since):
+    """Tells whether there are actors."""
+    del run, since
+    return bool(cluster.actors())
+
+
+def _comes(at_work, cluster, run, since):
+    """Waits until they are at work; returns whether the chief lived to see
+    it.
     """
-    first = run.cluster / "users-0"
     while cluster.chief.poll() is None:
-        with contextlib.suppress(FileNotFoundError):
-            if first.stat().st_mtime >= since:
-                return True
+        if at_work(cluster, run, since):
+            return True
         time.sleep(0.1)
     return False
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
@@ -85,6 +86,35 @@ class Cluster:
         logging.info("Killing %s %d.", role, index)
         self._processes[role, index].kill()
         self._processes[role, index].wait()
+
+    def actors(self) -> list[Any]:
+        """Returns the processes that are actors of the chief's own Ray.
+
+        Raises:
+            ValueError: psutil, of the extra cluster, is not installed.
+        """
+        try:
+            import psutil  # pylint: disable=import-outside-toplevel
+        except ImportError as error:
+            raise ValueError(
+                "To kill an actor takes psutil: pip install 'jtm_tf[cluster]'."
+            ) from error
+        found = []
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process(self.chief.pid).children(True):
+                with contextlib.suppress(psutil.Error):
+                    # Ray names them so.
+                    if process.name().startswith("ray::_Actor"):
+                        found.append(process)
+        return found
+
+    def kill_actor(self) -> bool:
+        """Kills an actor; returns whether there was one."""
+        for actor in self.actors():
+            logging.info("Killing the actor of process %d.", actor.pid)
+            actor.kill()
+            return True
+        return False
 
     @property
     def chief(self) -> subprocess.Popen:

@@ -179,11 +179,13 @@ class State:
         if not self._learns_tree:
             return {"seconds_tree": 0.0, "moved_items": 0}
         started, old = time.monotonic(), self.model.tree
-        tried = self._keep_promise() if self._tries else {}
-        if not tried:
-            start = self._starts[0]
-            margin = self._config.tree_learning.margin
-            self._take_tree(self._next_tree(start, margin), start)
+        pool = self._options.pool
+        with contextlib.nullcontext() if pool is None else pool.kept():
+            tried = self._keep_promise() if self._tries else {}
+            if not tried:
+                start = self._starts[0]
+                margin = self._config.tree_learning.margin
+                self._take_tree(self._next_tree(start, margin), start)
         tree = self.model.tree
         tree.save(self._folder.tree(self.iterations_done + 1))
         seconds = time.monotonic() - started

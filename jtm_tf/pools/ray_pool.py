@@ -6,6 +6,7 @@ depend on nothing but itself.
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,38 @@ class Pool:
             ) from error
         self._ray, self._address = ray, address
         self._actors, self._threads = actors, str(threads)
+        self._numbers = itertools.count()
+        self._kept: list[Any] | None = None
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keeps actors, and a Ray of its own, until the block ends.
+
+        They are those of all `workers` in it: to come up and to import
+        TensorFlow takes an actor many seconds.
+        """
+        if self._kept is not None:
+            yield
+            return
+        ray = self._ray
+        mine = not ray.is_initialized()
+        if mine:
+            self._connect()
+        # An actor that finds no processor would be waited for.
+        free = int(ray.available_resources().get("CPU", 1))
+        count = self._actors or max(1, free)
+        kind = ray.remote(
+            num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RETRIES
+        )
+        self._kept = [kind(_Actor).remote() for _ in range(count)]
+        try:
+            yield
+        finally:
+            for actor in self._kept:
+                ray.kill(actor)
+            self._kept = None
+            if mine:
+                ray.shutdown()
 
     @contextlib.contextmanager
     def workers(
@@ -59,34 +92,19 @@ class Pool:
             make: returns the function of a piece of work; it travels to each
                 actor, where the same package is installed.
         """
-        ray = self._ray
-        mine = not ray.is_initialized()
-        if mine:
-            self._connect()
-        # An actor that finds no processor would be waited for.
-        free = int(ray.available_resources().get("CPU", 1))
-        count = self._actors or max(1, free)
-        kind = ray.remote(
-            num_cpus=1, max_restarts=_RESTARTS, max_task_retries=_RETRIES
-        )
-        actors = [kind(_Actor).remote(make) for _ in range(count)]
-        try:
-            yield functools.partial(self._map, ray.util.ActorPool(actors))
-        finally:
-            for actor in actors:
-                ray.kill(actor)
-            if mine:
-                ray.shutdown()
+        with self.kept():
+            made = next(self._numbers), self._ray.put(make)
+            yield functools.partial(self._map, made)
 
-    def _map(self, pool, pieces):
+    def _map(self, made, pieces):
         """Yields the results of pieces of work.
 
         What a piece raises is raised here as it was there: Ray's error would
         be a traceback of another machine.
         """
         try:
-            yield from pool.map(
-                lambda actor, piece: actor.work.remote(piece), pieces
+            yield from self._ray.util.ActorPool(self._kept).map(
+                lambda actor, piece: actor.work.remote(*made, piece), pieces
             )
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
@@ -114,10 +132,15 @@ class Pool:
 
 
 class _Actor:
-    """Makes its function once, and does pieces of work by it."""
+    """Does pieces of work, each by a function that it makes once."""
 
-    def __init__(self, make):
-        self._work = make()
+    def __init__(self):
+        # Of the last function that was asked for: there is memory for one.
+        self._number, self._work = None, None
 
-    def work(self, piece):
+    def work(self, number, make, piece):
+        """Returns what the function of that number makes of a piece."""
+        if number != self._number:
+            self._number, self._work = number, None
+            self._work = make()
         return self._work(piece)

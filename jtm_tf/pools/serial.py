@@ -13,6 +13,10 @@ Map = Callable[[Iterable[Any]], Iterator[Any]]
 class Pool:
     """This process."""
 
+    def kept(self) -> contextlib.AbstractContextManager:
+        """Does nothing: here nobody has to be kept."""
+        return contextlib.nullcontext()
+
     @contextlib.contextmanager
     def workers(
         self, make: Callable[[], Callable[[Any], Any]]

@@ -253,7 +253,7 @@ def test_in_the_middle_of_an_epoch_its_layout_stays():
     assert trainer.layout.numpy().tolist() == [4, 5]
 
 
-def rehearse(data, out, *flags, checkpoint_seconds=120):
+def rehearse(data, out, *flags, checkpoint_seconds=120, pool="here"):
     """Rehearses a run; returns what the program said."""
     train = [
         *FLAGS,
@@ -265,6 +265,7 @@ def rehearse(data, out, *flags, checkpoint_seconds=120):
         f"--data_dir={data}",
         f"--out_dir={out}",
         f"--train_flags={' '.join(train)}",
+        f"--pool={pool}",
         *flags,
     )
     assert status == 0, stderr
@@ -291,12 +292,18 @@ def test_one_worker_is_one_machine(data, single, tmp_path):
     [
         ("worker,ps", 0),
         *(("worker,ps,chief", seed) for seed in (1, 2, 3)),
+        *(("actor,driver", seed) for seed in (1, 2, 3)),
     ],
 )
 @pytest.mark.slow
-def test_who_is_lost(kills, seed, data, single, tmp_path):
-    """A worker's steps are another's; of others all begin again, from the last
-    checkpoint. The loss falls as far."""
+def test_who_is_lost(kills, seed, data, single, tmp_path, monkeypatch):
+    """A worker's steps are another's, as an actor's work is; of others all
+    begin again, from the last checkpoint. The loss falls as far."""
+    pool = "here"
+    if "actor" in kills:
+        pytest.importorskip("ray", reason="needs the extra `cluster`")
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in HOME
+        pool = "ray"
     _, became = rehearse(
         data,
         tmp_path / "run",
@@ -304,6 +311,7 @@ def test_who_is_lost(kills, seed, data, single, tmp_path):
         f"--seed={seed}",
         "--within=1",
         checkpoint_seconds=0,
+        pool=pool,
     )
     assert became["killed"] == kills.split(",")
     assert became["left_badly"] == []
@@ -354,7 +362,20 @@ def test_who_cannot_be_killed(data, tmp_path):
             "--kill=worker,king",
         )
     )
-    assert "--kill takes worker, ps and chief; got king" in error
+    assert "--kill takes worker, ps, chief, actor, driver; got king" in error
+
+
+def test_actors_are_of_ray(data, tmp_path):
+    error = shell.the_error(
+        shell.run(
+            "experiments.rehearse_cluster",
+            f"--data_dir={data}",
+            f"--out_dir={tmp_path / 'run'}",
+            "--pool=serial",
+            "--kill=actor",
+        )
+    )
+    assert "of --pool=ray; got --pool=serial --kill=actor" in error
 
 
 @pytest.mark.parametrize("role", ["chief", "worker"])
