@@ -263,7 +263,8 @@ def _guide(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", SOME_BY_HAND)
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
 def test_commands(page, guide, tmp_path):
     lines = shell_commands((shell.ROOT / page).read_text())
     if not lines:

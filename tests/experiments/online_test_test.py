@@ -157,6 +157,7 @@ def test_a_day_of_it(days, tmp_path):
     assert tree.num_items == data.num_items
 
 
+@pytest.mark.slow
 def test_a_night_that_fails_leaves_yesterdays_version(tmp_path, monkeypatch):
     """And says so; but the first has none to leave."""
     one = served.Served(

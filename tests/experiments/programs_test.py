@@ -230,9 +230,8 @@ def test_a_rival_in_the_shell(data_dir, tmp_path):
     assert "pip install .[rivals]" in error
 
 
-@pytest.mark.parametrize(
-    "again", [False, pytest.param(True, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.slow
 def test_demo_on_other_data(again, data_dir, tmp_path):
     flags = [
         f"--out_dir={tmp_path / 'demo'}",

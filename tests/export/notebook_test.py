@@ -26,6 +26,7 @@ def read(url):
         return answer.read()
 
 
+@pytest.mark.slow
 def test_a_model_is_tried_where_it_was_trained(recommender, monkeypatch):
     shown = recommender.explore(samples={"Ann": [1, 2, 3]}, height=700)
     assert b"<title>" in read(shown.url)

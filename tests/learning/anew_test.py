@@ -60,6 +60,7 @@ def test_it_is_a_run_from_the_learned_tree(data, whole, tmp_path):
     np.testing.assert_array_equal(best.tree.pi, of_best.pi)
 
 
+@pytest.mark.slow
 def test_killed_before_and_behind_the_beginning(data, whole, tmp_path):
     def until(last):
         def die(record):
@@ -79,6 +80,7 @@ def test_killed_before_and_behind_the_beginning(data, whole, tmp_path):
     assert found["test"] == want["test"]
 
 
+@pytest.mark.slow
 def test_what_continues_another_run_begins_anew_without_it(
     data, tmp_path, tmp_path_factory
 ):

@@ -111,6 +111,7 @@ def test_ids_of_another_type_are_other_users(logs):
     assert np.all(until == np.iinfo(np.int64).min)
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_them_however_often_it_is_killed(logs, tmp_path):
     was, now = logs
     config = dataclasses.replace(runs.TINY, joint_iterations=1)
