@@ -2,17 +2,22 @@
 
 An item's category is a path of parts, from the coarsest to the finest, in one
 string; None or "" where it is unknown. Groups of items are numbers from 1.
-Pure NumPy.
+NumPy and Arrow.
 """
 
 import dataclasses
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 SEPARATOR = "|"
+
+# Of items, in their order; of Arrow, where all of a large corpus are.
+Paths: TypeAlias = Sequence[str | None] | np.ndarray | pa.Array
 
 # The group of an item whose category is unknown, and of PAD.
 UNKNOWN = 0
@@ -41,7 +46,7 @@ def prefixes(path: str | None) -> Iterator[str]:
 
 
 def groups(
-    paths: Sequence[str | None] | np.ndarray, count: int | None = None
+    paths: Paths, count: int | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Groups paths that begin with the same parts.
 
@@ -55,16 +60,18 @@ def groups(
         the names by group, the one of `UNKNOWN` "".
     """
     # Items are many, paths are few: only those are taken apart.
-    cut = {path: prefix(path, count) for path in set(paths)}
-    names = sorted({"", *cut.values()})
+    if not isinstance(paths, pa.Array):
+        paths = pa.array(paths, pa.string())
+    if not isinstance(paths, pa.DictionaryArray):
+        paths = paths.dictionary_encode("encode")
+    cut = [prefix(path, count) for path in paths.dictionary.to_pylist()]
+    names = sorted({"", *cut})
     number = {name: group for group, name in enumerate(names, UNKNOWN)}
-    group_of = (number[cut[path]] for path in paths)
-    return np.fromiter(group_of, np.int32, len(paths)), names
+    group_of = np.array([number[name] for name in cut], np.int32)
+    return group_of[paths.indices.to_numpy()], names
 
 
-def kin_groups(
-    paths: Sequence[str | None] | np.ndarray | None, num_items: int
-) -> np.ndarray:
+def kin_groups(paths: Paths | None, num_items: int) -> np.ndarray:
     """Returns each item's kin for the tree learner: its finest category.
 
     Args:
@@ -94,7 +101,7 @@ class Kin:
     members: Sequence[np.ndarray]
 
 
-def nearest_kin(known: Sequence[str | None], new: Sequence[str | None]) -> Kin:
+def nearest_kin(known: Paths, new: Paths) -> Kin:
     """Finds new items' kin: the items of the finest category they share.
 
     Args:
@@ -105,13 +112,25 @@ def nearest_kin(known: Sequence[str | None], new: Sequence[str | None]) -> Kin:
         A group for each longest prefix of a path below which there are
         items; a path of which no item shares even the first part has none.
     """
+    of_known, names = groups(known)
+    of_new, new_names = groups(new)
     below: dict[str, list[int]] = {"": []}
-    for item, path in enumerate(known, 1):
-        for shared in prefixes(path):
-            below.setdefault(shared, []).append(item)
+    for path in range(UNKNOWN + 1, len(names)):
+        for shared in prefixes(names[path]):
+            below.setdefault(shared, []).append(path)
     number = {"": UNKNOWN}
-    group = np.full(len(new), UNKNOWN)
-    for row, path in enumerate(new):
-        nearest = next((x for x in prefixes(path) if x in below), "")
-        group[row] = number.setdefault(nearest, len(number))
-    return Kin(group, [np.array(below[name], np.int64) for name in number])
+    group_of = np.full(len(new_names), UNKNOWN)
+    for path, name in enumerate(new_names):
+        nearest = next((x for x in prefixes(name) if x in below), "")
+        group_of[path] = number.setdefault(nearest, len(number))
+    order = np.argsort(of_known, kind="stable")
+    ends = np.cumsum(np.bincount(of_known, minlength=len(names)))
+    members = [
+        [order[ends[path - 1] : ends[path]] for path in below[name]]
+        for name in number
+    ]
+    nobody = np.zeros(0, np.int64)
+    return Kin(
+        group_of[of_new],
+        [np.sort(np.concatenate([nobody, *some])) + 1 for some in members],
+    )

@@ -67,7 +67,7 @@ def updated(
         rest = pa.concat_tables([rest, added], promote_options="default")
     kin = weigh = None
     if "category" in rest.column_names:
-        paths = rest["category"].to_pylist()
+        paths = rest["category"].combine_chunks()
         known = len(kept) - 1
         kin = categories.nearest_kin(paths[:known], paths[known:])
     if update.histories is not None:

@@ -119,7 +119,7 @@ def write(
                 continue
             here = own[(first <= item) & (item < last)]
             numbers, at = np.unique(history_of[here], return_inverse=True)
-            _write(
+            write_samples(
                 path,
                 targets[here],
                 described.histories(numbers, max_history),
@@ -128,8 +128,20 @@ def write(
     return parts
 
 
-def _write(path, targets, histories, history_of):
-    """Writes samples, each with its history."""
+def write_samples(
+    path: pathlib.Path,
+    targets: np.ndarray,
+    histories: np.ndarray,
+    history_of: np.ndarray,
+) -> None:
+    """Writes samples, each with its history.
+
+    Args:
+        path: of the file.
+        targets: [S] items.
+        histories: [H, user_width] int32.
+        history_of: [S] int, rows of `histories`.
+    """
     rows = histories[history_of]
     width = rows.shape[1]
     flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), width)
