@@ -102,8 +102,9 @@ class Cost:
         tree_hours: of a tree step's scoring, by all cores.
         table_bytes: of the vectors and their moments, all servers together.
         server_bytes: of each.
-        chief_bytes: rows of the training users with their places, the table
-            as it is saved, and the weights of the widest block of Algorithm 2.
+        chief_bytes: rows of the training users with their places, pi and what
+            it was, and the larger of the weights of the widest block of
+            Algorithm 2 and the items' vectors while they are clustered.
     """
 
     step_rows: float
@@ -184,7 +185,6 @@ def estimate(job: Job, rates: Rates) -> Cost:
         table_bytes=table,
         server_bytes=table / job.hosts,
         chief_bytes=job.samples * _SAMPLE
-        + table / _KEPT
         + job.items * 8
         + max(
             _WEIGHTS * weights * _FLOAT,

@@ -1,6 +1,9 @@
 """A node becomes a vector: the table of embeddings."""
 
+import contextlib
+from collections.abc import Iterator
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +12,7 @@ import tensorflow as tf
 from jtm_tf.models import numerics
 from jtm_tf.models import rows as rows_lib
 
-# Of a table while it is read from a file.
+# Of a table that are written, or read, at a time.
 _BLOCK_ROWS = 1 << 20
 
 
@@ -49,6 +52,7 @@ class NodeEmbedding(numerics.Layer):
         self.num_codes, self.dim, self.stddev = num_codes, dim, stddev
         self.shards = shards
         self._in_file: rows_lib.FileRows | None = None
+        self._apart = False
 
     def build(self, input_shape=None):
         normal = keras.initializers.RandomNormal(stddev=self.stddev)
@@ -101,41 +105,67 @@ class NodeEmbedding(numerics.Layer):
             for (level, of_level), vectors in zip(nodes.items(), found)
         }
 
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Leaves the table out of what Keras writes and reads for a block.
+
+        It would hold all of it once more; see `write` and `read`.
+        """
+        self._apart = True
+        try:
+            yield
+        finally:
+            self._apart = False
+
     def save_own_variables(self, store):
         """Writes one table."""
-        store["0"] = self.numpy()
+        if not self._apart:
+            store["0"] = self.numpy()
 
     def load_own_variables(self, store):
-        """Reads the table by blocks of rows; Keras would hold it thrice."""
-        if not self.shards:
-            return  # see `stay_in`
-        there, shape = list(store.keys()), (self.num_codes, self.dim)
-        saved = store["0"] if there == ["0"] else None
-        if saved is None or tuple(saved.shape) != shape:
-            came = len(there) if saved is None else tuple(saved.shape)
-            raise ValueError(
-                f"Expected one table of shape {shape}; got {came}."
-            )
-        for start in range(0, self.num_codes, _BLOCK_ROWS):
-            rows = np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
-            # On every replica.
-            self.rows.update(rows, saved[rows[0] : rows[-1] + 1])
+        """Reads one table."""
+        if not self._apart:
+            there = list(store.keys())
+            self.read(store["0"] if there == ["0"] else np.zeros(len(there)))
 
-    def stay_in(self, file: np.ndarray) -> None:
-        """Takes a table that stays in its file.
+    def write(self, file: Any) -> None:
+        """Writes the table, block by block.
 
         Args:
-            file: [num_codes, E] float32, see `rows.FileRows`.
+            file: [num_codes, E], an array or what is like one, a data set of a
+                file.
+        """
+        for rows in self._blocks():
+            file[rows[0] : rows[-1] + 1] = self.rows.gather(rows).numpy()
+
+    def read(self, file: Any) -> None:
+        """Reads the table, block by block; without variables it stays there.
+
+        Args:
+            file: [num_codes, E], as of `write`; where the table is to stay in
+                its file, an array that `rows.FileRows` takes.
 
         Raises:
             ValueError: it is of another shape.
         """
-        if file.shape != (self.num_codes, self.dim):
+        shape = (self.num_codes, self.dim)
+        if file.shape != shape:
             raise ValueError(
-                f"Expected one table of shape {(self.num_codes, self.dim)}; "
-                f"got {file.shape}."
+                f"Expected one table of shape {shape}; got {file.shape}."
             )
-        self._in_file = rows_lib.FileRows(file)
+        if not self.shards:
+            self._in_file = rows_lib.FileRows(file)
+            return
+        table = self.rows
+        assert isinstance(table, rows_lib.Rows)
+        for rows in self._blocks():
+            # On every replica.
+            table.update(rows, file[rows[0] : rows[-1] + 1])
+
+    def _blocks(self):
+        """Yields all rows, some at a time."""
+        for start in range(0, self.num_codes, _BLOCK_ROWS):
+            yield np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
 
     def assign(self, table: np.ndarray) -> None:
         """Takes another table, [num_codes, E]."""

@@ -46,8 +46,7 @@ def save(model: tree_model.TreeModel, path: files.Path) -> None:
         files.replacing(path) as temporary,
         files.scratch(path.with_name(_WEIGHTS)) as weights,
     ):
-        with _without_optimizer(model):
-            model.save_weights(weights)
+        _write_weights(model, weights)
         with zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr("metadata.json", json.dumps(metadata))
             archive.writestr(_CONFIG, json.dumps(config))
@@ -75,7 +74,7 @@ def load(path: files.Path, *, mapped: bool = False) -> tree_model.TreeModel:
     Raises:
         ValueError: there is none, or it is damaged.
     """
-    return _read(path, _from_mapped if mapped else from_config, mapped)
+    return _read(path, _from_mapped if mapped else from_config)
 
 
 def unpack(model: tree_model.TreeModel, folder: files.Path) -> None:
@@ -83,8 +82,7 @@ def unpack(model: tree_model.TreeModel, folder: files.Path) -> None:
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with files.scratch(folder / _WEIGHTS) as weights:
-        with _without_optimizer(model):
-            model.save_weights(weights)
+        _write_weights(model, weights)
         weights.rename(folder / _WEIGHTS)
     files.write_json(folder / _CONFIG, config_of(model))
 
@@ -101,8 +99,7 @@ def load_unpacked(folder: files.Path) -> tree_model.TreeModel:
     folder = pathlib.Path(folder)
     with _blamed_on(folder, OSError):
         model = _from_mapped(files.read_json(folder / _CONFIG))
-        model.load_weights(folder / _WEIGHTS)
-        model.embedding.stay_in(_table_in(folder / _WEIGHTS))
+        _read_weights(model, folder / _WEIGHTS)
     return model
 
 
@@ -124,23 +121,45 @@ def restore(model: tree_model.TreeModel, path: files.Path) -> None:
     _read(path, lambda config: model)
 
 
-def _table_in(weights):
-    """Returns the vectors of nodes where they lie in a file of weights."""
-    with h5py.File(weights) as saved:
-        table = saved[_TABLE]
-        start, shape, dtype = table.id.get_offset(), table.shape, table.dtype
+def _write_weights(model, path):
+    """Writes a model's weights, as Keras does; the table block by block."""
+    table = model.embedding
+    with _without_optimizer(model), table.apart():
+        model.save_weights(path)
+    with h5py.File(path, "a") as weights:
+        table.write(
+            weights.create_dataset(
+                _TABLE, (table.num_codes, table.dim), np.float32
+            )
+        )
+
+
+def _read_weights(model, path):
+    """Reads what `_write_weights`, or Keras, wrote."""
+    table = model.embedding
+    with _without_optimizer(model), table.apart():
+        model.load_weights(path)
+    with h5py.File(path) as weights:
+        if table.shards:
+            table.read(weights[_TABLE])
+            return
+        place = _place_of(weights[_TABLE])
+    table.read(np.memmap(path, np.float32, mode="c", **place))
+
+
+def _place_of(table):
+    """Returns where the numbers of a data set lie in its file."""
+    start, shape, dtype = table.id.get_offset(), table.shape, table.dtype
     if start is None or dtype != np.float32:
         raise ValueError(
             "expected the vectors of nodes one after the other, as float32; "
             f"got {dtype}" + (", in pieces" if start is None else "")
         )
-    return np.memmap(weights, np.float32, mode="c", offset=start, shape=shape)
+    return {"offset": start, "shape": shape}
 
 
 def _read(
-    path: files.Path,
-    make: Callable[[dict[str, Any]], tree_model.TreeModel],
-    mapped: bool = False,
+    path: files.Path, make: Callable[[dict[str, Any]], tree_model.TreeModel]
 ) -> tree_model.TreeModel:
     """Returns the model that `make` makes of a configuration, restored."""
     path = pathlib.Path(path)
@@ -154,11 +173,8 @@ def _read(
         with _blamed_on(path, OSError):
             # Of a compiled model, which would build its optimiser too.
             model = make({**config, "compile_config": None})
-            with _without_optimizer(model):
-                model.load_weights(weights)
-            if mapped:
-                # The file goes with who maps it, though it has no name.
-                model.embedding.stay_in(_table_in(weights))
+            # Who maps the file keeps it, though it has no name any more.
+            _read_weights(model, weights)
     return model
 
 

@@ -78,9 +78,9 @@ def test_a_table_in_a_file_has_to_be_loaded():
     with pytest.raises(ValueError, match="has not been loaded"):
         layer(np.array([1]))
     with pytest.raises(ValueError, match=r"shape \(7, 4\); got \(6, 4\)"):
-        layer.stay_in(np.zeros([6, 4], np.float32))
+        layer.read(np.zeros([6, 4], np.float32))
     table = np.arange(28, dtype=np.float32).reshape(7, 4)
-    layer.stay_in(table)
+    layer.read(table)
     asked = np.array([[3, 3], [0, 6]], np.int32)
     np.testing.assert_array_equal(layer(asked), table[asked])
     assert layer(np.zeros([0, 2], np.int32)).shape == (0, 2, 4)

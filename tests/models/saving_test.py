@@ -138,6 +138,22 @@ def test_vectors_may_stay_in_their_file(unpacked, tmp_path):
         )
 
 
+def test_nobody_holds_the_table_once_more(tmp_path, monkeypatch):
+    """It is written and read some rows at a time."""
+    model = served_models.untrained()
+    table = model.embedding.numpy()
+    monkeypatch.setattr(embedding, "_BLOCK_ROWS", 7)
+    with monkeypatch.context() as patched:
+        patched.setattr(embedding.NodeEmbedding, "numpy", None)
+        saving.save(model, tmp_path / "best.keras")
+        read = saving.load(tmp_path / "best.keras")
+        saving.unpack(read, tmp_path / "open")
+    again = saving.load_unpacked(tmp_path / "open")
+    np.testing.assert_array_equal(again.embedding.numpy(), table)
+    by_keras = keras.saving.load_model(tmp_path / "best.keras")
+    np.testing.assert_array_equal(by_keras.embedding.numpy(), table)
+
+
 def test_an_unpacked_model_that_is_damaged(tmp_path):
     with pytest.raises(ValueError, match="is missing or damaged"):
         saving.load_unpacked(tmp_path / "nothing")
