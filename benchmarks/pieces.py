@@ -3,8 +3,9 @@
     python -m benchmarks.pieces [--items=100000000] [--folder=..] [--parts=..]
 
 Each part runs in a process of its own, with drawn numbers in the place of a
-trained model's; prints seconds and the most memory that each held, as JSON
-last. Wants 20 GiB of memory and 40 GB of disk at the default size.
+trained model's; prints seconds and the most memory that each held, pages of
+files that it mapped among it, as JSON last. Wants 20 GiB of memory and 40 GB of
+disk at the default size.
 
 prepare: raw Parquet files of ten rows a user, every item once, to a prepared
     folder.
@@ -18,9 +19,8 @@ freeze: tables of float16 for a server, from vectors in a file.
 """
 
 import json
+import os
 import pathlib
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import flags
 
+from benchmarks import children
 from benchmarks import worlds
 from experiments.rehearsal import local
 from experiments.search_cost import timing
@@ -55,8 +56,8 @@ _FOLDER = flags.DEFINE_string(
     "folder", None, "Where there is disk; the system's for temporary files."
 )
 _WHICH = flags.DEFINE_list("parts", [*_PARTS], "Which parts, in this order.")
-_HERE = flags.DEFINE_bool(
-    "here", False, "Run one part in this process, in --folder."
+_STEP = flags.DEFINE_enum(
+    "step", None, ["ready", "run"], "For the processes that this one starts."
 )
 _ROWS_A_USER, _FILES, _CATEGORY, _BLOCK = 10, 16, 1000, 1 << 20
 _DIM, _GAP, _NEW = 24, 4, 0.01
@@ -69,26 +70,24 @@ def main() -> None:
         raise ValueError(
             f"--parts takes {', '.join(_PARTS)}; got {', '.join(wrong)}."
         )
-    if _HERE.value:
-        print(json.dumps(_measured(_WHICH.value[0])))
-        return
+    if _STEP.value is not None:
+        if _FOLDER.value is None:
+            raise ValueError("--step is of the program itself: see --parts.")
+        return _take(_WHICH.value[0])
+    os.environ.update(local.environment(1))
     found = {}
     for part in _WHICH.value:
         with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
-            done = subprocess.run(
-                local.python(
+            for step in ("ready", "run"):
+                done = children.run(
                     "benchmarks.pieces",
                     f"--items={_ITEMS.value}",
                     f"--folder={folder}",
                     f"--parts={part}",
-                    "--here",
-                ),
-                check=True,
-                env=local.environment(1),
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        found[part] = json.loads(done.stdout.splitlines()[-1])
+                    f"--step={step}",
+                )
+        told = json.loads(done.stdout.splitlines()[-1])
+        found[part] = {**told, "peak_gib": round(done.peak_gib, 2)}
         print(f"{part}: {found[part]}", file=sys.stderr, flush=True)
     print(
         json.dumps(
@@ -97,22 +96,23 @@ def main() -> None:
     )
 
 
-def _measured(part):
-    """Runs a part; returns what it took."""
+def _take(part):
+    """Makes a part ready, or runs it and prints what it took."""
     items, folder = _ITEMS.value, pathlib.Path(_FOLDER.value)
     ready, run = {
         "prepare": (_raw_files, _prepare),
         "decide": (_nothing, _decide),
-        "weigh": (_open_model, _weigh),
+        "weigh": (_samples, _weigh),
         "place": (_nothing, _place),
         "freeze": (_open_model, _freeze),
     }[part]
-    ready(items, folder)
+    if _STEP.value == "ready":
+        ready(items, folder)
+        return
     began = time.monotonic()
     told = run(items, folder)
     seconds = round(time.monotonic() - began, 1)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "peak_gib": round(used / 2**20, 2), **told}
+    print(json.dumps({"seconds": seconds, **told}))
 
 
 def _nothing(items, folder):
@@ -207,31 +207,52 @@ def _open_model(items, folder):
         )
 
 
-def _weigh(items, folder):
-    """Does a worker's piece of work."""
+def _samples(items, folder):
+    """Writes a model, and samples with the nodes that are asked for."""
+    _open_model(items, folder)
     count = min(items, _BLOCK)
     rng = np.random.default_rng(0)
     width = worlds.random_model(worlds.random_tree(1000)).max_history
     users = count // _ROWS_A_USER
-    histories = rng.integers(1, items + 1, (users, width), np.int32)
     targets = np.arange(1, count + 1, dtype=np.int32)
-    path = folder / "samples.parquet"
     pooled_weights.write_samples(
-        path, targets, histories, (targets - 1) * users // count
+        folder / "samples.parquet",
+        targets,
+        rng.integers(1, items + 1, (users, width), np.int32),
+        (targets - 1) * users // count,
     )
     tree = _tree(items)
-    level = min(tree.max_level, 12)
+    nodes = tree.ancestors(_level(tree) - _GAP)[targets]
+    np.savez(
+        folder / "asked.npz",
+        items=targets - 1,
+        nodes=nodes,
+        level=_level(tree),
+    )
+
+
+def _level(tree):
+    """Returns the level that is asked for."""
+    return min(tree.max_level, 12)
+
+
+def _weigh(items, folder):
+    """Does a worker's piece of work."""
+    del items
+    asked = np.load(folder / "asked.npz")
     config = tree_learning.TreeLearningConfig(gap=_GAP)
-    weigher = pooled_weights.Weigher(config)
-    nodes = tree.ancestors(level - _GAP)[targets]
-    del tree
-    weights, pairs = weigher(
+    weights, pairs = pooled_weights.Weigher(config)(
         pooled_weights.Piece(
-            str(path), str(folder / "model"), targets - 1, nodes, level, _GAP
+            str(folder / "samples.parquet"),
+            str(folder / "model"),
+            asked["items"],
+            asked["nodes"],
+            int(asked["level"]),
+            _GAP,
         )
     )
     assert np.isfinite(weights).all()
-    return {"samples": count, "pairs": pairs}
+    return {"samples": len(weights), "pairs": pairs}
 
 
 def _place(items, folder):

@@ -61,19 +61,21 @@ flags.adopt_module_key_flags(pool_flags)
 
 @program.entry
 def main() -> None:
-    run = trained.load(_RUN_DIR.value, _DATA_DIR.value)
+    pool = pool_flags.chosen(_POOL, _RAY_ADDRESS)
+    # Whoever rounds vectors needs them in memory.
+    mapped = pool is not None and _TABLES.value == "float32"
+    run = trained.load(_RUN_DIR.value, _DATA_DIR.value, mapped=mapped)
     users = splits.held_out_users(
         run.data, _SPLIT.value, run.model.max_history, run.settings.profile
     )
-    pool = pool_flags.chosen(_POOL, _RAY_ADDRESS)
     asked = {
         "num_results": _NUM_RESULTS.value,
         "beam_width": _BEAM_WIDTH.value or 2 * _NUM_RESULTS.value,
         "filter_history": _FILTER_HISTORY.value,
     }
     model_search.choose(run.model, _SEARCH.value)
+    frozen.round_vectors(run.model, _TABLES.value)
     if pool is None:
-        frozen.round_vectors(run.model, _TABLES.value)
         items = model_search.recommend_users(run.model, users, **asked)
     else:
         items = pooled.recommend_users(
@@ -82,7 +84,6 @@ def main() -> None:
             run_folder.RunFolder(_RUN_DIR.value).path.resolve(),
             users,
             search=_SEARCH.value,
-            tables=_TABLES.value,
             **asked,
         )
     result = judging.judgement(

@@ -64,11 +64,15 @@ def groups(
         paths = pa.array(paths, pa.string())
     if not isinstance(paths, pa.DictionaryArray):
         paths = paths.dictionary_encode("encode")
-    cut = [prefix(path, count) for path in paths.dictionary.to_pylist()]
-    names = sorted({"", *cut})
+    # The last one is of items that have no number.
+    named = [*paths.dictionary.to_pylist(), None]
+    path_of = paths.indices.fill_null(len(named) - 1).to_numpy()
+    cut = [prefix(path, count) for path in named]
+    met = np.bincount(path_of, minlength=len(named)) > 0
+    names = sorted({"", *(name for name, is_met in zip(cut, met) if is_met)})
     number = {name: group for group, name in enumerate(names, UNKNOWN)}
-    group_of = np.array([number[name] for name in cut], np.int32)
-    return group_of[paths.indices.to_numpy()], names
+    group_of = np.array([number.get(name, UNKNOWN) for name in cut], np.int32)
+    return group_of[path_of], names
 
 
 def kin_groups(paths: Paths | None, num_items: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -71,7 +72,8 @@ def full_disk_told(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[pathlib.Path]:
-    """Yields a name beside `path` for a file that is gone after the block.
+    """Yields a name beside `path` for a file, or a folder, that is gone after
+    the block.
 
     Where that folder cannot be written it is the system's for such files.
     """
@@ -84,7 +86,7 @@ def scratch(path: Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 @contextlib.contextmanager
@@ -108,7 +110,16 @@ def remove_leftovers(folder: Path) -> None:
     """Removes the temporary files that killed runs left."""
     for path in pathlib.Path(folder).glob(".*"):
         if re.fullmatch(r"\.\d+\..+", path.name):
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path):
+    """Removes a file or a folder, if there is one."""
+    if path.is_dir():
+        # What others have open may stay for as long, on some systems.
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Tests of `jtm_tf.categories`: examples that are checked by eye."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jtm_tf import categories
@@ -71,3 +72,23 @@ def test_nearest_kin_are_the_finest_category_that_is_known():
     np.testing.assert_array_equal(
         kin.group == UNKNOWN, [False] * 4 + [True] * 2 + [False]
     )
+
+
+@pytest.mark.parametrize(
+    "known", [["a|b", None, "a|c", "", "d"], [None], [], ["a"]]
+)
+def test_paths_of_arrow(known):
+    """As strings, and by number, some of which are missing."""
+    names = pa.array(known, pa.string())
+    found = categories.groups(known, 1)
+    # Of a part of the items, whose others have more categories.
+    part = pa.array([*known, "z"], pa.string()).dictionary_encode()[:-1]
+    for paths in (names, part, np.array(known, object)):
+        numbers, told = categories.groups(paths, 1)
+        np.testing.assert_array_equal(numbers, found[0])
+        assert set(told) == set(found[1])
+        kin = categories.nearest_kin(paths, ["a|x", None, "d|y", "z"])
+        want = categories.nearest_kin(known, ["a|x", None, "d|y", "z"])
+        np.testing.assert_array_equal(kin.group, want.group)
+        for mine, other in zip(kin.members, want.members, strict=True):
+            np.testing.assert_array_equal(mine, other)

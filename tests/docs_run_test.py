@@ -3,8 +3,8 @@
 A page's commands run in the order of the page, in a folder of its own where
 the files that it names lie, small ones; what takes long is shrunk by further
 flags. What cannot run here is in `ELSEWHERE`, with the file that vouches for
-it. Pages other than the README are run by hand, `-m slow`; the flags of their
-commands are looked at always.
+it. Commands are run by hand, `-m slow`, as examples are of pages other than the
+README; the flags of all commands are looked at always.
 """
 
 import contextlib
@@ -288,9 +288,9 @@ def test_commands(page, guide, tmp_path):
                 reader.run(line)
 
 
-@pytest.mark.parametrize("page", [x for x in PAGES if x != "README.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_flags_are_known(page):
-    """Of pages whose commands are run by hand."""
+    """Of commands that are run by hand."""
     for line in shell_commands((shell.ROOT / page).read_text()):
         words = shlex.split(line)
         if words[:2] == ["python", "-m"] and any(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -88,7 +89,7 @@ class Cluster:
         self._processes[role, index].wait()
 
     def actors(self) -> list[Any]:
-        """Returns the processes that are actors of the chief's own Ray.
+        """Returns the chief's actors of Ray that are at work now.
 
         Raises:
             ValueError: psutil, of the extra cluster, is not installed.
@@ -103,8 +104,9 @@ class Cluster:
         with contextlib.suppress(psutil.Error):
             for process in psutil.Process(self.chief.pid).children(True):
                 with contextlib.suppress(psutil.Error):
-                    # Ray names them so.
-                    if process.name().startswith("ray::_Actor"):
+                    # Ray names them so, while they do a piece of work; the
+                    # system may cut a name off.
+                    if process.name().startswith("ray::_Actor.w"):
                         found.append(process)
         return found
 
@@ -112,7 +114,10 @@ class Cluster:
         """Kills an actor; returns whether there was one."""
         for actor in self.actors():
             logging.info("Killing the actor of process %d.", actor.pid)
-            actor.kill()
+            try:
+                os.kill(actor.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it has ended meanwhile
             return True
         return False
 

@@ -67,7 +67,8 @@ def updated(
         rest = pa.concat_tables([rest, added], promote_options="default")
     kin = weigh = None
     if "category" in rest.column_names:
-        paths = rest["category"].combine_chunks()
+        # By number: all names of a large corpus are more than an array holds.
+        paths = rest["category"].dictionary_encode("encode").combine_chunks()
         known = len(kept) - 1
         kin = categories.nearest_kin(paths[:known], paths[known:])
     if update.histories is not None:

@@ -82,6 +82,16 @@ class NodeEmbedding(numerics.Layer):
             if self._in_file is None:
                 raise ValueError("The table's file has not been loaded yet.")
             return self._in_file
+        return self._in_memory
+
+    @property
+    def _in_memory(self):
+        """The table in variables."""
+        if not self.shards:
+            raise ValueError(
+                "The table stays in its file, and cannot be changed there; "
+                "load the model into memory."
+            )
         return rows_lib.Rows([table.value for table in self.tables])
 
     def call(self, nodes, level=None):
@@ -156,11 +166,9 @@ class NodeEmbedding(numerics.Layer):
         if not self.shards:
             self._in_file = rows_lib.FileRows(file)
             return
-        table = self.rows
-        assert isinstance(table, rows_lib.Rows)
         for rows in self._blocks():
             # On every replica.
-            table.update(rows, file[rows[0] : rows[-1] + 1])
+            self._in_memory.update(rows, file[rows[0] : rows[-1] + 1])
 
     def _blocks(self):
         """Yields all rows, some at a time."""
@@ -169,7 +177,7 @@ class NodeEmbedding(numerics.Layer):
 
     def assign(self, table: np.ndarray) -> None:
         """Takes another table, [num_codes, E]."""
-        self.rows.assign(table)
+        self._in_memory.assign(table)
 
     def numpy(self):
         """Returns the table, [num_codes, E]."""

@@ -87,13 +87,13 @@ class Rows:
 
 
 class FileRows:
-    """A table that stays in its file; who reads rows of it is `Rows` to others.
+    """Reads rows of a table that stays in its file, as `Rows` does.
 
     All processes of a machine that map one file share the memory of what they
-    read of it. What is written stays with the process that wrote it.
+    read of it. Nobody writes.
 
     Args:
-        table: [rows, E] float32, `numpy.memmap` of mode "c".
+        table: [rows, E] float32, `numpy.memmap` of mode "r".
     """
 
     def __init__(self, table: np.ndarray):
@@ -114,12 +114,8 @@ class FileRows:
         found.set_shape([None, self._table.shape[1]])
         return _at(found, where, rows)
 
-    def assign(self, table: np.ndarray) -> None:
-        """Takes other rows, all of them, [rows, E]."""
-        self._table[:] = table
-
     def numpy(self) -> np.ndarray:
-        """Returns the table, [rows, E], of which what is read is in memory."""
+        """Returns the table in its file, [rows, E], to be read only."""
         return self._table
 
 

@@ -40,7 +40,7 @@ def save(model: tree_model.TreeModel, path: files.Path) -> None:
     The file is one that `keras.saving.load_model` reads.
     """
     path = pathlib.Path(path)
-    config = {**config_of(model), "compile_config": None}
+    config = _to_read(model)
     metadata = {"keras_version": keras.version()}
     with (
         files.replacing(path) as temporary,
@@ -81,10 +81,9 @@ def unpack(model: tree_model.TreeModel, folder: files.Path) -> None:
     """Writes a model with its tree into a folder, for `load_unpacked`."""
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with files.scratch(folder / _WEIGHTS) as weights:
+    with files.replacing(folder / _WEIGHTS) as weights:
         _write_weights(model, weights)
-        weights.rename(folder / _WEIGHTS)
-    files.write_json(folder / _CONFIG, config_of(model))
+    files.write_json(folder / _CONFIG, _to_read(model))
 
 
 def load_unpacked(folder: files.Path) -> tree_model.TreeModel:
@@ -101,6 +100,11 @@ def load_unpacked(folder: files.Path) -> tree_model.TreeModel:
         model = _from_mapped(files.read_json(folder / _CONFIG))
         _read_weights(model, folder / _WEIGHTS)
     return model
+
+
+def _to_read(model):
+    """Returns the configuration of a model that is not to be trained."""
+    return {**config_of(model), "compile_config": None}
 
 
 def _from_mapped(config):
@@ -144,7 +148,7 @@ def _read_weights(model, path):
             table.read(weights[_TABLE])
             return
         place = _place_of(weights[_TABLE])
-    table.read(np.memmap(path, np.float32, mode="c", **place))
+    table.read(np.memmap(path, np.float32, mode="r", **place))
 
 
 def _place_of(table):

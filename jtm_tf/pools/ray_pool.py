@@ -6,6 +6,7 @@ depend on nothing but itself.
 
 import contextlib
 import functools
+import gc
 import itertools
 import os
 import sys
@@ -76,11 +77,13 @@ class Pool:
         try:
             yield
         finally:
-            for actor in self._kept:
-                ray.kill(actor)
-            self._kept = None
-            if mine:
-                ray.shutdown()
+            actors, self._kept = self._kept, None
+            try:
+                for actor in actors:
+                    ray.kill(actor)
+            finally:
+                if mine:
+                    ray.shutdown()
 
     @contextlib.contextmanager
     def workers(
@@ -142,5 +145,6 @@ class _Actor:
         """Returns what the function of that number makes of a piece."""
         if number != self._number:
             self._number, self._work = number, None
+            gc.collect()  # graphs hold on to themselves
             self._work = make()
         return self._work(piece)

@@ -6,7 +6,7 @@ stay in a file: all workers of a machine have them in memory once.
 
 import dataclasses
 import functools
-import tempfile
+import pathlib
 from collections.abc import Callable
 from collections.abc import Iterator
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from jtm_tf import files
 from jtm_tf.data import splits
-from jtm_tf.models import frozen
 from jtm_tf.models import saving
 from jtm_tf.models import tree_model
 from jtm_tf.pools import ray_pool
@@ -33,7 +32,6 @@ class Asked:
     Attributes:
         model: of `saving.unpack`, under the same name for all.
         search: one of `model_search.CHOICES`.
-        tables: one of `frozen.DTYPES`.
         num_results: M.
         beam_width: k.
         ranked: leaves that are ranked, `model_search.ranked_width`; M where
@@ -43,7 +41,6 @@ class Asked:
 
     model: str
     search: str
-    tables: str
     num_results: int
     beam_width: int
     ranked: int
@@ -57,7 +54,6 @@ def recommend_users(
     users: splits.HeldOutUsers,
     *,
     search: str = "own",
-    tables: str = "float32",
     num_results: int,
     beam_width: int,
     filter_history: bool = False,
@@ -67,11 +63,10 @@ def recommend_users(
     Args:
         pool: who does it.
         model: with its tree.
-        folder: where all workers see the model, under the same name, as long
-            as they search.
+        folder: that all workers see under this name; the model is in it as
+            long as they search.
         users: the held-out users.
         search: how, one of `model_search.CHOICES`.
-        tables: what the nodes' vectors are rounded to.
         num_results: M.
         beam_width: k.
         filter_history: leave out what a user is known to have.
@@ -84,12 +79,11 @@ def recommend_users(
         ranked = model_search.ranked_width(
             model, users, num_results=num_results, beam_width=beam_width
         )
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as unpacked:
+    with files.scratch(pathlib.Path(folder) / "model") as unpacked:
         saving.unpack(model, unpacked)
         asked = Asked(
-            unpacked,
+            str(unpacked),
             search,
-            tables,
             num_results,
             beam_width,
             ranked,
@@ -112,7 +106,6 @@ def _searcher(asked: Asked) -> Callable[[tuple], np.ndarray]:
     """Loads a model; returns what searches for some users."""
     model = saving.load_unpacked(asked.model)
     model_search.choose(model, asked.search)
-    frozen.round_vectors(model, asked.tables)
     retriever = model_search.retriever(
         model, num_results=asked.ranked, beam_width=asked.beam_width
     )
