@@ -1,5 +1,6 @@
 """Tests of files read by a pool: the same folder as one process makes."""
 
+import contextlib
 import gzip
 import json
 
@@ -12,6 +13,7 @@ from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import tables
 from jtm_tf.pools import ray_pool
 from jtm_tf.pools import serial
+from tests.support import rays
 
 FILES = 5
 
@@ -70,13 +72,16 @@ def told(manifest):
     "pool",
     [serial.Pool, pytest.param(ray_pool.Pool, marks=pytest.mark.slow)],
 )
-def test_the_folder_is_the_same(pool, tmp_path):
+def test_the_folder_is_the_same(pool, tmp_path, monkeypatch):
     """Rows, ids, what was skipped and the first lines of it."""
+    block = contextlib.nullcontext()
     if pool is ray_pool.Pool:
-        pytest.importorskip("ray", reason="needs the extra `cluster`")
+        block = rays.apart(monkeypatch)
     source = written(tmp_path / "log")
     want, _ = prepare(source, tmp_path / "here")
-    got, done = prepare(source, tmp_path / "pooled", pool())
+    with block:
+        got, done = prepare(source, tmp_path / "pooled", pool())
+        assert not prepare(source, tmp_path / "pooled", pool())[1]
     assert done and told(got) == told(want)
     assert got["counts"]["skipped"] == {"bad_timestamp": FILES - 1}
     mine, other = (tables_of(tmp_path / x) for x in ("here", "pooled"))
@@ -88,7 +93,6 @@ def test_the_folder_is_the_same(pool, tmp_path):
         )
         assert first == second, name
     assert not (tmp_path / "pooled" / pooled_rows._FOLDER).exists()
-    assert not prepare(source, tmp_path / "pooled", pool())[1]
 
 
 def test_a_killed_run_reads_no_file_twice(tmp_path, monkeypatch):
@@ -136,11 +140,10 @@ def test_files_of_other_columns_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_of_an_actor_is_told_as_it_was(tmp_path):
-    pytest.importorskip("ray", reason="needs the extra `cluster`")
+def test_an_error_of_an_actor_is_told_as_it_was(tmp_path, monkeypatch):
     source = written(tmp_path / "log")
     (source / "part-0.csv").write_text("some,thing\n1,2\n")
-    with pytest.raises(ValueError) as said:
+    with rays.apart(monkeypatch), pytest.raises(ValueError) as said:
         prepare(source, tmp_path / "data", ray_pool.Pool(actors=1))
     assert "part-0.csv has no column for ['user'" in str(said.value)
     assert "Traceback" not in str(said.value)

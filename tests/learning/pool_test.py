@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.util
 import math
 import os
 import signal
@@ -20,6 +19,7 @@ from jtm_tf.pools import serial
 from jtm_tf.tree import edge_weights
 from jtm_tf.tree import initial
 from jtm_tf.tree import learning as tree_learning
+from tests.support import rays
 
 ITEMS = 60
 CONFIG = tree_learning.TreeLearningConfig(
@@ -155,17 +155,11 @@ class _Dying:
         return 2 * number
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="the extra cluster is not installed",
-)
 @pytest.mark.slow
 def test_an_actor_is_lost(tmp_path, monkeypatch):
     """Its piece of work is done by another; the results keep their order."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in HOME
-    pool = ray_pool.Pool(actors=2)
     make = functools.partial(_Dying, str(tmp_path / "died"))
-    with pool.workers(make) as do:
+    with rays.apart(monkeypatch), ray_pool.Pool(actors=2).workers(make) as do:
         assert list(do(range(8))) == [2 * number for number in range(8)]
     assert (tmp_path / "died").exists()
 
@@ -175,16 +169,11 @@ def _telling(what):
     return lambda piece: (os.getpid(), what, piece)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="the extra cluster is not installed",
-)
 @pytest.mark.slow
-def test_actors_are_kept(tmp_path, monkeypatch):
+def test_actors_are_kept(monkeypatch):
     """From one kind of work to the next, and to one that failed."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # no token in HOME
-    pool, seen = ray_pool.Pool(actors=1), set()
-    with pool.kept():
+    seen = set()
+    with rays.apart(monkeypatch), (pool := ray_pool.Pool(actors=1)).kept():
         for what in ("a", "b", "a"):
             with pool.workers(functools.partial(_telling, what)) as do:
                 for (process, told, piece), want in zip(do(range(3)), range(3)):

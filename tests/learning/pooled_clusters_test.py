@@ -8,6 +8,7 @@ from jtm_tf.pools import ray_pool
 from jtm_tf.pools import serial
 from jtm_tf.tree import clustering
 from jtm_tf.tree import initial
+from tests.support import rays
 from tests.support import spreads
 
 
@@ -72,12 +73,14 @@ def test_a_piece_knows_of_no_other(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_by_ray(tmp_path):
-    pytest.importorskip("ray", reason="needs the extra `cluster`")
+def test_by_ray(tmp_path, monkeypatch):
     old = initial.random(300, seed=0)
     vectors = np.random.default_rng(1).normal(size=(301, 3))
-    got = [
-        pooled_clusters.cluster(pool, tmp_path, old, vectors, piece_items=40)
-        for pool in (serial.Pool(), ray_pool.Pool())
-    ]
+    with rays.apart(monkeypatch):
+        got = [
+            pooled_clusters.cluster(
+                pool, tmp_path, old, vectors, piece_items=40
+            )
+            for pool in (serial.Pool(), ray_pool.Pool())
+        ]
     np.testing.assert_array_equal(got[0].pi, got[1].pi)
