@@ -158,14 +158,17 @@ def _pull(tree, kin, group, nodes, level, gap):
     """
     first = tree_lib.first_code(level - gap, tree.branching)
     deepest = tree.max_level - (level - gap)
+    # Groups times leaves are more than 32 bits count.
+    places = tree.pi.astype(np.int64) - tree.first_leaf
     seats = np.sort(
         np.concatenate(
             [
-                row * tree.num_leaves + tree.pi[items] - tree.first_leaf
+                row * tree.num_leaves + places[items]
                 for row, items in enumerate(kin.members)
             ]
         )
     )
+    del places
     # Items of one group below one node ask the same.
     asked, inverse = np.unique(
         np.stack([group, nodes - first], 1), axis=0, return_inverse=True

@@ -172,3 +172,20 @@ def test_samples_outvote_kin_where_they_are_many():
         )
     ]
     assert sides == [2, 2, 3]
+
+
+def test_many_categories_on_a_wide_tree():
+    """Each item of its own kind: a new one comes next to the one it is like,
+    though categories times leaves are beyond 32 bits.
+    """
+    known, level = 3000, 20
+    first = tree_lib.first_code(level, 2)
+    pi = np.r_[0, first + 300 * np.arange(known)].astype(np.int32)
+    tree = tree_lib.Tree(pi, level, 2)
+    names = [f"c{x}" for x in range(known)]
+    like = np.arange(known)
+    kin = categories.nearest_kin(names, [names[x] for x in like])
+    placed = placement.add(tree, len(like), kin=kin)
+    np.testing.assert_array_equal(
+        placed.pi[known + 1 :], placed.pi[1 + like] + 1
+    )
