@@ -75,7 +75,9 @@ class Pool:
         )
         self._kept = [kind(_Actor).remote() for _ in range(count)]
         try:
-            yield
+            # Ray tells of accidents on stdout, which is for results.
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
         finally:
             actors, self._kept = self._kept, None
             try:

@@ -156,12 +156,13 @@ class _Dying:
 
 
 @pytest.mark.slow
-def test_an_actor_is_lost(tmp_path, monkeypatch):
+def test_an_actor_is_lost(tmp_path, monkeypatch, capsys):
     """Its piece of work is done by another; the results keep their order."""
     make = functools.partial(_Dying, str(tmp_path / "died"))
     with rays.apart(monkeypatch), ray_pool.Pool(actors=2).workers(make) as do:
         assert list(do(range(8))) == [2 * number for number in range(8)]
     assert (tmp_path / "died").exists()
+    assert not capsys.readouterr().out
 
 
 def _telling(what):
