@@ -14,7 +14,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; writes benchmarks/results.json"
 	@echo "make docs    the API reference, as docs/api/index.html"
-	@echo "make rehearsal  a cluster on this machine, parts of it killed (4 min)"
+	@echo "make rehearsal  a cluster on this machine, parts of it killed (3 min)"
 	@echo "make clean   remove .venv and caches; runs/ stays"
 
 demo: $(VENV)/.installed-demo

@@ -6,7 +6,7 @@ Starts a chief, workers and parameter servers, each of them experiments.train
 with --strategy=parameter_server and --pool=ray, kills some of them in the
 middle and starts them again. Prints the test metrics that experiments.train
 prints, then what became of the cluster, as JSON. Without --data_dir it draws a
-small market into RUN.data and takes four minutes on two cores. RUN is a run
+small market into RUN.data and takes three minutes on two cores. RUN is a run
 folder as any other; what the servers say is in RUN.logs. Started again after a
 kill, it goes on.
 """
