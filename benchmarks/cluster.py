@@ -20,10 +20,9 @@ ray_over_serial: processor time of edge weights by two of Ray's actors, Ray's
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
-import resource
 import statistics
-import subprocess
 import tempfile
 import time
 
@@ -31,6 +30,7 @@ import numpy as np
 import psutil
 from absl import flags
 
+from benchmarks import children
 from benchmarks import worlds
 from experiments.rehearsal import cost
 from experiments.rehearsal import local
@@ -70,6 +70,7 @@ class _Used:
 
 @program.entry
 def main() -> None:
+    os.environ.update(local.environment(1))
     figures = {**_training(), **_weighing(), "machine": timing.machine()}
     print(json.dumps(figures))
 
@@ -121,10 +122,10 @@ def _run(kind, samples, data, out):
     out = out.with_name(f"{out.name}-{kind}-{samples}")
     train = [*_TRAIN, f"--loss={_LOSS.value}", f"--samples_per_epoch={samples}"]
     where = [f"--data_dir={data}", f"--out_dir={out}"]
-    command = local.python("experiments.train", *train, *where)
+    command = ["experiments.train", *train, *where]
     if kind == "ps":
         method, *others = train
-        command = local.python(
+        command = [
             "experiments.rehearse_cluster",
             method,
             *where,
@@ -133,22 +134,10 @@ def _run(kind, samples, data, out):
             "--pool=here",
             "--kill=",
             f"--train_flags={' '.join(others)}",
-        )
-    seconds, crossed = _children(), _loopback()
-    # Its errors are for who has asked for the benchmark to see.
-    subprocess.run(
-        command,
-        check=True,
-        env=local.environment(1),
-        stdout=subprocess.DEVNULL,
-    )
-    return _Used(_children() - seconds, _loopback() - crossed)
-
-
-def _children():
-    """Returns the processor time of all processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        ]
+    crossed = _loopback()
+    done = children.run(*command)
+    return _Used(done.cpu_seconds, _loopback() - crossed)
 
 
 def _loopback():

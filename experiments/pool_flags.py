@@ -5,6 +5,9 @@ from absl import flags
 from jtm_tf.pools import ray_pool
 from jtm_tf.pools import serial
 
+# Who may do work that may be handed out, see `define`.
+CHOICES = ("here", "serial", "ray")
+
 Pool = ray_pool.Pool | serial.Pool
 
 
@@ -19,7 +22,7 @@ def define(work: str, folder: str) -> tuple[flags.FlagHolder, flags.FlagHolder]:
         flags.DEFINE_enum(
             "pool",
             "here",
-            ["here", "serial", "ray"],
+            CHOICES,
             f"Who {work}. here: this process, from its memory; serial: this "
             "process, part by part, as workers do; ray: workers of Ray, see "
             "--ray_address. Extra cluster.",

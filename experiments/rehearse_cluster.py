@@ -22,15 +22,16 @@ import time
 from absl import flags
 from absl import logging
 
+from experiments import pool_flags
 from experiments.rehearsal import local
 from jtm_tf.command_line import program
 from jtm_tf.data.preparing import preparation
 from jtm_tf.learning import settings
 from jtm_tf.runs import folder as run_folder
 
-# Who can be lost. The first three are when workers take steps, the others when
-# actors learn the tree.
-_ROLES = ("worker", "ps", "chief", "actor", "driver")
+# Who can be lost: when workers take steps, and when actors learn the tree.
+_OF_TREE = ("actor", "driver")
+_ROLES = ("worker", "ps", "chief", *_OF_TREE)
 # A market of which a round takes a minute.
 _ITEMS, _ROWS = 2_000, 40_000
 
@@ -49,7 +50,7 @@ _TRAIN_FLAGS = flags.DEFINE_string(
 _POOL = flags.DEFINE_enum(
     "pool",
     "ray",
-    ["here", "serial", "ray"],
+    pool_flags.CHOICES,
     "Who learns the tree, see experiments.train; ray is the extra cluster.",
 )
 _WORKERS = flags.DEFINE_integer(
@@ -87,7 +88,7 @@ def main() -> None:
         raise ValueError(
             f"--kill takes {', '.join(_ROLES)}; got {', '.join(wrong)}."
         )
-    if _POOL.value != "ray" and {"actor", "driver"} & set(kills):
+    if _POOL.value != "ray" and set(_OF_TREE) & set(kills):
         raise ValueError(
             "actor and driver of --kill are of --pool=ray; got "
             f"--pool={_POOL.value} --kill={','.join(kills)}."
@@ -161,8 +162,7 @@ def _with_accidents(cluster, run, kills, killed, rng):
     since = time.time()
     while len(killed) < len(kills):
         role = kills[len(killed)]
-        at_work = _weighs if role in ("actor", "driver") else _trains
-        if not _comes(at_work, cluster, run, since):
+        if not _comes(role, cluster, run, since):
             break  # it was faster
         time.sleep(rng.uniform(0, _WITHIN.value))
         if cluster.chief.poll() is not None:
@@ -183,28 +183,23 @@ def _with_accidents(cluster, run, kills, killed, rng):
     return False
 
 
-def _trains(cluster, run, since):
-    """Tells whether there are files that workers read, newer than a time."""
-    del cluster
-    with contextlib.suppress(FileNotFoundError):
-        return (run.cluster / "users-0").stat().st_mtime >= since
+def _comes(role, cluster, run, since):
+    """Waits until one of that role can be at work; returns whether the chief
+    lived to see it.
+    """
+    while cluster.chief.poll() is None:
+        if _is_at_work(role, cluster, run, since):
+            return True
+        time.sleep(0.1)
     return False
 
 
-def _weighs(cluster, run, since):
-    """Tells whether actors are at work."""
-    del run, since
-    return bool(cluster.actors())
-
-
-def _comes(at_work, cluster, run, since):
-    """Waits until they are at work; returns whether the chief lived to see
-    it.
-    """
-    while cluster.chief.poll() is None:
-        if at_work(cluster, run, since):
-            return True
-        time.sleep(0.1)
+def _is_at_work(role, cluster, run, since):
+    """Tells whether actors work, or workers have files newer than a time."""
+    if role in _OF_TREE:
+        return bool(cluster.actors())
+    with contextlib.suppress(FileNotFoundError):
+        return (run.cluster / "users-0").stat().st_mtime >= since
     return False
 
 

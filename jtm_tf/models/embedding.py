@@ -12,9 +12,6 @@ import tensorflow as tf
 from jtm_tf.models import numerics
 from jtm_tf.models import rows as rows_lib
 
-# Of a table that are written, or read, at a time.
-_BLOCK_ROWS = 1 << 20
-
 
 @keras.saving.register_keras_serializable("jtm_tf")
 class NodeEmbedding(numerics.Layer):
@@ -111,7 +108,7 @@ class NodeEmbedding(numerics.Layer):
         sizes = [tf.size(part) for part in parts]
         found = tf.split(self.rows.gather(tf.concat(parts, 0)), sizes)
         return {
-            level: tf.reshape(vectors, [*_shape(of_level), self.dim])
+            level: rows_lib.shaped(vectors, of_level)
             for (level, of_level), vectors in zip(nodes.items(), found)
         }
 
@@ -145,8 +142,9 @@ class NodeEmbedding(numerics.Layer):
             file: [num_codes, E], an array or what is like one, a data set of a
                 file.
         """
-        for rows in self._blocks():
-            file[rows[0] : rows[-1] + 1] = self.rows.gather(rows).numpy()
+        for block in rows_lib.blocks(self.num_codes):
+            rows = np.arange(block.start, block.stop)
+            file[block] = self.rows.gather(rows).numpy()
 
     def read(self, file: Any) -> None:
         """Reads the table, block by block; without variables it stays there.
@@ -166,14 +164,9 @@ class NodeEmbedding(numerics.Layer):
         if not self.shards:
             self._in_file = rows_lib.FileRows(file)
             return
-        for rows in self._blocks():
-            # On every replica.
-            self._in_memory.update(rows, file[rows[0] : rows[-1] + 1])
-
-    def _blocks(self):
-        """Yields all rows, some at a time."""
-        for start in range(0, self.num_codes, _BLOCK_ROWS):
-            yield np.arange(start, min(start + _BLOCK_ROWS, self.num_codes))
+        for block in rows_lib.blocks(self.num_codes):
+            rows = np.arange(block.start, block.stop)
+            self._in_memory.update(rows, file[block])  # on every replica
 
     def assign(self, table: np.ndarray) -> None:
         """Takes another table, [num_codes, E]."""
@@ -191,12 +184,3 @@ class NodeEmbedding(numerics.Layer):
             "dim": self.dim,
             "stddev": self.stddev,
         }
-
-
-def _shape(tensor):
-    """Returns the sizes of a tensor, as integers where they are known."""
-    sizes = tf.shape(tensor)
-    return [
-        sizes[axis] if size is None else size
-        for axis, size in enumerate(tensor.shape)
-    ]

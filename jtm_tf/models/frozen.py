@@ -14,13 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from jtm_tf.models import preference
+from jtm_tf.models import rows as rows_lib
 from jtm_tf.models import tree_model
 from jtm_tf.tree import tree as tree_lib
 
 # What tables may be of.
 DTYPES = ("float32", "float16")
-# Of a table that are taken at a time.
-_BLOCK_ROWS = 1 << 20
 
 
 def round_vectors(model: tree_model.TreeModel, dtype: str) -> None:
@@ -261,9 +260,8 @@ def _fill(rows, table, nodes):
 
     By blocks: the table may lie in a file and be larger than the memory.
     """
-    for first in range(0, len(nodes), _BLOCK_ROWS):
-        block = nodes[first : first + _BLOCK_ROWS]
-        rows[first : first + len(block)] = _narrowed(table[block], rows.dtype)
+    for block in rows_lib.blocks(len(nodes)):
+        rows[block] = _narrowed(table[nodes[block]], rows.dtype)
 
 
 def _narrowed(table, dtype):

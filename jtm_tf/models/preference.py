@@ -179,12 +179,14 @@ class Preference:
 
     def _logits(self, users, nodes, level):
         """Returns the logits of [B, W] nodes for users of `described`."""
+        vectors = self.embedding(nodes, level=level)
+        return self._by_scorer(users, nodes, vectors, level)
+
+    def _by_scorer(self, users, nodes, vectors, level):
+        """Scores nodes by their vectors, [B, W, E]."""
         visited, described = users
-        return self.scorer.score(
-            described[level],
-            self.embedding(nodes, level=level),
-            self._pairs(visited, nodes, level),
-        )
+        pairs = self._pairs(visited, nodes, level)
+        return self.scorer.score(described[level], vectors, pairs)
 
     def _visited(self, leaves):
         """Returns what visits are counted from, nothing where none are."""

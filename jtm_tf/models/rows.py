@@ -4,10 +4,14 @@ Row r of k variables is row r // k of variable r mod k: those of a level, or of
 all levels near the root, are spread evenly, and none is asked by all.
 """
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+
+# Of a table that are taken at a time.
+_BLOCK_ROWS = 1 << 20
 
 
 def count(num_rows: int, shards: int, shard: int) -> int:
@@ -36,7 +40,8 @@ class Rows:
         distinct, where = tf.unique(tf.reshape(rows, [-1]))
         local, order = self._parts(distinct)
         found = [tf.gather(x, at) for x, at in zip(self.variables, local)]
-        return _at(tf.dynamic_stitch(order, found), where, rows)
+        vectors = tf.gather(tf.dynamic_stitch(order, found), where)
+        return shaped(vectors, rows)
 
     def update(self, rows: np.ndarray, values) -> None:
         """Sets [R] distinct rows to [R, E] values."""
@@ -112,17 +117,22 @@ class FileRows:
             stateful=False,
         )
         found.set_shape([None, self._table.shape[1]])
-        return _at(found, where, rows)
+        return shaped(tf.gather(found, where), rows)
 
     def numpy(self) -> np.ndarray:
         """Returns the table in its file, [rows, E], to be read only."""
         return self._table
 
 
-def _at(distinct, where, rows):
-    """Returns [..., E] of [...] rows, where `distinct[where]` are theirs."""
-    width = distinct.shape[1]
-    vectors = tf.gather(distinct, where)
+def blocks(count: int) -> Iterator[slice]:
+    """Yields all of so many rows, as many at a time as memory is given for."""
+    for first in range(0, count, _BLOCK_ROWS):
+        yield slice(first, min(first + _BLOCK_ROWS, count))
+
+
+def shaped(vectors: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Returns the [R, E] vectors of [...] rows, R in all, as [..., E]."""
+    width = vectors.shape[1]
     vectors = tf.reshape(vectors, tf.concat([tf.shape(rows), [width]], 0))
     vectors.set_shape([*tf.TensorShape(rows.shape), width])
     return vectors

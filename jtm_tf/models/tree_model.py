@@ -286,14 +286,10 @@ class TreeModel(preference.Preference, numerics.Model):
             One [B, 1 + n_l] tensor for each level 1..l_max.
         """
         levels = range(1, self.max_level + 1)
-        visited, described = self.described(inputs["history"], levels)
+        users = self.described(inputs["history"], levels)
         nodes = dict(zip(levels, inputs["nodes"], strict=True))
         return [
-            self.scorer.score(
-                described[level],
-                vectors,
-                self._pairs(visited, nodes[level], level),
-            )
+            self._by_scorer(users, nodes[level], vectors, level)
             for level, vectors in self.embedding.of_levels(nodes).items()
         ]
 

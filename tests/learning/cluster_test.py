@@ -353,29 +353,28 @@ def test_an_address_of_nobody(data, tmp_path):
     assert "--ray_address is of --pool=ray" in error
 
 
-def test_who_cannot_be_killed(data, tmp_path):
-    error = shell.the_error(
+@pytest.mark.parametrize(
+    "flags, error",
+    [
+        (
+            ["--kill=worker,king"],
+            "--kill takes worker, ps, chief, actor, driver; got king",
+        ),
+        (
+            ["--pool=serial", "--kill=actor"],
+            "of --pool=ray; got --pool=serial --kill=actor",
+        ),
+    ],
+)
+def test_who_cannot_be_killed(flags, error, data, tmp_path):
+    assert error in shell.the_error(
         shell.run(
             "experiments.rehearse_cluster",
             f"--data_dir={data}",
             f"--out_dir={tmp_path / 'run'}",
-            "--kill=worker,king",
+            *flags,
         )
     )
-    assert "--kill takes worker, ps, chief, actor, driver; got king" in error
-
-
-def test_actors_are_of_ray(data, tmp_path):
-    error = shell.the_error(
-        shell.run(
-            "experiments.rehearse_cluster",
-            f"--data_dir={data}",
-            f"--out_dir={tmp_path / 'run'}",
-            "--pool=serial",
-            "--kill=actor",
-        )
-    )
-    assert "of --pool=ray; got --pool=serial --kill=actor" in error
 
 
 @pytest.mark.parametrize("role", ["chief", "worker"])

@@ -93,7 +93,7 @@ def test_the_normaliser_is_unbiased():
     for user in range(3):
         one, same = history[user : user + 1], targets[user : user + 1]
         whole = whole_losses(model, one, same)
-        draws = 200
+        draws = 400
         z = np.zeros([draws, len(levels)])
         for draw in range(draws):
             far = far_of(rng, model, model.beam_loss, 2, users=1)

@@ -12,6 +12,7 @@ from jtm_tf.models import attention
 from jtm_tf.models import embedding
 from jtm_tf.models import frozen
 from jtm_tf.models import log_prob
+from jtm_tf.models import rows as rows_lib
 from jtm_tf.models import saving
 from jtm_tf.models import scorers
 from jtm_tf.models import user_representation
@@ -51,7 +52,7 @@ def assert_equal(model, other):
 
 
 def test_another_model_becomes_the_saved_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedding, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(rows_lib, "_BLOCK_ROWS", 7)
     model, other = served_models.untrained(), served_models.untrained(seed=1)
     saving.save(model, tmp_path / "best.keras")
     saving.restore(other, tmp_path / "best.keras")
@@ -137,7 +138,7 @@ def test_nobody_holds_the_table_once_more(tmp_path, monkeypatch):
     """It is written and read some rows at a time."""
     model = served_models.untrained()
     table = model.embedding.numpy()
-    monkeypatch.setattr(embedding, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(rows_lib, "_BLOCK_ROWS", 7)
     with monkeypatch.context() as patched:
         patched.setattr(embedding.NodeEmbedding, "numpy", None)
         saving.save(model, tmp_path / "best.keras")
