@@ -4,6 +4,7 @@ Here a run is refused whose data cannot give what its settings ask for.
 """
 
 import dataclasses
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -246,12 +247,14 @@ def _factors(config, examples, num_items, folder, earlier):
     # Rows of `taken` are users in the order of their starts.
     _, one_of = np.unique(examples.starts, return_index=True)
     count = config.factor_folds if for_vectors else 1
-    return factors.cross_fitted(
-        taken,
-        examples.fold_of(count, seed=config.seed)[one_of],
-        count,
-        config.embedding_dim,
-        seed=config.seed,
+    return _filed(
+        factors.cross_fitted(
+            taken,
+            examples.fold_of(count, seed=config.seed)[one_of],
+            count,
+            config.embedding_dim,
+            seed=config.seed,
+        )
     )
 
 
@@ -267,7 +270,8 @@ def _turned(tables, earlier):
     stay, learned = earlier.item_vectors()
     run = earlier.run
     if run.settings.initial_vectors != "factors":
-        return factors.turned(tables, stay, learned), earlier
+        turn = factors.rotation(tables[0][stay], learned)
+        return _filed(table @ turn for table in tables), earlier
     examples, _ = _samples(run.settings, run.data)
     taken = factors.taken(
         examples.starts, examples.target_items(), run.data.num_items
@@ -275,17 +279,32 @@ def _turned(tables, earlier):
     was = factors.item_vectors(
         taken, run.settings.embedding_dim, seed=run.settings.seed
     )[earlier.item_before]
-    tables = factors.turned(tables, stay, was[stay])
-    both = factors.turned(np.concatenate([was[None], tables]), stay, learned)
+    turn = factors.rotation(tables[0][stay], was[stay])
+    both = factors.rotation(was[stay], learned)
     # The network knows products of vectors of this length.
     scale = run.metrics.get("carried", {}).get("scale")
     if scale is None:
         stddev = earlier.model.embedding.stddev
         scale = node_vectors.scale_of(was, stddev)
     earlier = dataclasses.replace(
-        earlier, factors=both[0], record=earlier.record | {"scale": scale}
+        earlier, factors=was @ both, record=earlier.record | {"scale": scale}
     )
-    return both[1:], earlier
+    return _filed(table @ turn @ both for table in tables), earlier
+
+
+def _filed(tables):
+    """Returns tables, [N + 1, E] each, as one that needs no memory.
+
+    Its file has no name, and goes when nobody reads it any more: a run that
+    is refused leaves no trace.
+    """
+    with tempfile.TemporaryFile() as file:
+        count = 0
+        for table in tables:
+            file.write(np.ascontiguousarray(table))
+            count, shape = count + 1, table.shape
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(count, *shape))
 
 
 def _mapped(file):

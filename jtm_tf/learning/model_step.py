@@ -248,7 +248,8 @@ class Trainer(tf.Module):
         if now == table:
             return
         change = self.vectors[table] - self.vectors[now]
-        self._nodes.add(change * self._scale, self.model.tree)
+        change *= self._scale
+        self._nodes.add(change, self.model.tree)
         self.begun_from.assign(table)
 
     def _stream(self, examples, *, max_samples, **position):

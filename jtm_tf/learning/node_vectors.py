@@ -40,7 +40,7 @@ class NodeVectors:
             tree: where the items sit.
             slots: whether the moments of the vectors that are gone go too.
         """
-        for nodes, means in self.inner_means(tree):
+        for nodes, means in self._inner_means(tree):
             self._table.update(nodes, means)
             for slot in self._slots if slots else ():
                 slot.update(nodes, np.zeros_like(means))
@@ -59,7 +59,7 @@ class NodeVectors:
         self, tree: tree_lib.Tree
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns (occupied nodes, their items' mean vectors) by level."""
-        return _means_by_level(tree, self._table.gather(tree.pi).numpy())
+        return list(self._inner_means(tree))
 
     def shift_inner(
         self,
@@ -106,11 +106,13 @@ class NodeVectors:
             vectors: [N + 1, E] float32; the row of PAD does not count.
             tree: where the items sit.
         """
-        for nodes, rows in [
-            (tree.pi[1:], vectors[1:]),
-            *_means_by_level(tree, vectors),
-        ]:
+        self._table.add(tree.pi[1:], vectors[1:])
+        for nodes, rows in _means_by_level(tree, vectors):
             self._table.add(nodes, rows)
+
+    def _inner_means(self, tree):
+        """Yields what `inner_means` returns, level by level."""
+        return _means_by_level(tree, self._table.gather(tree.pi).numpy())
 
 
 def scale_of(vectors: np.ndarray, stddev: float) -> float:
@@ -126,7 +128,7 @@ def scale_of(vectors: np.ndarray, stddev: float) -> float:
 
 
 def _means_by_level(tree, vectors):
-    """Returns (occupied nodes, mean vectors of their items) by inner level.
+    """Yields (occupied nodes, mean vectors of their items) by inner level.
 
     Args:
         tree: where the items sit.
@@ -135,7 +137,6 @@ def _means_by_level(tree, vectors):
     # By leaf, so that the items below a node are a range on any level.
     order = np.argsort(tree.pi[1:]) + 1
     vectors = vectors[order]
-    means = []
     for level in range(1, tree.max_level):
         nodes, begins, counts = np.unique(
             tree.ancestors(level)[order],
@@ -143,5 +144,4 @@ def _means_by_level(tree, vectors):
             return_counts=True,
         )
         sums = np.add.reduceat(vectors, begins)
-        means.append((nodes, sums / counts[:, None].astype(np.float32)))
-    return means
+        yield nodes, sums / counts[:, None].astype(np.float32)

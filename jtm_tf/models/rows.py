@@ -34,7 +34,7 @@ class Rows:
 
     def gather(self, rows) -> tf.Tensor:
         """Returns [..., E] of [...] rows; gradients flow to those alone."""
-        if len(self.variables) == 1:
+        if self._are_here:
             return tf.gather(self.variables[0], rows)
         # Each distinct row crosses the network once, however often it is met.
         distinct, where = tf.unique(tf.reshape(rows, [-1]))
@@ -69,6 +69,12 @@ class Rows:
         for shard, variable in enumerate(self.variables):
             table[shard::shards] = variable.numpy()
         return table
+
+    @property
+    def _are_here(self):
+        """Whether they are one table in this process's own memory."""
+        first = self.variables[0]
+        return len(self.variables) == 1 and "/job:ps" not in first.device
 
     def _slices(self, rows, values):
         """Returns what concerns each variable."""

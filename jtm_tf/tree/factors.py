@@ -7,11 +7,17 @@ conjugate gradients (Takacs, Pilaszy and Tikk, 2011). Pure NumPy and scipy:
 all rows of a block are solved at once, so that the work is sparse products.
 """
 
+import collections
+import os
+from collections.abc import Iterator
+from concurrent import futures
+
 import numpy as np
 from scipy import sparse
 
-# Entries of the matrix that are worked on at once: 64 MB of vectors at E = 64.
-_BLOCK = 1 << 18
+# Entries of the matrix, and rows, that a thread works on at once: 16 MB of
+# vectors at E = 64.
+_BLOCK = 1 << 16
 # Conjugate gradients a half-step, which starts from the last solution.
 _CG_STEPS = 3
 
@@ -92,8 +98,10 @@ def cross_fitted(
     dim: int,
     *,
     seed: int = 0,
-) -> np.ndarray:
-    """Returns `item_vectors` of all users, and those without each fold's.
+) -> Iterator[np.ndarray]:
+    """Yields `item_vectors` of all users, then those without each fold's.
+
+    One after the other: of many items, one table is much already.
 
     Args:
         matrix: [U, N + 1], as `taken` returns it.
@@ -102,39 +110,26 @@ def cross_fitted(
         dim: E, factors.
         seed: of the random starts.
 
-    Returns:
-        [1 + K, N + 1, E] float32, all turned alike: what is left of the
-        differences between tables is what the users of a fold told. With one
-        part [1, N + 1, E].
+    Yields:
+        [N + 1, E] float32, 1 + K times, or once with one part; all turned
+        alike: what is left of the differences between tables is what the
+        users of a fold told.
     """
-    tables = [item_vectors(matrix, dim, seed=seed)]
+    whole = item_vectors(matrix, dim, seed=seed)
+    yield whole
     for part in range(count if count > 1 else 0):
         others = matrix[np.flatnonzero(fold != part)]
         if others.nnz:
             vectors = item_vectors(others, dim, seed=seed)
-            tables.append(vectors @ _rotation(vectors, tables[0]))
+            yield vectors @ rotation(vectors, whole)
         else:  # there is one user
-            tables.append(np.zeros_like(tables[0]))
-    return np.stack(tables)
+            yield np.zeros_like(whole)
 
 
-def turned(
-    tables: np.ndarray, items: np.ndarray, like: np.ndarray
-) -> np.ndarray:
-    """Returns tables turned as near to other vectors as the first one gets.
+def rotation(vectors: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Returns what turns vectors to others, [n, E] twice -> [E, E].
 
-    Args:
-        tables: [1 + K, N + 1, E], see `cross_fitted`.
-        items: [n] int, whose vectors are known.
-        like: [n, E], those.
-    """
-    return tables @ _rotation(tables[0][items], like)
-
-
-def _rotation(vectors, like):
-    """Returns what turns vectors to others; products between them stay.
-
-    The orthogonal Procrustes problem, [n, E] twice -> [E, E].
+    Products between vectors stay. The orthogonal Procrustes problem.
     """
     left, _, right = np.linalg.svd(vectors.T.astype(np.float64) @ like)
     return (left @ right).astype(np.float32)
@@ -151,16 +146,28 @@ def _half_step(matrix, rows, columns, regularization, alpha):
     gram = columns.T @ columns
     gram += regularization * np.eye(len(gram), dtype=np.float32)
     solved = np.empty_like(rows)
-    ends = matrix.indptr
-    first = 0
-    while first < len(rows):
-        last = int(np.searchsorted(ends, ends[first] + _BLOCK, side="right"))
-        last = min(len(rows), max(first + 1, last - 1))
-        solved[first:last] = _conjugate_gradients(
-            matrix[first:last], rows[first:last], columns, gram, alpha
+
+    def solve(part):
+        solved[part] = _conjugate_gradients(
+            matrix[part], rows[part], columns, gram, alpha
         )
-        first = last
+
+    # NumPy and scipy let go of the interpreter where they work.
+    with futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        collections.deque(threads.map(solve, _blocks(matrix)), maxlen=0)
     return solved
+
+
+def _blocks(matrix):
+    """Returns stretches of rows with about as many entries each."""
+    ends, first, blocks = matrix.indptr, 0, []
+    while first < matrix.shape[0]:
+        last = int(np.searchsorted(ends, ends[first] + _BLOCK, side="right"))
+        # Rows without entries take their place too.
+        last = min(matrix.shape[0], max(first + 1, last - 1), first + _BLOCK)
+        blocks.append(slice(first, last))
+        first = last
+    return blocks
 
 
 def _conjugate_gradients(ones, x, columns, gram, alpha):

@@ -121,8 +121,10 @@ def test_factors_without_those_of_a_fold():
     items = 1 + (owners % 2) * 10 + rng.integers(10, size=len(owners))
     matrix = factors.taken(owners, items, 21)
     fold = np.arange(90) % 3
-    tables = factors.cross_fitted(matrix, fold, 3, 4, seed=6)
-    assert tables.shape == (4, 22, 4) and tables.dtype == np.float32
+    tables = list(factors.cross_fitted(matrix, fold, 3, 4, seed=6))
+    assert len(tables) == 4
+    for table in tables:
+        assert table.shape == (22, 4) and table.dtype == np.float32
     whole = factors.item_vectors(matrix, 4, seed=6)
     np.testing.assert_array_equal(tables[0], whole)
     for part in range(3):
