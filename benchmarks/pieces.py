@@ -245,6 +245,8 @@ def _weigh(items, folder):
         pooled_weights.Piece(
             str(folder / "samples.parquet"),
             str(folder / "model"),
+            0,
+            len(asked["items"]),
             asked["items"],
             asked["nodes"],
             int(asked["level"]),

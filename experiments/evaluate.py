@@ -10,10 +10,10 @@ import json
 
 from absl import flags
 
-from experiments import pool_flags
 from jtm_tf.command_line import program
 from jtm_tf.data import splits
 from jtm_tf.models import frozen
+from jtm_tf.pools import pool_flags
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.runs import trained
 from jtm_tf.search import judging

@@ -43,11 +43,11 @@ folder is described in jtm_tf/data/interactions.py.
 import tqdm
 from absl import flags
 
-from experiments import pool_flags
 from jtm_tf.command_line import program
 from jtm_tf.data import splits
 from jtm_tf.data.preparing import preparation
 from jtm_tf.data.preparing import tables
+from jtm_tf.pools import pool_flags
 
 _DATASET = flags.DEFINE_enum(
     "dataset", None, list(preparation.READERS), "Raw format.", required=True

@@ -4,11 +4,11 @@
 
 Starts a chief, workers and parameter servers, each of them experiments.train
 with --strategy=parameter_server and --pool=ray, kills some of them in the
-middle and starts them again. Prints the test metrics that experiments.train
-prints, then what became of the cluster, as JSON. Without --data_dir it draws a
-small market into RUN.data and takes three minutes on two cores. RUN is a run
-folder as any other; what the servers say is in RUN.logs. Started again after a
-kill, it goes on.
+middle and starts them again; with --strategy=mirrored there are no servers.
+Prints the test metrics that experiments.train prints, then what became of the
+cluster, as JSON. Without --data_dir it draws a small market into RUN.data and
+takes three minutes on two cores. RUN is a run folder as any other; what the
+servers say is in RUN.logs. Started again after a kill, it goes on.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ import time
 from absl import flags
 from absl import logging
 
-from experiments import pool_flags
 from experiments.rehearsal import local
 from jtm_tf.command_line import program
 from jtm_tf.data.preparing import preparation
 from jtm_tf.learning import settings
+from jtm_tf.pools import pool_flags
 from jtm_tf.runs import folder as run_folder
 
 # Who can be lost: when workers take steps, and when actors learn the tree.
@@ -53,6 +53,12 @@ _POOL = flags.DEFINE_enum(
     pool_flags.CHOICES,
     "Who learns the tree, see experiments.train; ray is the extra cluster.",
 )
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "parameter_server",
+    ["parameter_server", "mirrored"],
+    "How they share the work, see experiments.train.",
+)
 _WORKERS = flags.DEFINE_integer(
     "workers", 2, "Workers, who take the steps.", lower_bound=1
 )
@@ -67,7 +73,8 @@ _KILL = flags.DEFINE_list(
     ["worker", "actor"],
     f"Who is killed, one after the other, of {', '.join(_ROLES)}; driver is "
     "the chief while actors learn the tree. A worker comes back by itself, "
-    "an actor's work is another's, with the others all begin again.",
+    "an actor's work is another's, with the others all begin again; a mirrored "
+    "worker is one of those.",
 )
 _WITHIN = flags.DEFINE_float(
     "within",
@@ -93,19 +100,24 @@ def main() -> None:
             "actor and driver of --kill are of --pool=ray; got "
             f"--pool={_POOL.value} --kill={','.join(kills)}."
         )
+    if _STRATEGY.value == "mirrored" and "ps" in kills:
+        raise ValueError("With --strategy=mirrored there is no ps to --kill.")
     run = run_folder.RunFolder(pathlib.Path(_OUT_DIR.value))
     logs = run.path.with_name(run.path.name + ".logs")
+    sizes = {"worker": _WORKERS.value}
+    if _STRATEGY.value == "parameter_server":
+        sizes["ps"] = _PS.value
     cluster = local.Cluster(
         local.python(
             "experiments.train",
             f"--method={_METHOD.value}",
             f"--data_dir={_data(run)}",
             f"--out_dir={_OUT_DIR.value}",
-            "--strategy=parameter_server",
+            f"--strategy={_STRATEGY.value}",
             f"--pool={_POOL.value}",
             *shlex.split(_TRAIN_FLAGS.value),
         ),
-        {"worker": _WORKERS.value, "ps": _PS.value},
+        sizes,
         logs,
         local.environment(_THREADS.value),
     )
@@ -123,7 +135,7 @@ def main() -> None:
     stayed = [name for name, status in left.items() if status != 0]
     report = {
         "workers": _WORKERS.value,
-        "parameter_servers": _PS.value,
+        "parameter_servers": sizes.get("ps", 0),
         "killed": killed,
         "seconds": round(time.monotonic() - started, 1),
         "left_badly": stayed,
@@ -175,7 +187,7 @@ def _with_accidents(cluster, run, kills, killed, rng):
         last = {"worker": _WORKERS.value, "ps": _PS.value}.get(role, 1) - 1
         cluster.kill(process, last)
         killed.append(role)
-        if process == "chief":
+        if process == "chief" or _STRATEGY.value == "mirrored":
             return True
         cluster.start(role, last)
         if role == "ps":
@@ -195,11 +207,14 @@ def _comes(role, cluster, run, since):
 
 
 def _is_at_work(role, cluster, run, since):
-    """Tells whether actors work, or workers have files newer than a time."""
+    """Tells whether actors work, or a model step began after a time."""
     if role in _OF_TREE:
         return bool(cluster.actors())
+    began = run.cluster / "users-0"
+    if _STRATEGY.value == "mirrored":
+        began = run.checkpoints / "checkpoint"
     with contextlib.suppress(FileNotFoundError):
-        return (run.cluster / "users-0").stat().st_mtime >= since
+        return began.stat().st_mtime >= since
     return False
 
 

@@ -19,14 +19,15 @@ import traceback
 import tensorflow as tf
 from absl import logging
 
-from experiments import pool_flags
 from experiments import train_flags
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import program
 from jtm_tf.data import interactions
 from jtm_tf.learning import cluster
+from jtm_tf.learning import hosts
 from jtm_tf.learning import joint
 from jtm_tf.learning import settings
+from jtm_tf.pools import pool_flags
 from jtm_tf.runs import folder
 
 
@@ -34,51 +35,58 @@ from jtm_tf.runs import folder
 def main() -> None:
     logging.set_verbosity(logging.INFO)
     config, out_dir = train_flags.config(), train_flags.OUT_DIR.value
-    if train_flags.STRATEGY.value == "parameter_server":
-        if not isinstance(config, settings.JointConfig):
-            raise ValueError(
-                f"--method={config.method} is not trained by steps; use "
-                "--strategy=single."
-            )
-        if cluster.task()["task"]["type"] != "chief":
-            _serve(pathlib.Path(out_dir))
+    if _is_shared() and not isinstance(config, settings.JointConfig):
+        raise ValueError(
+            f"--method={config.method} is not trained by steps; use "
+            "--strategy=single."
+        )
+    serves = (
+        train_flags.STRATEGY.value == "parameter_server"
+        and cluster.task()["task"]["type"] != "chief"
+    )
     with _leaving():
-        print(json.dumps(_run(config, out_dir)["test"]))
+        if serves:
+            run = folder.RunFolder(pathlib.Path(out_dir))
+            cluster.serve(lambda: "test" in run.read_metrics(), run.chief)
+        elif metrics := _run(config, out_dir):
+            print(json.dumps(metrics["test"]))
 
 
 def _run(config, out_dir):
-    """Trains; returns the metrics."""
+    """Trains; returns the metrics, or None where another machine has them."""
     data = interactions.load(train_flags.DATA_DIR.value)
     data_dir = str(pathlib.Path(train_flags.DATA_DIR.value).resolve())
     if not isinstance(config, settings.JointConfig):
-        metrics = baselines_run.run(config, data, out_dir, data_dir=data_dir)
-    else:
-        with _where(pathlib.Path(out_dir)) as where:
-            metrics = joint.run(
-                config,
-                data,
-                out_dir,
-                settings.RunOptions(
-                    data_dir=data_dir,
-                    checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
-                    measure_loss=train_flags.MEASURE_LOSS.value,
-                    progress=sys.stderr.isatty(),
-                    pool=pool_flags.chosen(
-                        train_flags.POOL, train_flags.RAY_ADDRESS
-                    ),
-                    **where,
-                ),
-            )
-    return metrics
+        return baselines_run.run(config, data, out_dir, data_dir=data_dir)
+    with _where(pathlib.Path(out_dir)) as where:
+        options = settings.RunOptions(
+            data_dir=data_dir,
+            checkpoint_seconds=train_flags.CHECKPOINT_SECONDS.value,
+            measure_loss=train_flags.MEASURE_LOSS.value,
+            progress=sys.stderr.isatty(),
+            pool=pool_flags.chosen(train_flags.POOL, train_flags.RAY_ADDRESS),
+            **where,
+        )
+        if options.hosts is None or options.hosts.leads:
+            return joint.run(config, data, out_dir, options)
+        return joint.follow(config, data, out_dir, options)
+
+
+def _is_shared():
+    """Tells whether this process is one of several that train."""
+    strategy = train_flags.STRATEGY.value
+    return strategy == "parameter_server" or (
+        strategy == "mirrored" and "TF_CONFIG" in os.environ
+    )
 
 
 @contextlib.contextmanager
 def _leaving():
-    """Ends the process with the block where it is a cluster's chief.
+    """Ends the process with the block where it is one of several.
 
     Its threads would wait for the others, lost ones too.
     """
-    if train_flags.STRATEGY.value != "parameter_server":
+    if not _is_shared():
         yield
         return
     try:
@@ -95,31 +103,28 @@ def _leaving():
 @contextlib.contextmanager
 def _where(out_dir):
     """Yields the run's options that say where its steps are taken."""
-    if train_flags.STRATEGY.value != "parameter_server":
+    shards = train_flags.TABLE_SHARDS.value or 1
+    strategy = train_flags.STRATEGY.value
+    run = folder.RunFolder(out_dir.resolve())
+    if strategy != "parameter_server":
         # The same sums in the same order, so that a resumed run ends equal.
         tf.config.experimental.enable_op_determinism()
-        mirrored = None
-        if train_flags.STRATEGY.value == "mirrored":
-            mirrored = tf.distribute.MirroredStrategy()
-        shards = train_flags.TABLE_SHARDS.value or 1
-        yield {"mirrored": mirrored, "table_shards": shards}
-        return
-    run = folder.RunFolder(out_dir.resolve())
-    if "test" in run.read_metrics():
+    if _is_shared() and "test" in run.read_metrics():
         yield {}  # the others have left, or will
-        return
-    steps = train_flags.STEPS_PER_CALL.value
-    with cluster.chief(run.cluster, run.chief, steps) as found:
-        servers = len(cluster.task()["cluster"]["ps"])
-        shards = train_flags.TABLE_SHARDS.value or servers
-        yield {"cluster": found, "table_shards": shards}
-
-
-def _serve(out_dir):
-    """Is a worker or a parameter server until the run is finished."""
-    run = folder.RunFolder(out_dir)
-    with _leaving():
-        cluster.serve(lambda: "test" in run.read_metrics(), run.chief)
+    elif strategy == "parameter_server":
+        steps = train_flags.STEPS_PER_CALL.value
+        with cluster.chief(run.cluster, run.chief, steps) as found:
+            servers = len(cluster.task()["cluster"]["ps"])
+            shards = train_flags.TABLE_SHARDS.value or servers
+            yield {"cluster": found, "table_shards": shards}
+    elif _is_shared():
+        with cluster.losses_told("A machine", run.path):
+            yield {"hosts": hosts.join(run.chief), "table_shards": shards}
+    elif strategy == "mirrored":
+        mirrored = tf.distribute.MirroredStrategy()
+        yield {"mirrored": mirrored, "table_shards": shards}
+    else:
+        yield {"table_shards": shards}
 
 
 def _leave(status):

@@ -12,12 +12,12 @@ import typing
 
 from absl import flags
 
-from experiments import pool_flags
 from jtm_tf.baselines import rivals
 from jtm_tf.baselines import run as baselines_run
 from jtm_tf.command_line import flag_groups
 from jtm_tf.command_line import program
 from jtm_tf.learning import settings
+from jtm_tf.pools import pool_flags
 
 _GROUPS = {
     "How long to learn": (

@@ -20,6 +20,7 @@ from export.artefact import publishing
 from export.artefact import updating
 from export.artefact import versions
 from jtm_tf.command_line import program
+from jtm_tf.pools import pool_flags
 
 _MODEL_DIR = flags.DEFINE_string(
     "model_dir",
@@ -56,6 +57,9 @@ _VERSION = flags.DEFINE_integer(
     "given.",
     lower_bound=1,
 )
+_POOL, _RAY_ADDRESS = pool_flags.define(
+    "weighs --histories", "--export_dir, or where the version is,"
+)
 
 
 @program.entry
@@ -72,7 +76,13 @@ def main() -> None:
             "to write the version."
         )
     version = versions.choose(base, _VERSION.value)
-    after = updating.updated(before, update, version=updated_version)
+    after = updating.updated(
+        before,
+        update,
+        version=updated_version,
+        pool=pool_flags.chosen(_POOL, _RAY_ADDRESS),
+        folder=base,
+    )
     path = publishing.publish(after, base, version)
     record = {**after.updates[-1], "updated": updated_version}
     print(json.dumps({**record, "version": version, "path": str(path)}))

@@ -1,7 +1,9 @@
 """Items come and go: an origin of another version, without training."""
 
 import collections
+import contextlib
 import dataclasses
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from export.artefact import origin as origin_lib
 from export.artefact import vocabulary
 from jtm_tf import categories
 from jtm_tf import files
+from jtm_tf.learning import pooled_weights
 from jtm_tf.models import growing
 from jtm_tf.runs import folder as run_folder
 from jtm_tf.tree import placement
@@ -43,7 +46,12 @@ class Update:
 
 
 def updated(
-    origin: origin_lib.Origin, update: Update, *, version: int | None
+    origin: origin_lib.Origin,
+    update: Update,
+    *,
+    version: int | None,
+    pool: Any = None,
+    folder: pathlib.Path = pathlib.Path("."),
 ) -> origin_lib.Origin:
     """Returns an origin whose items have come and gone.
 
@@ -51,6 +59,9 @@ def updated(
         origin: what to update.
         update: what to change.
         version: of the origin, for the record; None for a run.
+        pool: of `jtm_tf.pools`, whose workers weigh histories; None to do it
+            here.
+        folder: for files on the way, which all workers see.
 
     Raises:
         FileNotFoundError: a list is missing.
@@ -65,26 +76,23 @@ def updated(
     rest = items.take(pa.array(kept[1:] - 1))
     if added is not None:
         rest = pa.concat_tables([rest, added], promote_options="default")
-    kin = weigh = None
+    kin = None
     if "category" in rest.column_names:
         # By number: all names of a large corpus are more than an array holds.
         paths = rest["category"].dictionary_encode("encode").combine_chunks()
         known = len(kept) - 1
         kin = categories.nearest_kin(paths[:known], paths[known:])
+    samples = None
     if update.histories is not None:
-        weigh = growing.edge_weights_of(
-            model,
-            kept,
-            item_lists.read_histories(
-                update.histories,
-                rest["raw_id"],
-                num_new=count,
-                profile=len(model.profile_sizes),
-            ),
-            count,
+        samples = item_lists.read_histories(
+            update.histories,
+            rest["raw_id"],
+            num_new=count,
+            profile=len(model.profile_sizes),
         )
-    tree = placement.add(kept_tree, count, kin=kin, weigh=weigh)
-    rules = placement.rules(count, kin=kin, weigh=weigh)
+    with _weighing(model, kept, samples, count, pool, folder) as weigh:
+        tree = placement.add(kept_tree, count, kin=kin, weigh=weigh)
+        rules = placement.rules(count, kin=kin, weigh=weigh)
     record = {
         "version": version,
         "removed": len(gone),
@@ -103,6 +111,28 @@ def updated(
         run=dataclasses.replace(run, model=grown, data=data),
         updates=(*origin.updates, record),
     )
+
+
+@contextlib.contextmanager
+def _weighing(model, kept, samples, count, pool, folder):
+    """Yields what samples of new items say of nodes; None without samples."""
+    if samples is None:
+        yield None
+    elif pool is None:
+        yield growing.edge_weights_of(model, kept, samples, count)
+    else:
+        with (
+            files.scratch(folder / "samples") as scratch,
+            pooled_weights.pooled(
+                pool,
+                scratch,
+                model,
+                samples,
+                growing.WEIGHED,
+                known=growing.known_of(kept, count),
+            ) as weigh,
+        ):
+            yield weigh
 
 
 def _checked(

@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -27,18 +28,17 @@ from jtm_tf import files
 from jtm_tf.learning import remote_step
 
 _ROLES = ("chief", "worker", "ps")
-_EXAMPLE = (
-    '{"cluster": {"chief": ["HOST:PORT"], "worker": ["HOST:PORT"], "ps": '
-    '["HOST:PORT"]}, "task": {"type": "chief", "index": 0}}'
-)
 # Seconds between two looks at another machine, between two words about one
 # that is waited for, until a chief that was there is given up, and until who
 # served the chief before has left.
 _LOOK, _WORD, _PATIENCE, _LEAVING = 1.0, 30.0, 30.0, 5.0
 
 
-def task() -> dict[str, Any]:
+def task(roles: Sequence[str] = _ROLES) -> dict[str, Any]:
     """Returns TF_CONFIG, checked.
+
+    Args:
+        roles: of the cluster's processes; there is one chief.
 
     Raises:
         ValueError: it is missing or is not that of such a cluster.
@@ -47,15 +47,20 @@ def task() -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
         cluster, own = found["cluster"], found["task"]
-        right = all(_are_hosts(cluster[role]) for role in _ROLES)
-        right &= len(cluster["chief"]) == 1 and own["type"] in _ROLES
+        right = all(_are_hosts(cluster[role]) for role in roles)
+        right &= set(cluster) == set(roles)
+        right &= len(cluster["chief"]) == 1 and own["type"] in roles
         right &= 0 <= own["index"] < len(cluster[own["type"]])
     except (ValueError, KeyError, TypeError):
         right = False
     if not right:
+        example = {
+            "cluster": {role: ["HOST:PORT"] for role in roles},
+            "task": {"type": "chief", "index": 0},
+        }
         raise ValueError(
-            "--strategy=parameter_server takes the cluster, and which part of "
-            f"it this process is, from TF_CONFIG, such as {_EXAMPLE}; got "
+            "This --strategy takes the cluster, and which part of it this "
+            f"process is, from TF_CONFIG, such as {json.dumps(example)}; got "
             f"{text or 'nothing'}."
         )
     return found
@@ -90,18 +95,14 @@ def serve(finished: Callable[[], bool], lead: pathlib.Path) -> None:
         "%s %d serves at %s.", own["type"], own["index"], server.target
     )
     chief, last, served = cluster["chief"][0], None, None
-    while not _succeeds(finished):
+    while not succeeds(finished):
         time.sleep(_LOOK)
-        now = time.monotonic()
         if _answers(chief):
-            last = now
+            last = time.monotonic()
             # A chief listens only when it has said who it is.
             served = served or _leader(lead)
-        elif last is not None and now - last > _PATIENCE:
-            raise OSError(
-                f"The chief at {chief} has gone before its run ended. Start "
-                "all processes again; the run goes on from its checkpoint."
-            )
+        elif last is not None:
+            seen(chief, last)
         if served is not None and _leader(lead) not in (None, served):
             raise OSError(
                 f"The chief at {chief} has begun anew. Start this process "
@@ -132,7 +133,7 @@ def chief(
         time.sleep(_LEAVING)
     for host in [*cluster["ps"], *cluster["worker"]]:
         _wait_for(host)
-    try:
+    with losses_told("A parameter server", folder.parent):
         strategy = tf.distribute.ParameterServerStrategy(
             tf.distribute.cluster_resolver.TFConfigClusterResolver(
                 rpc_layer="grpc"
@@ -152,11 +153,25 @@ def chief(
             folder,
             steps_per_call,
         )
+
+
+@contextlib.contextmanager
+def losses_told(who: str, run: pathlib.Path) -> Iterator[None]:
+    """Says what to do when a machine is lost in the block.
+
+    Args:
+        who: one of those without whom the run cannot go on.
+        run: the folder that all machines see.
+
+    Raises:
+        OSError: one is lost, or misses a file.
+    """
+    try:
+        yield
     except tf.errors.NotFoundError as error:
         raise OSError(
-            f"A worker or a parameter server misses a file that the chief "
-            f"wrote: {str(error).splitlines()[0]} All machines must see "
-            f"{folder.parent} under this name."
+            f"A machine misses a file that the chief wrote: {_gist(error)} "
+            f"All machines must see {run} under this name."
         ) from error
     except (
         tf.errors.UnavailableError,
@@ -167,13 +182,41 @@ def chief(
         tf.errors.UnknownError,
     ) as error:
         raise OSError(
-            "A parameter server is lost. Start all processes again; the run "
-            "goes on from its checkpoint. TensorFlow says: "
-            f"{str(error).splitlines()[0]}"
+            f"{who} is lost. Start all processes again; the run goes on from "
+            f"its checkpoint. TensorFlow says: {_gist(error)}"
         ) from error
 
 
-def _succeeds(finished):
+def _gist(error):
+    """Returns the line of an error of TensorFlow that says what it is."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # Before it may come where in the graph, and in what code.
+    places = ("Graph execution error", "Detected at node", " ", "\t")
+    return next((x for x in lines if not x.startswith(places)), lines[0])
+
+
+def seen(chief: str, last: float) -> float:
+    """Returns when a chief was seen last: now, or as before.
+
+    Args:
+        chief: its address.
+        last: when that was, on the monotonic clock.
+
+    Raises:
+        OSError: that is too long ago.
+    """
+    now = time.monotonic()
+    if _answers(chief):
+        return now
+    if now - last > _PATIENCE:
+        raise OSError(
+            f"The chief at {chief} has gone before its run ended. Start "
+            "all processes again; the run goes on from its checkpoint."
+        )
+    return last
+
+
+def succeeds(finished: Callable[[], bool]) -> bool:
     """Tells whether a run is finished; what cannot be read now is not yet."""
     try:
         return finished()

@@ -68,6 +68,8 @@ def run(
             options.on_record(record)
         logging.info("%s is finished; nothing to do.", folder.path)
         return metrics
+    if options.hosts is not None:
+        options.hosts.note.lead(header)
     inputs = inputs_lib.take(config, data, folder)
     state = state_lib.State(config, inputs, folder, options)
     # Not before all is known to be well: a refused run leaves no trace.
@@ -106,6 +108,40 @@ def run(
     for work in (folder.cluster, folder.samples):
         shutil.rmtree(work, ignore_errors=True)
     return metrics
+
+
+def follow(
+    config: settings.JointConfig,
+    data: interactions.Interactions,
+    out_dir: files.Path,
+    options: settings.RunOptions,
+) -> None:
+    """Takes part in the model steps of a run that another machine leads.
+
+    Args:
+        config: as the chief's.
+        data: likewise.
+        out_dir: the run folder, which the chief writes.
+        options: with `hosts`.
+
+    Raises:
+        ValueError: the chief's run is another.
+        OSError: the chief is gone.
+    """
+    forking.check()
+    folder = run_folder.RunFolder(pathlib.Path(out_dir))
+
+    def finished():
+        return "test" in folder.read_metrics()
+
+    header = run_folder.header(
+        dataclasses.asdict(config), data.manifest["fingerprint"]
+    )
+    options.hosts.note.check(header, finished)
+    inputs = inputs_lib.take(config, data, folder)
+    state = state_lib.State(config, inputs, folder, options)
+    for checkpoint in options.hosts.note.orders(finished):
+        state.follow(checkpoint)
 
 
 def format_record(record: dict[str, Any]) -> str:

@@ -57,11 +57,14 @@ class Piece:
     Attributes:
         path: of the file.
         model: the folder of the model.
+        first, last: see `Part`.
         items, nodes, level, gap: see `EdgeWeights.__call__`.
     """
 
     path: str
     model: str
+    first: int
+    last: int
     items: np.ndarray
     nodes: np.ndarray
     level: int
@@ -76,6 +79,7 @@ def write(
     *,
     max_history: int,
     fold_of: np.ndarray | None = None,
+    known: np.ndarray | None = None,
     file_samples: int | None = None,
 ) -> list[Part]:
     """Writes the samples that a tree step weighs; what is there stays.
@@ -88,6 +92,7 @@ def write(
             for a user's.
         max_history: T.
         fold_of: [S] int, the part of the users of each sample.
+        known: [N + 1] int, what histories call an item; its number if None.
         file_samples: samples of a file, about; a million by default.
 
     Returns:
@@ -119,12 +124,11 @@ def write(
                 continue
             here = own[(first <= item) & (item < last)]
             numbers, at = np.unique(history_of[here], return_inverse=True)
-            write_samples(
-                path,
-                targets[here],
-                described.histories(numbers, max_history),
-                at,
-            )
+            histories = described.histories(numbers, max_history)
+            if known is not None:
+                items = histories[:, :max_history]
+                histories[:, :max_history] = known[items]
+            write_samples(path, targets[here], histories, at)
     return parts
 
 
@@ -175,6 +179,7 @@ def pooled(
     config: tree_learning.TreeLearningConfig,
     folds: edge_weights.Folds | None = None,
     *,
+    known: np.ndarray | None = None,
     file_samples: int | None = None,
 ) -> Iterator["PooledWeights"]:
     """Yields the edge weights of a model, by the workers of a pool.
@@ -186,17 +191,21 @@ def pooled(
         examples: the samples.
         config: of the tree step.
         folds: see `EdgeWeights`.
+        known: [N + 1] int, the model's number of each item that may be a
+            target, 0 of one that is new; of the same items if None.
         file_samples: see `write`.
     """
     targets = examples.target_items()
+    num_items = model.num_items if known is None else len(known) - 1
     same = f"{len(targets)}-{zlib.crc32(examples.targets.tobytes()):08x}"
     parts = write(
         folder / same,
         examples,
-        model.num_items,
+        num_items,
         config,
         max_history=model.max_history,
         fold_of=None if folds is None else folds.of,
+        known=known,
         file_samples=file_samples,
     )
     models = []
@@ -209,7 +218,7 @@ def pooled(
         targets, config.max_samples_per_item, seed=config.seed
     )
     counts, all_counts = (
-        np.bincount(some, minlength=model.num_items + 1)[1:]
+        np.bincount(some, minlength=num_items + 1)[1:]
         for some in (targets[kept], targets)
     )
     with pool.workers(functools.partial(Weigher, config)) as do:
@@ -268,6 +277,8 @@ class PooledWeights(edge_weights.Weights):
             Piece(
                 str(part.path),
                 self._models[part.fold],
+                part.first,
+                part.last,
                 items[rows],
                 nodes[rows],
                 level,
@@ -305,9 +316,11 @@ class Weigher:
             self._last[piece.model] = model.tree, log_prob.LogProb(model)
         tree, weighed = self._last[piece.model]
         targets, histories, history_of = _read(piece.path)
+        # Items are counted from the file's first: others cost nothing.
+        seats = tree.first_leaf + np.arange(piece.last - piece.first)
         weigh = edge_weights.EdgeWeights(
-            tree,
-            targets,
+            dataclasses.replace(tree, pi=np.append(tree_lib.PAD, seats)),
+            targets - piece.first,
             lambda numbers: histories[numbers],
             weighed,
             describe=weighed.describe,
@@ -316,5 +329,6 @@ class Weigher:
             batch_nodes=self._config.batch_nodes,
             score_leaves=self._config.score_leaves,
         )
-        weights = weigh(piece.items, piece.nodes, piece.level, piece.gap)
+        items = piece.items - piece.first
+        weights = weigh(items, piece.nodes, piece.level, piece.gap)
         return weights, weigh.pairs

@@ -435,6 +435,7 @@ class RunOptions:
             to take them here. Of several workers no two runs are equal.
         mirrored: a `tf.distribute.MirroredStrategy`, whose replicas share
             each batch; None for one device.
+        hosts: the `hosts.Hosts` that share each batch; None for one machine.
         pool: of `jtm_tf.pools`, whose workers weigh samples for the tree step,
             and cluster vectors; None to do it here.
         table_shards: variables that the vectors of nodes lie in, on as many
@@ -448,6 +449,7 @@ class RunOptions:
     on_record: Callable[[dict[str, Any]], None] = lambda record: None
     cluster: Any = None
     mirrored: Any = None
+    hosts: Any = None
     pool: Any = None
     table_shards: int = 1
 

@@ -70,7 +70,7 @@ class State:
         folder: run_folder.RunFolder,
         options: settings.RunOptions,
     ):
-        if config.rounds_anew and options.cluster is not None:
+        if config.rounds_anew and (options.cluster or options.hosts):
             raise ValueError(
                 "rounds_anew are of one machine; on a cluster, train a second "
                 "run: --method=jtm_h, and --initial_tree= the last of the "
@@ -143,7 +143,15 @@ class State:
 
     def model_step(self) -> dict[str, Any]:
         """Trains the round's epochs; returns their part of the record."""
-        trainer, config = self._trainer, self._config
+        trainer, config, hosts = (
+            self._trainer,
+            self._config,
+            self._options.hosts,
+        )
+        if hosts is not None and hosts.leads:
+            if not self._manager.latest_checkpoint:
+                self._save()
+            hosts.note.order(self._manager.latest_checkpoint)
         trainer.examples = self._half(other=False)
         rounds = self.iterations_done + 1
         if self._is_anew:  # whose trainer counts from its own beginning
@@ -168,6 +176,20 @@ class State:
             "seconds_model": round(float(self._seconds.numpy()), 2),
             "tree": self._tree_measures,
         }
+
+    def follow(self, checkpoint: str) -> None:
+        """Takes part in the model step of another machine's run.
+
+        Args:
+            checkpoint: what the other begins from.
+
+        Raises:
+            ValueError: the checkpoint is damaged.
+        """
+        self.inputs = self.inputs.kept(self._folder)
+        self._trainer.vectors = self.inputs.first_vectors
+        self._restore(checkpoint)
+        self.model_step()
 
     def tree_step(self) -> dict[str, Any]:
         """Re-solves pi if it will still be used; returns its record.
@@ -421,10 +443,23 @@ class State:
 
     def _placed(self) -> contextlib.AbstractContextManager:
         """Returns the block in which variables are made where they belong."""
-        where = self._options.cluster or self._options.mirrored
-        if where is None:
-            return contextlib.nullcontext()
-        return getattr(where, "strategy", where).scope()
+        options = self._options
+        if options.cluster is not None:
+            return options.cluster.strategy.scope()
+        mirrored = self._mirrored
+        return (
+            contextlib.nullcontext() if mirrored is None else mirrored.scope()
+        )
+
+    @property
+    def _mirrored(self):
+        """The strategy that shares each batch; None for one device."""
+        options = self._options
+        return (
+            options.mirrored
+            if options.hosts is None
+            else options.hosts.strategy
+        )
 
     def _new_trainer(self):
         """Returns who trains the model."""
@@ -439,9 +474,9 @@ class State:
             make = functools.partial(
                 remote_step.RemoteTrainer, cluster=options.cluster
             )
-        elif options.mirrored is not None:
+        elif self._mirrored is not None:
             make = functools.partial(
-                mirrored_step.MirroredTrainer, strategy=options.mirrored
+                mirrored_step.MirroredTrainer, strategy=self._mirrored
             )
         return make(
             self.model,
@@ -483,6 +518,8 @@ class State:
 
     def _save(self):
         """Writes a checkpoint, then removes those before it."""
+        if self._options.hosts is not None and not self._options.hosts.leads:
+            return  # the chief does
         with files.full_disk_told(self._folder.checkpoints):
             latest = pathlib.Path(self._manager.save())
         for path in latest.parent.iterdir():

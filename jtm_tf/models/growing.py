@@ -15,12 +15,30 @@ from jtm_tf.data import splits
 from jtm_tf.models import log_prob
 from jtm_tf.models import tree_model
 from jtm_tf.tree import edge_weights
+from jtm_tf.tree import learning as tree_learning
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 
 # Leaves whose mean is a start. A sibling alone would hand on how popular it
 # is: new items then push others out of the results.
 _NEIGHBOURS = 4
+# How samples of new items are weighed.
+WEIGHED = tree_learning.TreeLearningConfig(
+    histories_per_user=None,
+    batch_samples=2**12,
+    # The leaves that are free were never trained.
+    score_leaves=False,
+)
+
+
+def known_of(kept: np.ndarray, count: int) -> np.ndarray:
+    """Returns what a model calls each item, [K + A + 1]; new ones are PAD.
+
+    Args:
+        kept: [K + 1] int, the model's number of each item that stays.
+        count: A, the new items.
+    """
+    return np.append(kept, np.zeros(count, kept.dtype))
 
 
 def edge_weights_of(
@@ -38,7 +56,7 @@ def edge_weights_of(
             ones, which the model passes over in histories.
         count: A, the new items.
     """
-    known = np.append(kept, np.zeros(count, kept.dtype))  # new ones are PAD
+    known = known_of(kept, count)
 
     def histories(samples):
         users = examples.histories(samples, model.max_history)
@@ -56,10 +74,9 @@ def edge_weights_of(
         histories,
         weighed,
         describe=weighed.describe,
-        batch_samples=2**12,
-        batch_nodes=2**17,
-        # The leaves that are free were never trained.
-        score_leaves=False,
+        batch_samples=WEIGHED.batch_samples,
+        batch_nodes=WEIGHED.batch_nodes,
+        score_leaves=WEIGHED.score_leaves,
     )
 
 

@@ -126,7 +126,7 @@ class RunFolder:
                 did not know yet.
 
         Returns:
-            What `metrics.json` begins with: how its figures are made.
+            What `metrics.json` begins with, see `header`.
 
         Raises:
             ValueError: the folder belongs to a run of other settings.
@@ -141,13 +141,7 @@ class RunFolder:
                 f"{self.path} is neither empty nor a run folder; choose "
                 "another --out_dir."
             )
-        return {
-            "method": config["method"],
-            "seed": config["seed"],
-            "config": asked["config"],
-            "data_fingerprint": data_fingerprint,
-            "code": code_version(),
-        }
+        return header(config, data_fingerprint)
 
     def claim(
         self, header: dict[str, Any], *, data_dir: str | None = None
@@ -214,6 +208,23 @@ class RunFolder:
         """Replaces `test_users.parquet`; columns as `judging.judge_cuts`."""
         with files.replacing(self.test_users) as temporary:
             pq.write_table(table, temporary)
+
+
+def header(config: dict[str, Any], data_fingerprint: str) -> dict[str, Any]:
+    """Returns what `metrics.json` begins with: how its figures are made.
+
+    Args:
+        config: the settings that decide the outcome; `method` and `seed` among
+            them.
+        data_fingerprint: of the prepared data.
+    """
+    return {
+        "method": config["method"],
+        "seed": config["seed"],
+        "config": files.as_json(config),
+        "data_fingerprint": data_fingerprint,
+        "code": code_version(),
+    }
 
 
 def refuse_other_data(

@@ -53,7 +53,7 @@ def add(
     count: int,
     *,
     kin: categories.Kin | None = None,
-    weigh: edge_weights.EdgeWeights | None = None,
+    weigh: edge_weights.Weights | None = None,
     kin_strength: float = 5.0,
     gap: int = 7,
 ) -> tree_lib.Tree:
@@ -121,7 +121,7 @@ def rules(
     count: int,
     *,
     kin: categories.Kin | None = None,
-    weigh: edge_weights.EdgeWeights | None = None,
+    weigh: edge_weights.Weights | None = None,
 ) -> list[str]:
     """Returns which of `RULES` seats each new item, [A]; see `add`."""
     sampled = np.zeros(count, bool)

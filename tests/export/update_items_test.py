@@ -15,7 +15,10 @@ from export.artefact import saved_model
 from export.artefact import updating
 from export.artefact import versions
 from jtm_tf.data import interactions
+from jtm_tf.data import splits
+from jtm_tf.learning import pooled_weights
 from jtm_tf.models import growing
+from jtm_tf.pools import serial
 from jtm_tf.tree import placement
 from jtm_tf.tree import tree as tree_lib
 from jtm_tf.types import PAD
@@ -353,6 +356,56 @@ def test_edge_weights_of_new_items():
         tf.config.run_functions_eagerly(False)
     assert weights.shape == (2, 4) and np.all(np.ptp(weights, axis=1) > 0)
     assert tree.num_items == len(kept) - 1
+
+
+def test_files_place_as_memory_does(base, update, after, tmp_path):
+    """What a pool's workers weigh is what one process does."""
+    made = updating.updated(
+        origin.read(base / "1"),
+        update,
+        version=1,
+        pool=serial.Pool(),
+        folder=tmp_path,
+    )
+    np.testing.assert_array_equal(
+        made.run.model.tree.pi, after.run.model.tree.pi
+    )
+    assert made.updates == after.updates
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_weigh_new_items_as_memory_does(tmp_path):
+    """Histories are told in the model's numbers, items in the new ones."""
+    model = served_models.untrained(**served_models.KINDS["jtm"])
+    gone = np.array(GONE)
+    _, kept = placement.remove(model.tree, gone)
+    first, count = len(kept), 7  # of the new items
+    rng = np.random.default_rng(0)
+    users, rows = 12, 9
+    items = rng.integers(1, first, users * rows).astype(np.int32)
+    own = np.flatnonzero(rng.random(len(items)) < 0.5)
+    items[own] = rng.integers(first, first + count, len(own))
+    starts = np.repeat(np.arange(users) * rows, rows)
+    samples = splits.Examples(
+        items, starts[own], own, np.zeros([len(items), 0], np.int32)
+    )
+    memory = growing.edge_weights_of(model, kept, samples, count)
+    new = first - 1 + rng.permutation(count)
+    asked = new, np.ones(count, np.int64), 3, 3
+    with pooled_weights.pooled(
+        serial.Pool(),
+        tmp_path,
+        model,
+        samples,
+        growing.WEIGHED,
+        known=growing.known_of(kept, count),
+        file_samples=10,
+    ) as pooled:
+        np.testing.assert_array_equal(pooled.counts, memory.counts)
+        weights = pooled(*asked)
+    np.testing.assert_allclose(weights, memory(*asked), atol=1e-4)
+    assert np.ptp(weights, axis=1).min() > 0
+    assert len(list(tmp_path.glob("*/*.parquet"))) > 2
 
 
 def test_starting_vectors():

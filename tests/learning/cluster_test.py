@@ -287,6 +287,26 @@ def test_one_worker_is_one_machine(data, single, tmp_path):
     assert became["left_badly"] == []
 
 
+@pytest.mark.slow
+def test_hosts_are_one_machine(data, single, tmp_path):
+    """A third of each batch each; one is lost, and all begin again."""
+    rehearse(
+        data,
+        tmp_path / "run",
+        "--strategy=mirrored",
+        "--kill=worker",
+        "--within=1",
+        checkpoint_seconds=0,
+    )
+    found = metrics(tmp_path / "run")
+    for mine, other in zip(
+        found["iterations"], single["iterations"], strict=True
+    ):
+        np.testing.assert_allclose(
+            mine["level_losses"], other["level_losses"], rtol=1e-4
+        )
+
+
 @pytest.mark.parametrize(
     "kills, seed",
     [
@@ -361,6 +381,10 @@ def test_an_address_of_nobody(data, tmp_path):
             "--kill takes worker, ps, chief, actor, driver; got king",
         ),
         (
+            ["--strategy=mirrored", "--kill=ps"],
+            "With --strategy=mirrored there is no ps to --kill",
+        ),
+        (
             ["--pool=serial", "--kill=actor"],
             "of --pool=ray; got --pool=serial --kill=actor",
         ),
@@ -377,10 +401,19 @@ def test_who_cannot_be_killed(flags, error, data, tmp_path):
     )
 
 
-@pytest.mark.parametrize("role", ["chief", "worker"])
-def test_of_a_finished_run_nobody_waits(role, shared, monkeypatch):
+@pytest.mark.parametrize(
+    "strategy, role",
+    [
+        ("parameter_server", "chief"),
+        ("parameter_server", "worker"),
+        ("mirrored", "worker"),
+    ],
+)
+def test_of_a_finished_run_nobody_waits(strategy, role, shared, monkeypatch):
     """Not for others, who are not there."""
     hosts = {name: ["127.0.0.1:1"] for name in ("chief", "worker", "ps")}
+    if strategy == "mirrored":
+        del hosts["ps"]
     if role == "worker":
         with socket.socket() as plug:
             plug.bind(("127.0.0.1", 0))
@@ -393,7 +426,7 @@ def test_of_a_finished_run_nobody_waits(role, shared, monkeypatch):
         "--method=jtm",
         f"--data_dir={data}",
         f"--out_dir={run}",
-        "--strategy=parameter_server",
+        f"--strategy={strategy}",
         *FLAGS,
     )
     assert status == 0, stderr
