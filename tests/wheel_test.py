@@ -103,6 +103,7 @@ def test_has_every_file(wheel):
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in there)
 
 
+@pytest.mark.slow
 def test_works_away_from_the_checkout(wheel, tmp_path):
     site = tmp_path / "site"
     python(

@@ -91,6 +91,7 @@ def test_a_finished_run_is_evaluated_and_left_alone(before):
     assert files == {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
+@pytest.mark.slow
 def test_a_run_is_exported(before, tmp_path):
     said = run(
         "export.export_model",
@@ -131,6 +132,7 @@ def test_a_version_answers(before):
     assert (result["users"], result["different"]) == (6, 0)
 
 
+@pytest.mark.slow
 def test_a_version_is_updated(before, tmp_path):
     (tmp_path / "new.csv").write_text("raw_id,category\n41,c0|f1\n")
     (tmp_path / "gone.csv").write_text("raw_id\n3\n")

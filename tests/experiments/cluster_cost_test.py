@@ -101,6 +101,7 @@ def test_the_program():
     assert told["epoch_hours"] == pytest.approx(want.epoch_hours, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_rates_are_measured():
     status, stdout, stderr = shell.run("experiments.cluster_cost", "--measure")
     assert status == 0, stderr

@@ -34,6 +34,7 @@ def told(record):
     return {name: record[name] for name in ("loss", "validation", "tree")}
 
 
+@pytest.mark.slow
 def test_it_is_a_run_from_the_learned_tree(data, whole, tmp_path):
     metrics = whole.read_metrics()
     records = metrics["iterations"]

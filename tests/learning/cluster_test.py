@@ -341,6 +341,7 @@ def test_who_is_lost(kills, seed, data, single, tmp_path, monkeypatch):
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.1)
 
 
+@pytest.mark.slow
 def test_files_teach_the_same_tree(data, single, tmp_path):
     out = tmp_path / "run"
     status, _, stderr = shell.run(

@@ -161,7 +161,9 @@ def test_eq_2_after_each_half_step(tmp_path_factory):
     assert last["tree_step"] == last["model_step"]
 
 
-@pytest.mark.parametrize("method", ["tdm", "jtm_h"])
+@pytest.mark.parametrize(
+    "method", ["tdm", pytest.param("jtm_h", marks=pytest.mark.slow)]
+)
 def test_other_methods_leave_the_tree_alone(data, method, tmp_path):
     config = dataclasses.replace(runs.TINY, method=method)
     metrics = joint.run(config, data, tmp_path / method)

@@ -108,12 +108,16 @@ def check_contract(data, metrics, folder, method):
     "method, change",
     [(method, {}) for method in settings.METHODS]
     + [
-        ("jtm", {"visits": "yes", "loss": "bce", "path_weight": 0.0}),
-        ("dnn", {"profile": ("taste",), "scorer": "attention"}),
+        pytest.param(
+            "dnn",
+            {"profile": ("taste",), "scorer": "attention"},
+            marks=pytest.mark.slow,
+        )
     ]
     + [
         pytest.param("jtm", change, marks=pytest.mark.slow)
         for change in (
+            {"visits": "yes", "loss": "bce", "path_weight": 0.0},
             {"profile": ("taste",)},
             {"cross_fit": True},
             {"cold_start": True},

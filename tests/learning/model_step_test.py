@@ -197,13 +197,13 @@ def test_an_epoch_under_the_beam_has_as_many_targets():
     # 60 targets, 4 a history, 5 histories a batch.
     assert len(steps) == trainer.batches_per_epoch == 3
     assert np.shape(steps[0]) == (trainer.model.max_level,)
-    for _ in range(20):
+    for _ in range(8):
         trainer.train_epoch()
     # Of the same draws: those of an epoch vary more than it learns.
     assert trainer.measure(trainer.examples) < before
 
 
-@pytest.mark.parametrize("samples", [1, 30, 60, 100])
+@pytest.mark.parametrize("samples", [1, 30, 100])
 def test_an_epoch_takes_the_steps_that_it_announces(samples):
     """Of more samples than there are, those that there are."""
     trainer = beam_trainer(targets=4, samples_per_epoch=samples)

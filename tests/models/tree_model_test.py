@@ -72,7 +72,17 @@ def test_a_saved_model_comes_back_with_its_tree(
         )
 
 
-@pytest.mark.parametrize("loss", choices.LOSSES)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "beam",
+        *(
+            pytest.param(loss, marks=pytest.mark.slow)
+            for loss in choices.LOSSES
+            if loss != "beam"
+        ),
+    ],
+)
 def test_compile_and_fit_lower_the_loss(loss):
     model = make_model(loss=loss)
     rng = np.random.default_rng(0)

@@ -19,8 +19,7 @@ from tests.support import judged
 from tests.support import served_models
 
 
-@pytest.mark.parametrize("path_weight", [0.0, 0.5])
-@pytest.mark.parametrize("beam_width", [3, 8])
+@pytest.mark.parametrize("beam_width, path_weight", [(3, 0.5), (8, 0.0)])
 def test_level_recall(beam_width, path_weight):
     model = judged.make_model(path_weight=path_weight)
     users, tree = judged.held_out(3), model.tree

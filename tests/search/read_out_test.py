@@ -80,7 +80,6 @@ def test_of_a_linear_network_it_is_exact(model):
         ({}, 2.0, 1),
         ({2.0: 1}, 2.0, 1),  # one of two hundred users is chance
         ({2.0: 3}, 4.0, 2),  # and three may be, but are too much to lose
-        ({2.0: 50}, 4.0, 2),
         ({2.0: 200, 4.0: 200}, None, 2),
     ],
 )
@@ -133,9 +132,9 @@ def test_asked_for(model):
 @pytest.mark.parametrize(
     "beam,settings",
     [
-        (4, {}),
+        pytest.param(4, {}, marks=pytest.mark.slow),
         (4, {"branching": 3, "readout": 3.0}),
-        (4, {"path_weight": 0.0}),
+        pytest.param(4, {"path_weight": 0.0}, marks=pytest.mark.slow),
         (9, {"readout": 1.7}),  # of two levels, and odd
         (16, {}),  # one level alone is pruned
     ],
