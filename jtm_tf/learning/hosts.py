@@ -91,7 +91,7 @@ class Note:
         """Has the others take a model step.
 
         Args:
-            checkpoint: the state that it begins from.
+            checkpoint: the name of the state that it begins from.
         """
         self._say(order=self._said["order"] + 1, checkpoint=checkpoint)
 
@@ -124,7 +124,7 @@ class Note:
             return
 
     def orders(self, finished: Callable[[], bool]) -> Iterator[str]:
-        """Yields what model steps begin from, until the run ends.
+        """Yields the names of what model steps begin from, until the run ends.
 
         Args:
             finished: tells whether it has.

@@ -151,7 +151,8 @@ class State:
         if hosts is not None and hosts.leads:
             if not self._manager.latest_checkpoint:
                 self._save()
-            hosts.note.order(self._manager.latest_checkpoint)
+            latest = pathlib.Path(self._manager.latest_checkpoint)
+            hosts.note.order(latest.name)
         trainer.examples = self._half(other=False)
         rounds = self.iterations_done + 1
         if self._is_anew:  # whose trainer counts from its own beginning
@@ -178,17 +179,17 @@ class State:
         }
 
     def follow(self, checkpoint: str) -> None:
-        """Takes part in the model step of another machine's run.
+        """Takes part in the model step of a run that another machine leads.
 
         Args:
-            checkpoint: what the other begins from.
+            checkpoint: the name of what that one begins from.
 
         Raises:
             ValueError: the checkpoint is damaged.
         """
         self.inputs = self.inputs.kept(self._folder)
         self._trainer.vectors = self.inputs.first_vectors
-        self._restore(checkpoint)
+        self._restore(self._folder.checkpoints / checkpoint)
         self.model_step()
 
     def tree_step(self) -> dict[str, Any]:

@@ -3,10 +3,20 @@
 import json
 import socket
 import threading
+import types
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from jtm_tf.data import interactions
 from jtm_tf.learning import hosts
+from jtm_tf.learning import inputs as inputs_lib
+from jtm_tf.learning import joint
+from jtm_tf.learning import settings
+from jtm_tf.learning import state as state_lib
+from jtm_tf.runs import folder as run_folder
+from tests.support import runs
 
 HEADER = {"method": "jtm", "config": {"gap": 7}, "code": "1"}
 
@@ -73,6 +83,59 @@ def test_a_chief_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
     file.write_text("{")  # half a note
     with pytest.raises(OSError, match="has gone before its run ended"):
         list(hosts.Note(file, 5, "127.0.0.1:1").orders(never))
+
+
+@pytest.mark.slow
+def test_who_follows_begins_where_the_chief_does(tmp_path, tmp_path_factory):
+    """From its checkpoint, tree and all; and writes nothing."""
+    data = interactions.load(runs.shared(tmp_path_factory)[0])
+    folder = run_folder.RunFolder(tmp_path / "run")
+    strategy = tf.distribute.get_strategy()  # of one device
+
+    def options(**who):
+        found = types.SimpleNamespace(strategy=strategy, **who)
+        return settings.RunOptions(hosts=found)
+
+    follower = state_lib.State(
+        runs.TINY,
+        inputs_lib.take(runs.TINY, data, folder),
+        folder,
+        options(leads=False, note=None),
+    )
+    pi, tables = [], []
+
+    class Note:
+        """Of whose orders each is followed at once."""
+
+        def lead(self, header):
+            assert header["method"] == "jtm"
+
+        def order(self, checkpoint):
+            before = {*folder.checkpoints.iterdir()}
+            follower.follow(checkpoint)
+            assert {*folder.checkpoints.iterdir()} == before
+            pi.append(follower.model.tree.pi)
+            tables.append(follower.model.embedding.numpy())
+
+    made = []
+
+    class State(state_lib.State):
+        """The chief's, to be looked at."""
+
+        def tree_step(self):
+            made.append(self.model.embedding.numpy())
+            return super().tree_step()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state_lib, "State", State)
+        metrics = joint.run(
+            runs.TINY, data, folder.path, options(leads=True, note=Note())
+        )
+    assert metrics["iterations"][0]["moved_items"] > 0
+    assert not np.array_equal(pi[0], pi[1])
+    for mine, chiefs in zip(tables, made, strict=True):
+        np.testing.assert_allclose(mine, chiefs, atol=1e-6)
+    assert np.abs(tables[0] - tables[1]).max() > 1e-3
 
 
 def test_there_are_no_parameter_servers(monkeypatch, tmp_path):
