@@ -77,7 +77,10 @@ def flags_of(module):
             continue
         seen.add(name)
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module in OURS:
+            if isinstance(node, ast.ImportFrom) and node.module in (
+                *OURS,
+                "jtm_tf.pools",
+            ):
                 waiting += [f"{node.module}.{x.name}" for x in node.names]
             elif isinstance(node, ast.Call) and node.args:
                 called = getattr(node.func, "attr", "")

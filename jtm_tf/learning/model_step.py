@@ -260,6 +260,7 @@ class Trainer(tf.Module):
             "batch_size": self._batch_size,
             "max_samples": self._histories(examples, max_samples),
             "seed": self._seed,
+            "graphs": self._batch_graphs,
             **position,
         }
         if model.loss_name != "beam":
@@ -295,6 +296,7 @@ class Trainer(tf.Module):
     def _trace(self):
         """Has the graphs of a step made anew, for the nodes now in use."""
         self._graphs: dict[str, Callable] = {}
+        self._batch_graphs: samples.Graphs = {}
 
     def _graph(self, function, stream):
         """Returns the one graph of a function for a stream's batches.

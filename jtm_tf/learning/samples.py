@@ -8,7 +8,9 @@ as if it had never stopped.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -99,6 +101,11 @@ def draw_siblings(occupied, positive, branching: int):
     return tf.where(tf.gather(occupied, nodes), nodes, PAD)
 
 
+# What was traced for streams, to be used by others of the same settings: a
+# dictionary that is empty at first. A graph is of so many nodes in use a level.
+Graphs = dict[str, Any]
+
+
 def dataset(
     examples: splits.Examples,
     tree: tree_lib.Tree,
@@ -112,6 +119,7 @@ def dataset(
     start_batch: int = 0,
     max_samples: int | None = None,
     siblings: bool = False,
+    graphs: Graphs | None = None,
 ) -> tf.data.Dataset:
     """Streams one epoch of training samples for `tree`.
 
@@ -136,6 +144,7 @@ def dataset(
         max_samples: the epoch ends after that many samples; None for all.
         siblings: whether a positive's negatives are its siblings, PAD for
             empty ones, instead of draws.
+        graphs: see `Graphs`.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "nodes": one [B, 1 + n_l]
@@ -146,17 +155,24 @@ def dataset(
     """
     check(examples, tree, negatives)
     counts = negatives_per_level(negatives, tree, spread)
-    batches = SampledBatches(
-        _in_memory({**of_users(examples), **of_tree(tree)}),
-        tree,
+    batches = functools.partial(
+        SampledBatches,
+        tree=tree,
         max_history=max_history,
-        length=_length(examples, max_samples),
         batch_size=batch_size,
         seed=seed,
-        epoch=epoch,
         counts=None if siblings else counts,
     )
-    return _stream(batches, _length(examples, max_samples), start_batch)
+    return _stream(
+        batches,
+        {**of_users(examples), **of_tree(tree)},
+        tree,
+        batch_size=batch_size,
+        length=_length(examples, max_samples),
+        epoch=epoch,
+        start_batch=start_batch,
+        graphs=graphs,
+    )
 
 
 def beam_dataset(
@@ -172,6 +188,7 @@ def beam_dataset(
     epoch: int = 0,
     start_batch: int = 0,
     max_samples: int | None = None,
+    graphs: Graphs | None = None,
 ) -> tf.data.Dataset:
     """Streams one epoch of histories, each with some of what follows it.
 
@@ -194,6 +211,7 @@ def beam_dataset(
         epoch: counts on through the whole run; each has its own order.
         start_batch: the first batch to produce.
         max_samples: the epoch ends after that many histories; None for all.
+        graphs: see `Graphs`.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "targets": [B, m] int32
@@ -204,25 +222,31 @@ def beam_dataset(
         ValueError: there are no samples, or a tree of one item.
     """
     check(examples, tree, 1)
-    batches = BeamBatches(
-        _in_memory(
-            {
-                **of_users(examples),
-                **of_tree(tree),
-                **of_far(examples.target_items(), tree, strata),
-            }
-        ),
-        tree,
+    batches = functools.partial(
+        BeamBatches,
+        tree=tree,
         max_history=max_history,
-        length=_length(examples, max_samples),
         batch_size=batch_size,
         seed=seed,
-        epoch=epoch,
         targets=targets,
         horizon=horizon,
         strata=strata,
     )
-    return _stream(batches, _length(examples, max_samples), start_batch)
+    sources = {
+        **of_users(examples),
+        **of_tree(tree),
+        **of_far(examples.target_items(), tree, strata),
+    }
+    return _stream(
+        batches,
+        sources,
+        tree,
+        batch_size=batch_size,
+        length=_length(examples, max_samples),
+        epoch=epoch,
+        start_batch=start_batch,
+        graphs=graphs,
+    )
 
 
 def check(
@@ -303,17 +327,48 @@ def _length(examples, max_samples):
     return min(len(examples), max_samples or len(examples))
 
 
-def _in_memory(sources):
-    """Returns arrays as tensors."""
-    return {name: tf.constant(array) for name, array in sources.items()}
+def _stream(
+    batches, sources, tree, *, batch_size, length, epoch, start_batch, graphs
+):
+    """Streams the batches of an epoch from `start_batch` on.
 
-
-def _stream(batches, length, start_batch):
-    """Streams the batches of an epoch from `start_batch` on."""
+    Args:
+        batches: makes `_Batches` of sources, a length and an epoch.
+        sources: arrays, see `_Batches`.
+        tree: the current pi.
+        batch_size, length, epoch, start_batch: see `dataset`.
+        graphs: see `Graphs`.
+    """
+    graphs = {} if graphs is None else graphs
+    firsts = [
+        tree_lib.first_code(level, tree.branching)
+        for level in range(1, tree.max_level + 2)
+    ]
+    shape = str(np.diff(np.searchsorted(sources["occupied"], firsts)).tolist())
+    sources = {name: tf.constant(array) for name, array in sources.items()}
+    if shape not in graphs:
+        number = tf.TensorSpec([], tf.int64)
+        graphs[shape] = tf.function(
+            lambda index, length, epoch, sources: batches(
+                sources, length=length, epoch=epoch
+            ).batch(index),
+            autograph=False,
+        ).get_concrete_function(
+            *[number] * 3,
+            {
+                name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+                for name, tensor in sources.items()
+            },
+        )
+    graph = graphs[shape]
+    length, epoch = (tf.constant(x, tf.int64) for x in (length, epoch))
+    steps = -(-int(length) // batch_size)
     # Autograph would read the source of it all, at every opening.
-    batch = tf.autograph.experimental.do_not_convert(batches.batch)
+    batch = tf.autograph.experimental.do_not_convert(
+        lambda index: graph(index, length, epoch, sources)
+    )
     return (
-        tf.data.Dataset.range(start_batch, -(-length // batches.batch_size))
+        tf.data.Dataset.range(start_batch, steps)
         .map(batch, num_parallel_calls=2, deterministic=True)
         .prefetch(2)
     )
