@@ -4,8 +4,9 @@
 
 All processes are of this machine, one thread each. A run is started for few
 and for many samples, and the difference is what the others cost; one process
-and the cluster take turns, and medians are compared. About half an hour, alone
-on the machine; prints JSON last. Wants the extra cluster.
+and the cluster take turns, and medians are compared. A start varies by seconds:
+what fewer samples cost is lost in that. About half an hour, alone on the
+machine; prints JSON last. Wants the extra cluster.
 
 ps_over_single: processor time of a sample, chief, worker and parameter server
     together, over that of one process; at most 1.5.
@@ -54,9 +55,12 @@ _MANY = flags.DEFINE_integer(
 _LOSS = flags.DEFINE_enum(
     "loss", "beam", ["beam", "softmax"], "Of the runs; the model is of softmax."
 )
-_ITEMS, _ROWS, _BATCH = 20_000, 400_000, 256
-# Of a tree step that is weighed.
-_WEIGHED, _LEVEL, _GAP = 60_000, 14, 7
+_ITEMS = flags.DEFINE_integer(
+    "num_items", 20_000, "Of a market of twenty rows an item.", lower_bound=1000
+)
+_BATCH = 256
+# Of a tree step that is weighed: samples of an item, and levels.
+_WEIGHED, _GAP = 3, 7
 _TRAIN = ("--method=jtm_h", "--joint_iterations=1", "--num_results=20")
 
 
@@ -83,8 +87,8 @@ def _training():
             preparation.Config(
                 dataset="planted",
                 data_dir=str(data),
-                num_items=_ITEMS,
-                num_rows=_ROWS,
+                num_items=_ITEMS.value,
+                num_rows=20 * _ITEMS.value,
             )
         )
         extra: dict[str, list[_Used]] = {"single": [], "ps": []}
@@ -103,7 +107,7 @@ def _training():
         for found in extra.values()
     )
     crossed = statistics.median(used.bytes for used in extra["ps"])
-    job = cost.Job(items=_ITEMS, samples=samples, hosts=1, batch=_BATCH)
+    job = cost.Job(items=_ITEMS.value, samples=samples, hosts=1, batch=_BATCH)
     model = cost.estimate(job, cost.Rates(1.0, 1.0, 1.0))
     return {
         "loss": _LOSS.value,
@@ -150,9 +154,10 @@ def _loopback():
 
 def _weighing():
     """Returns the figures of edge weights."""
-    tree = worlds.random_tree(_ITEMS)
+    weighed = _WEIGHED * _ITEMS.value
+    tree = worlds.random_tree(_ITEMS.value)
     model = worlds.random_model(tree, embedding_dim=24)
-    examples = worlds.random_examples(_ITEMS, 2 * _WEIGHED)
+    examples = worlds.random_examples(_ITEMS.value, 2 * weighed)
     config = tree_learning.TreeLearningConfig(max_samples_per_item=10)
     pools = {"serial": serial.Pool(), "ray": ray_pool.Pool(actors=2)}
     found: dict[str, list[float]] = {name: [] for name in pools}
@@ -167,7 +172,7 @@ def _weighing():
                     model,
                     examples,
                     config,
-                    file_samples=_WEIGHED // 16,
+                    file_samples=weighed // 16,
                 ) as weigh:
                     _weigh(weigh, tree, every=100)  # loaded and traced
                     if name == "ray":
@@ -187,9 +192,9 @@ def _weighing():
 
 def _weigh(weigh, tree, every=1):
     """Weighs the edges of one item in so many, as a tree step does."""
-    items = np.arange(0, _ITEMS, every)
-    nodes = tree.ancestors(_LEVEL - _GAP)[1:][items]
-    weigh(items, nodes, _LEVEL, _GAP)
+    items, level = np.arange(0, tree.num_items, every), tree.max_level - 1
+    nodes = tree.ancestors(level - _GAP)[1:][items]
+    weigh(items, nodes, level, _GAP)
 
 
 def _processor():

@@ -192,7 +192,8 @@ def _gist(error):
     lines = [line for line in str(error).splitlines() if line.strip()]
     # Before it may come where in the graph, and in what code.
     places = ("Graph execution error", "Detected at node", " ", "\t")
-    return next((x for x in lines if not x.startswith(places)), lines[0])
+    said = [line for line in lines if not line.startswith(places)]
+    return (said or lines or [type(error).__name__])[0]
 
 
 def seen(chief: str, last: float) -> float:

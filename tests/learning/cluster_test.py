@@ -519,3 +519,30 @@ def test_two_devices_are_one(data, single, tmp_path):
     assert found["iterations"][1]["loss"] == pytest.approx(
         want["iterations"][1]["loss"], rel=0.01
     )
+
+
+@pytest.mark.parametrize(
+    "said, gist",
+    [
+        ("Socket closed\nAdditional GRPC error", "says: Socket closed"),
+        (
+            "Graph execution error:\n\nDetected at node x defined at\n  File y"
+            "\n\nCollective ops is aborted by: worker 1\n\t [[x]]",
+            "says: Collective ops is aborted by: worker 1",
+        ),
+        ("", "says: UnavailableError"),
+    ],
+)
+def test_a_loss_is_told_in_a_line(said, gist, tmp_path):
+    """TensorFlow may say first where in the graph it was, in many lines."""
+    with (
+        pytest.raises(OSError, match="A machine is lost. Start all") as told,
+        cluster.losses_told("A machine", tmp_path),
+    ):
+        raise tf.errors.UnavailableError(None, None, said)
+    assert str(told.value).endswith(gist)
+    with (
+        pytest.raises(OSError, match=f"must see {tmp_path} under this name"),
+        cluster.losses_told("A machine", tmp_path),
+    ):
+        raise tf.errors.NotFoundError(None, None, "no such file")
