@@ -76,7 +76,7 @@ def _is_shared():
     """Tells whether this process is one of several that train."""
     strategy = train_flags.STRATEGY.value
     return strategy == "parameter_server" or (
-        strategy == "mirrored" and "TF_CONFIG" in os.environ
+        strategy == "mirrored" and not cluster.is_one()
     )
 
 

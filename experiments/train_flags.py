@@ -182,7 +182,8 @@ with flag_groups.group("On many machines: the same command on each"):
         "single",
         ["single", "mirrored", "parameter_server"],
         "single: one device of this machine. mirrored: all its devices (GPUs), "
-        "each with its share of every batch and the whole model. "
+        "each with its share of every batch and the whole model, and those of "
+        "the other machines where TF_CONFIG names some, a chief and workers. "
         "parameter_server: workers take the steps, and the vectors of nodes "
         "lie on parameter servers; TF_CONFIG tells each process which part of "
         "the cluster it is, chief, worker or ps, and all see --out_dir under "

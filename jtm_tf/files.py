@@ -9,8 +9,10 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Any
+from typing import IO
 
 Path = str | os.PathLike[str]
 
@@ -90,6 +92,22 @@ def scratch(path: Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
+def unnamed(near: Path) -> Iterator[IO[bytes]]:
+    """Yields a file without a name, gone when nobody has it open any more.
+
+    Args:
+        near: a file or a folder on whose disk it is to be, which need not
+            exist.
+    """
+    near = pathlib.Path(near).absolute()
+    folder = next(x for x in (near, *near.parents) if x.is_dir())
+    if not os.access(folder, os.W_OK):
+        folder = pathlib.Path(tempfile.gettempdir())
+    with full_disk_told(folder), tempfile.TemporaryFile(dir=folder) as file:
+        yield file
+
+
+@contextlib.contextmanager
 def without_patterns(folder: Path) -> Iterator[pathlib.Path]:
     """Yields a name of a folder that TensorFlow takes for no pattern.
 
@@ -104,6 +122,26 @@ def without_patterns(folder: Path) -> Iterator[pathlib.Path]:
         link = pathlib.Path(scratch_folder, "folder")
         link.symlink_to(folder.resolve(), target_is_directory=True)
         yield link
+
+
+def wait_for(path: Path, seconds: float = 60.0) -> None:
+    """Waits for a file that another machine has written.
+
+    Args:
+        path: of the file.
+        seconds: how long at most: a network volume may show it late.
+
+    Raises:
+        OSError: it is still not there.
+    """
+    last = time.monotonic() + seconds
+    while not pathlib.Path(path).exists():
+        if time.monotonic() > last:
+            raise FileNotFoundError(
+                f"{path}, which another machine has written, is not to be seen "
+                "here: all machines must see the folder under this name."
+            )
+        time.sleep(0.2)
 
 
 def remove_leftovers(folder: Path) -> None:

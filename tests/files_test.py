@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import tempfile
+import threading
 
 import numpy as np
 import pytest
@@ -155,3 +156,23 @@ def _says_its_encoding(call):
     if name == "open":
         return "encoding" in words or any("b" in str(x) for x in modes)
     return "encoding" in words or len(call.args) > _BEFORE_ENCODING[name]
+
+
+def test_a_file_of_another_machine_is_waited_for(tmp_path):
+    path = tmp_path / "late"
+    timer = threading.Timer(0.3, path.touch)
+    timer.start()
+    files.wait_for(path)
+    timer.join()
+    with pytest.raises(FileNotFoundError, match="must see the folder under"):
+        files.wait_for(tmp_path / "never", seconds=0.3)
+
+
+def test_an_unnamed_file_leaves_nothing(tmp_path):
+    """Where it is read after it was closed, and its folder does not exist."""
+    with files.unnamed(tmp_path / "run" / "deep") as file:
+        file.write(b"123")
+        file.flush()
+        mapped = np.memmap(file, np.uint8, "r")
+    assert bytes(mapped) == b"123"
+    assert not list(tmp_path.iterdir())

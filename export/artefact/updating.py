@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from export.artefact import item_lists
 from export.artefact import origin as origin_lib
+from export.artefact import versions
 from export.artefact import vocabulary
 from jtm_tf import categories
 from jtm_tf import files
@@ -122,7 +123,7 @@ def _weighing(model, kept, samples, count, pool, folder):
         yield growing.edge_weights_of(model, kept, samples, count)
     else:
         with (
-            files.scratch(folder / "samples") as scratch,
+            versions.scratch(folder, "samples") as scratch,
             pooled_weights.pooled(
                 pool,
                 scratch,

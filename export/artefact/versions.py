@@ -20,6 +20,9 @@ from absl import logging
 from export.serving import version_names
 from jtm_tf import files
 
+# What is written here by a process that is at work.
+_WORK = re.compile(r"\.\d+\.(\d+|samples)")
+
 
 def existing(base: files.Path) -> list[int]:
     """Returns the versions in a folder, ascending; none if it is missing."""
@@ -71,8 +74,24 @@ def publishing(base: files.Path, version: int) -> Iterator[pathlib.Path]:
     next export removes.
     """
     base = pathlib.Path(base)
+    with scratch(base, f"{version}") as temporary:
+        yield temporary
+        # Fails where another process has published this version.
+        os.rename(temporary, base / str(version))
+
+
+@contextlib.contextmanager
+def scratch(base: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """Yields an empty folder in BASE that is gone after the block.
+
+    Or, if the process is killed, when the next one is asked for.
+
+    Args:
+        base: is made if it is missing.
+        name: a version, or `samples`; before it come a dot and the process.
+    """
     base.mkdir(parents=True, exist_ok=True)
-    temporary = base / f".{os.getpid()}.{version}"
+    temporary = base / f".{os.getpid()}.{name}"
     with contextlib.ExitStack() as stack:
         with _lock(base):  # nobody takes a new folder for a leftover
             _remove_leftovers(base)
@@ -81,16 +100,14 @@ def publishing(base: files.Path, version: int) -> Iterator[pathlib.Path]:
         try:
             with files.full_disk_told(base):
                 yield temporary
-                # Fails where another process has published this version.
-                os.rename(temporary, base / str(version))
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove_leftovers(base):
-    """Removes the folders of exports that were killed."""
+    """Removes the folders of programs that were killed."""
     for path in base.iterdir():
-        if re.fullmatch(r"\.\d+\.\d+", path.name) and path.is_dir():
+        if _WORK.fullmatch(path.name) and path.is_dir():
             with _lock(path, wait=False) as free:
                 if free:
                     shutil.rmtree(path, ignore_errors=True)

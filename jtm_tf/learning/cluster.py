@@ -48,7 +48,7 @@ def task(roles: Sequence[str] = _ROLES) -> dict[str, Any]:
         found = json.loads(text or "{}")
         cluster, own = found["cluster"], found["task"]
         right = all(_are_hosts(cluster[role]) for role in roles)
-        right &= set(cluster) == set(roles)
+        right &= not set(_ROLES) - set(roles) & set(cluster)
         right &= len(cluster["chief"]) == 1 and own["type"] in roles
         right &= 0 <= own["index"] < len(cluster[own["type"]])
     except (ValueError, KeyError, TypeError):
@@ -64,6 +64,17 @@ def task(roles: Sequence[str] = _ROLES) -> dict[str, Any]:
             f"{text or 'nothing'}."
         )
     return found
+
+
+def is_one() -> bool:
+    """Tells whether TF_CONFIG names no other process, or is not there."""
+    try:
+        hosts = json.loads(os.environ.get("TF_CONFIG") or "{}")["cluster"]
+        return sum(map(len, hosts.values())) < 2
+    except KeyError:
+        return True
+    except (ValueError, TypeError, AttributeError):
+        return False  # `task` says what is wrong
 
 
 def serve(finished: Callable[[], bool], lead: pathlib.Path) -> None:

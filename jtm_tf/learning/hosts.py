@@ -3,7 +3,7 @@
 The chief runs Algorithm 1. The others have a model of the same shape and take
 part in its model steps, each with a share of every batch, see `mirrored_step`.
 What else the chief does to the model, tree steps above all, they read from its
-checkpoint when the next model step begins: nothing is done twice, and what
+checkpoint when the next model step begins: no tree is learned twice, and what
 their processors round otherwise does not add up.
 """
 
@@ -53,16 +53,18 @@ def join(file: pathlib.Path) -> Hosts:
         ValueError: TF_CONFIG is not that of such machines.
     """
     found = cluster.task(ROLES)
-    own = found["task"]
+    own, number = found["task"], secrets.randbits(62)
+    leads = own["type"] == "chief"
+    if leads:  # so that who followed an earlier one leaves
+        files.write_json(file, {"chief": number, "order": 0})
     logging.info("%s %d waits for the others.", own["type"], own["index"])
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     with strategy.scope():
-        # All have the chief's number; a note of an earlier chief has another.
-        number = tf.Variable(secrets.randbits(62), dtype=tf.int64)
+        # All get the chief's.
+        common = tf.Variable(number, dtype=tf.int64)
+    number = int(common.numpy())
     return Hosts(
-        strategy,
-        own["type"] == "chief",
-        Note(file, int(number.numpy()), found["cluster"]["chief"][0]),
+        strategy, leads, Note(file, number, found["cluster"]["chief"][0])
     )
 
 
@@ -109,6 +111,8 @@ class Note:
             OSError: the chief is gone.
         """
         for said in self._heard(finished):
+            if "header" not in said:
+                continue
             differences = [
                 f"{name}: {theirs!r} there, {own!r} here"
                 for name, theirs, own in files.differences(
@@ -145,13 +149,19 @@ class Note:
 
     def _heard(self, finished):
         """Yields what the chief says, again and again, while it is there."""
-        last = time.monotonic()
+        last, heard = time.monotonic(), False
         while not cluster.succeeds(finished):
             try:
                 said = files.read_json(self._file)
             except (OSError, ValueError):  # not, or not yet whole, to be seen
                 said = {}
             if said.get("chief") == self._said["chief"]:
+                heard = True
                 yield said
+            elif said and heard:  # else it is a note of an earlier one
+                raise OSError(
+                    f"The chief at {self._chief} has begun anew. Start this "
+                    "process again; the run goes on from its checkpoint."
+                )
             time.sleep(_LOOK)
             last = cluster.seen(self._chief, last)

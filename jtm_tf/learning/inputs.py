@@ -4,7 +4,6 @@ Here a run is refused whose data cannot give what its settings ask for.
 """
 
 import dataclasses
-import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -115,7 +114,7 @@ def take(
     )
     vectors = _factors(config, examples, data.num_items, folder, earlier)
     if earlier is not None and earlier.model is not None:
-        vectors, earlier = _turned(vectors, earlier)
+        vectors, earlier = _turned(vectors, earlier, folder)
     first = None if vectors is None else vectors[0]
     if earlier is not None:
         tree = earlier.tree
@@ -254,11 +253,12 @@ def _factors(config, examples, num_items, folder, earlier):
             count,
             config.embedding_dim,
             seed=config.seed,
-        )
+        ),
+        folder,
     )
 
 
-def _turned(tables, earlier):
+def _turned(tables, earlier, folder):
     """Returns factors turned to an earlier model's vectors, and the earlier
     run with what its own were; from there on only changes are added to those.
 
@@ -271,7 +271,7 @@ def _turned(tables, earlier):
     run = earlier.run
     if run.settings.initial_vectors != "factors":
         turn = factors.rotation(tables[0][stay], learned)
-        return _filed(table @ turn for table in tables), earlier
+        return _filed((table @ turn for table in tables), folder), earlier
     examples, _ = _samples(run.settings, run.data)
     taken = factors.taken(
         examples.starts, examples.target_items(), run.data.num_items
@@ -289,16 +289,15 @@ def _turned(tables, earlier):
     earlier = dataclasses.replace(
         earlier, factors=was @ both, record=earlier.record | {"scale": scale}
     )
-    return _filed(table @ turn @ both for table in tables), earlier
+    return _filed((table @ turn @ both for table in tables), folder), earlier
 
 
-def _filed(tables):
+def _filed(tables, folder):
     """Returns tables, [N + 1, E] each, as one that needs no memory.
 
-    Its file has no name, and goes when nobody reads it any more: a run that
-    is refused leaves no trace.
+    Its file has no name: a run that is refused leaves no trace.
     """
-    with tempfile.TemporaryFile() as file:
+    with files.unnamed(folder.path) as file:
         count = 0
         for table in tables:
             file.write(np.ascontiguousarray(table))

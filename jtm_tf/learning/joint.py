@@ -68,9 +68,12 @@ def run(
             options.on_record(record)
         logging.info("%s is finished; nothing to do.", folder.path)
         return metrics
-    if options.hosts is not None:
-        options.hosts.note.lead(header)
     inputs = inputs_lib.take(config, data, folder)
+    if options.hosts is not None:
+        # The others find its vectors, and no model is made without them.
+        folder.claim(header, data_dir=options.data_dir)
+        inputs = inputs.kept(folder)
+        options.hosts.note.lead(_asked_of_all(header, options))
     state = state_lib.State(config, inputs, folder, options)
     # Not before all is known to be well: a refused run leaves no trace.
     folder.claim(header, data_dir=options.data_dir)
@@ -137,11 +140,17 @@ def follow(
     header = run_folder.header(
         dataclasses.asdict(config), data.manifest["fingerprint"]
     )
-    options.hosts.note.check(header, finished)
+    options.hosts.note.check(_asked_of_all(header, options), finished)
     inputs = inputs_lib.take(config, data, folder)
     state = state_lib.State(config, inputs, folder, options)
+    del inputs  # what it holds is the state's to give up
     for checkpoint in options.hosts.note.orders(finished):
         state.follow(checkpoint)
+
+
+def _asked_of_all(header, options):
+    """Returns what all machines that hold the model must agree on."""
+    return header | {"table_shards": options.table_shards}
 
 
 def format_record(record: dict[str, Any]) -> str:

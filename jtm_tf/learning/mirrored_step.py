@@ -1,4 +1,4 @@
-"""The model step by all devices of a machine, each with its share of a batch.
+"""The model step by several devices, each with its share of a batch.
 
 Every device holds the whole model. What they add up to is the step of one
 device on the whole batch, but for the order of sums.

@@ -110,8 +110,9 @@ def write(
     counts = np.bincount(targets[kept], minlength=num_items + 1)[1:]
     whole = np.cumsum(counts)
     most = _FILE_SAMPLES if file_samples is None else file_samples
-    cuts = np.searchsorted(whole, np.arange(1, whole[-1], most))
-    bounds = np.unique([0, *cuts[1:], num_items])
+    # From the first item that has any: those before cost nothing.
+    cuts = np.searchsorted(whole, np.arange(1, whole[-1] + 1, most))
+    bounds = np.unique([*cuts, num_items])
     parts = []
     folds = 1 if fold_of is None else 1 + int(fold_of.max())
     for fold in range(folds):

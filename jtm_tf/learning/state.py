@@ -148,16 +148,17 @@ class State:
             self._config,
             self._options.hosts,
         )
-        if hosts is not None and hosts.leads:
-            if not self._manager.latest_checkpoint:
-                self._save()
-            latest = pathlib.Path(self._manager.latest_checkpoint)
-            hosts.note.order(latest.name)
         trainer.examples = self._half(other=False)
         rounds = self.iterations_done + 1
         if self._is_anew:  # whose trainer counts from its own beginning
             rounds -= config.joint_iterations
         last_epoch = rounds * config.epochs_per_iteration
+        if hosts is not None and hosts.leads:
+            left = last_epoch - int(trainer.epoch.numpy())
+            steps = left * trainer.batches_per_epoch
+            # Without a step nobody waits until the others have read it.
+            if steps > int(trainer.batch.numpy()):
+                hosts.note.order(self._saved().name)
         with self._clock() as clock:
             while int(trainer.epoch.numpy()) < last_epoch:
                 epoch = int(trainer.epoch.numpy()) + 1
@@ -186,10 +187,22 @@ class State:
 
         Raises:
             ValueError: the checkpoint is damaged.
+            OSError: it is not to be seen here.
         """
-        self.inputs = self.inputs.kept(self._folder)
+        path = self._folder.checkpoints / checkpoint
+        files.wait_for(path.with_name(f"{checkpoint}.index"))
+        if self.inputs.first_vectors is not None:
+            files.wait_for(self._folder.factors)  # not to be made again
+        self.inputs = dataclasses.replace(
+            self.inputs.kept(self._folder), earlier=None
+        )
         self._trainer.vectors = self.inputs.first_vectors
-        self._restore(self._folder.checkpoints / checkpoint)
+        before = self.model.tree
+        self._restore(path)
+        came = self.model.tree
+        # What was made for the nodes in use before is told of the change.
+        self.model.pi.assign(before.pi)
+        self._trainer.set_tree(came, carry=False)
         self.model_step()
 
     def tree_step(self) -> dict[str, Any]:
@@ -516,6 +529,12 @@ class State:
         )
         model.set_tree(tree)
         return model
+
+    def _saved(self):
+        """Returns the last checkpoint, which is written if there is none."""
+        if not self._manager.latest_checkpoint:
+            self._save()
+        return pathlib.Path(self._manager.latest_checkpoint)
 
     def _save(self):
         """Writes a checkpoint, then removes those before it."""

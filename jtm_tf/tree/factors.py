@@ -15,9 +15,11 @@ from concurrent import futures
 import numpy as np
 from scipy import sparse
 
-# Entries of the matrix, and rows, that a thread works on at once: 16 MB of
-# vectors at E = 64.
+# Entries of the matrix, and rows, that a thread works on at once: 16 MB at
+# E = 64 for each array of vectors, of which there are about eight.
 _BLOCK = 1 << 16
+# Threads, at most; memory is no faster with more.
+_THREADS = 16
 # Conjugate gradients a half-step, which starts from the last solution.
 _CG_STEPS = 3
 
@@ -153,9 +155,16 @@ def _half_step(matrix, rows, columns, regularization, alpha):
         )
 
     # NumPy and scipy let go of the interpreter where they work.
-    with futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+    with futures.ThreadPoolExecutor(min(_cores(), _THREADS)) as threads:
         collections.deque(threads.map(solve, _blocks(matrix)), maxlen=0)
     return solved
+
+
+def _cores():
+    """Returns the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _blocks(matrix):

@@ -324,9 +324,11 @@ def test_a_crash_leaves_no_version(tmp_path):
     # The next export removes it, and neither what is being written nor what
     # is none of its own.
     (left,) = tmp_path.glob(".*")
-    (tmp_path / ".1.notes").mkdir()
+    samples = tmp_path / ".1.samples"  # of an update
+    for name in (samples.name, ".1.notes"):
+        (tmp_path / name).mkdir()
     with versions.publishing(tmp_path, 5) as folder:
-        assert not left.exists()
+        assert not left.exists() and not samples.exists()
         with versions.publishing(tmp_path, 6):
             assert folder.is_dir()
     names = sorted(path.name for path in tmp_path.iterdir())

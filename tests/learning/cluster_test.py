@@ -75,6 +75,25 @@ def test_a_cluster_that_is_none(config, monkeypatch):
         cluster.task()
 
 
+@pytest.mark.parametrize(
+    "text, one",
+    [
+        (None, True),
+        ("", True),
+        ("{}", True),
+        ('{"cluster": {"chief": ["a:1"]}}', True),
+        (json.dumps({"cluster": HOSTS}), False),
+        ("{", False),  # which is to be told
+        ('{"cluster": ["a:1"]}', False),
+    ],
+)
+def test_whether_there_are_others(text, one, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    assert cluster.is_one() == one
+
+
 def test_a_cluster(monkeypatch):
     found = {"cluster": HOSTS, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(found))
@@ -289,12 +308,12 @@ def test_one_worker_is_one_machine(data, single, tmp_path):
 
 @pytest.mark.slow
 def test_hosts_are_one_machine(data, single, tmp_path):
-    """A third of each batch each; one is lost, and all begin again."""
+    """A third of each batch each; when one is lost all begin again."""
     rehearse(
         data,
         tmp_path / "run",
         "--strategy=mirrored",
-        "--kill=worker",
+        "--kill=worker,chief",
         "--within=1",
         checkpoint_seconds=0,
     )

@@ -1,5 +1,6 @@
 """Tests of machines that hold the whole model, each."""
 
+import dataclasses
 import json
 import socket
 import threading
@@ -42,8 +43,23 @@ def test_orders_are_followed_once_and_in_turn(tmp_path, address):
     for checkpoint in ("ckpt-1", "ckpt-4"):
         chief.order(checkpoint)
         assert next(orders) == checkpoint
-    finished.set()
+    timer = threading.Timer(0.5, finished.set)
+    timer.start()  # till then the last order is looked at again and again
     assert list(orders) == []
+    timer.join()
+
+
+def test_who_followed_a_chief_leaves_when_it_begins_anew(tmp_path, address):
+    """Though somebody listens at its address."""
+    file = tmp_path / "chief.json"
+    chief, other = (hosts.Note(file, 5, address) for _ in range(2))
+    chief.lead(HEADER)
+    chief.order("ckpt-1")
+    orders = other.orders(never)
+    assert next(orders) == "ckpt-1"
+    hosts.Note(file, 6, address).lead(HEADER)
+    with pytest.raises(OSError, match="has begun anew"):
+        next(orders)
 
 
 def test_what_an_earlier_chief_said_is_not_heard(tmp_path, address):
@@ -85,8 +101,21 @@ def test_a_chief_that_is_gone_is_not_waited_for(tmp_path, monkeypatch):
         list(hosts.Note(file, 5, "127.0.0.1:1").orders(never))
 
 
+def _roomy(config):
+    """Returns settings of which a tree step has other leaves in use."""
+    learning = dataclasses.replace(
+        config.tree_learning, slack=2.0, cluster_below=0, lazy=False
+    )
+    return dataclasses.replace(
+        config, tree_learning=learning, tree_tries=0, clusters_first="no"
+    )
+
+
 @pytest.mark.slow
-def test_who_follows_begins_where_the_chief_does(tmp_path, tmp_path_factory):
+@pytest.mark.parametrize("config", [runs.TINY, _roomy(runs.DEFAULT)])
+def test_who_follows_begins_where_the_chief_does(
+    config, tmp_path, tmp_path_factory
+):
     """From its checkpoint, tree and all; and writes nothing."""
     data = interactions.load(runs.shared(tmp_path_factory)[0])
     folder = run_folder.RunFolder(tmp_path / "run")
@@ -97,12 +126,12 @@ def test_who_follows_begins_where_the_chief_does(tmp_path, tmp_path_factory):
         return settings.RunOptions(hosts=found)
 
     follower = state_lib.State(
-        runs.TINY,
-        inputs_lib.take(runs.TINY, data, folder),
+        config,
+        inputs_lib.take(config, data, folder),
         folder,
         options(leads=False, note=None),
     )
-    pi, tables = [], []
+    trees, tables = [], []
 
     class Note:
         """Of whose orders each is followed at once."""
@@ -114,7 +143,7 @@ def test_who_follows_begins_where_the_chief_does(tmp_path, tmp_path_factory):
             before = {*folder.checkpoints.iterdir()}
             follower.follow(checkpoint)
             assert {*folder.checkpoints.iterdir()} == before
-            pi.append(follower.model.tree.pi)
+            trees.append(follower.model.tree)
             tables.append(follower.model.embedding.numpy())
 
     made = []
@@ -129,10 +158,14 @@ def test_who_follows_begins_where_the_chief_does(tmp_path, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state_lib, "State", State)
         metrics = joint.run(
-            runs.TINY, data, folder.path, options(leads=True, note=Note())
+            config, data, folder.path, options(leads=True, note=Note())
         )
     assert metrics["iterations"][0]["moved_items"] > 0
-    assert not np.array_equal(pi[0], pi[1])
+    before, after = trees
+    assert before.moved_items(after) > 0
+    if config.tree_learning.slack > 1:
+        first, last = (set(tree.pi) for tree in trees)
+        assert first != last
     for mine, chiefs in zip(tables, made, strict=True):
         np.testing.assert_allclose(mine, chiefs, atol=1e-6)
     assert np.abs(tables[0] - tables[1]).max() > 1e-3

@@ -358,3 +358,28 @@ def test_a_beam_stream_opened_anywhere_goes_on():
             np.testing.assert_array_equal(nodes, others)
     short = beam_stream(tree, examples, max_samples=10)
     assert [len(batch["history"]) for batch in short] == [8, 2]
+
+
+@pytest.mark.parametrize("open_one", [stream, beam_stream])
+def test_a_graph_serves_other_streams(open_one):
+    """Of other samples, epochs, lengths and seats, and of another tree."""
+    rng = np.random.default_rng(0)
+    tree, other = (
+        tree_lib.Tree.from_order(rng.permutation(count) + 1, branching=3)
+        for count in (20, 17)  # of as many levels
+    )
+    graphs = {}
+    for settings in (
+        {"tree": tree, "users": 9, "epoch": 0},
+        {"tree": tree, "users": 5, "epoch": 3, "max_samples": 7},
+        {"tree": tree.replace_pi(np.append(0, tree.pi[:0:-1])), "users": 9},
+        {"tree": other, "users": 9, "epoch": 1},
+        {"tree": tree, "users": 9, "epoch": 0, "start_batch": 1},
+    ):
+        tree_of, users = settings.pop("tree"), settings.pop("users")
+        examples = make_examples(tree_of.num_items, users)
+        want = open_one(tree_of, examples, **settings)
+        got = open_one(tree_of, examples, graphs=graphs, **settings)
+        assert len(got) == len(want) > 0
+        tf.nest.map_structure(np.testing.assert_array_equal, got, want)
+    assert len(graphs) == 2
