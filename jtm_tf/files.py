@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import mmap
 import os
 import pathlib
 import re
@@ -105,6 +106,19 @@ def unnamed(near: Path) -> Iterator[IO[bytes]]:
         folder = pathlib.Path(tempfile.gettempdir())
     with full_disk_told(folder), tempfile.TemporaryFile(dir=folder) as file:
         yield file
+
+
+def let_go(array: Any) -> None:
+    """Gives back the memory of what was read of an array, if that is mapped.
+
+    Its file has it; else all of it would be held in the end.
+
+    Args:
+        array: a `numpy.memmap`, or another, which stays as it is.
+    """
+    pages = getattr(array, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 @contextlib.contextmanager

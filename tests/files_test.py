@@ -175,4 +175,6 @@ def test_an_unnamed_file_leaves_nothing(tmp_path):
         file.flush()
         mapped = np.memmap(file, np.uint8, "r")
     assert bytes(mapped) == b"123"
+    files.let_go(mapped)  # and the file has it still
+    assert bytes(mapped) == b"123"
     assert not list(tmp_path.iterdir())

@@ -73,7 +73,7 @@ class Inputs:
             return self
         if not folder.factors.exists():
             with files.replacing(folder.factors) as temporary:
-                np.save(temporary, self.first_vectors)
+                _save(temporary, self.first_vectors)
         return dataclasses.replace(self, first_vectors=_mapped(folder.factors))
 
 
@@ -304,6 +304,18 @@ def _filed(tables, folder):
             count, shape = count + 1, table.shape
         file.flush()
         return np.memmap(file, np.float32, "r", shape=(count, *shape))
+
+
+def _save(path, tables):
+    """Does what `np.save` does, a table at a time."""
+    form = np.lib.format
+    with open(path, "wb") as file:
+        form.write_array_header_1_0(
+            file, form.header_data_from_array_1_0(tables)
+        )
+        for table in tables:
+            file.write(np.ascontiguousarray(table))
+            files.let_go(tables)
 
 
 def _mapped(file):

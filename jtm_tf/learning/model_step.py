@@ -8,13 +8,13 @@ the sample stream.
 import contextlib
 import functools
 import math
-import mmap
 from collections.abc import Callable
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from jtm_tf import files
 from jtm_tf.data import splits
 from jtm_tf.learning import node_vectors
 from jtm_tf.learning import optimizer
@@ -250,7 +250,7 @@ class Trainer(tf.Module):
             return
         change = self.vectors[table] - self.vectors[now]
         change *= self._scale
-        _let_go(self.vectors)
+        files.let_go(self.vectors)
         self._nodes.add(change, self.model.tree)
         self.begun_from.assign(table)
 
@@ -445,13 +445,3 @@ class Trainer(tf.Module):
         ):
             mine.assign(other)
         self.optimizer.reset()
-
-
-def _let_go(array):
-    """Gives back the memory of what was read of a file, if that is mapped.
-
-    The file has it; else all of it would be held in the end.
-    """
-    pages = getattr(array, "_mmap", None)
-    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
