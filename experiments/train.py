@@ -119,7 +119,12 @@ def _where(out_dir):
             yield {"cluster": found, "table_shards": shards}
     elif _is_shared():
         with cluster.losses_told("A machine", run.path):
-            yield {"hosts": hosts.join(run.chief), "table_shards": shards}
+            found = hosts.join(run.chief)
+            yield {
+                "mirrored": found.strategy,
+                "hosts": found,
+                "table_shards": shards,
+            }
     elif strategy == "mirrored":
         mirrored = tf.distribute.MirroredStrategy()
         yield {"mirrored": mirrored, "table_shards": shards}

@@ -81,9 +81,7 @@ def scratch(path: Path) -> Iterator[pathlib.Path]:
     Where that folder cannot be written it is the system's for such files.
     """
     path = pathlib.Path(path)
-    folder = path.parent
-    if not os.access(folder, os.W_OK):
-        folder = pathlib.Path(tempfile.gettempdir())
+    folder = _writable(path.parent)
     name = f".{os.getpid()}.{secrets.token_hex(4)}.{path.name}"
     temporary = folder / name
     try:
@@ -101,11 +99,16 @@ def unnamed(near: Path) -> Iterator[IO[bytes]]:
             exist.
     """
     near = pathlib.Path(near).absolute()
-    folder = next(x for x in (near, *near.parents) if x.is_dir())
-    if not os.access(folder, os.W_OK):
-        folder = pathlib.Path(tempfile.gettempdir())
+    folder = _writable(next(x for x in (near, *near.parents) if x.is_dir()))
     with full_disk_told(folder), tempfile.TemporaryFile(dir=folder) as file:
         yield file
+
+
+def _writable(folder):
+    """Returns a folder, or the system's for such files if it is read-only."""
+    if os.access(folder, os.W_OK):
+        return folder
+    return pathlib.Path(tempfile.gettempdir())
 
 
 def let_go(array: Any) -> None:

@@ -116,12 +116,20 @@ class Examples:
         """Returns c_i, the item of each sample's target, [S] int32."""
         return self.items[self.targets]
 
-    def histories(self, samples: np.ndarray, max_history: int) -> np.ndarray:
+    def histories(
+        self,
+        samples: np.ndarray,
+        max_history: int,
+        *,
+        known: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Returns each sample's user as the model sees them.
 
         Args:
             samples: [B] int indices of samples.
             max_history: T.
+            known: [N + 1] int, what the model calls each item; its own number
+                if None.
 
         Returns:
             [B, T + P] int32: the newest items before the target, oldest to
@@ -129,6 +137,8 @@ class Examples:
         """
         targets = self.targets[samples]
         items = _windows(self.items, self.starts[samples], targets, max_history)
+        if known is not None:
+            items = known[items].astype(items.dtype, copy=False)
         return np.concatenate([items, self.profile[targets]], axis=1)
 
     def shared_histories(self, most: int) -> tuple["Examples", np.ndarray]:

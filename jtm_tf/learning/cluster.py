@@ -105,20 +105,14 @@ def serve(finished: Callable[[], bool], lead: pathlib.Path) -> None:
     logging.info(
         "%s %d serves at %s.", own["type"], own["index"], server.target
     )
-    chief, last, served = cluster["chief"][0], None, None
+    chief, served = Chief(cluster["chief"][0]), None
     while not succeeds(finished):
         time.sleep(_LOOK)
-        if _answers(chief):
-            last = time.monotonic()
+        if chief.answers():
             # A chief listens only when it has said who it is.
             served = served or _leader(lead)
-        elif last is not None:
-            seen(chief, last)
         if served is not None and _leader(lead) not in (None, served):
-            raise OSError(
-                f"The chief at {chief} has begun anew. Start this process "
-                "again; the run goes on from its checkpoint."
-            )
+            raise chief.is_another()
 
 
 @contextlib.contextmanager
@@ -207,25 +201,50 @@ def _gist(error):
     return (said or lines or [type(error).__name__])[0]
 
 
-def seen(chief: str, last: float) -> float:
-    """Returns when a chief was seen last: now, or as before.
+class Chief:
+    """The chief, as the others see it.
 
     Args:
-        chief: its address.
-        last: when that was, on the monotonic clock.
-
-    Raises:
-        OSError: that is too long ago.
+        address: where it listens.
+        there: whether it is known to have been there.
     """
-    now = time.monotonic()
-    if _answers(chief):
-        return now
-    if now - last > _PATIENCE:
-        raise OSError(
-            f"The chief at {chief} has gone before its run ended. Start "
-            "all processes again; the run goes on from its checkpoint."
+
+    def __init__(self, address: str, *, there: bool = False):
+        self.address = address
+        self._last = time.monotonic() if there else None
+
+    def answers(self) -> bool:
+        """Tells whether it is there now.
+
+        Raises:
+            OSError: it was, and has been gone for too long.
+        """
+        now = time.monotonic()
+        if _answers(self.address):
+            self._last = now
+            return True
+        if self._last is not None and now - self._last > _PATIENCE:
+            raise OSError(
+                f"The chief at {self.address} has gone before its run ended. "
+                "Start all processes again; the run goes on from its "
+                "checkpoint."
+            )
+        return False
+
+    def is_another(self) -> OSError:
+        """Returns what to raise when another one leads from that address."""
+        return OSError(
+            f"The chief at {self.address} has begun anew. Start this process "
+            "again; the run goes on from its checkpoint."
         )
-    return last
+
+
+def said(file: pathlib.Path) -> dict[str, Any]:
+    """Returns what a chief says in its file; {} if that cannot be read now."""
+    try:
+        return files.read_json(file)
+    except (OSError, ValueError):  # not, or not yet whole, to be seen
+        return {}
 
 
 def succeeds(finished: Callable[[], bool]) -> bool:
@@ -239,10 +258,7 @@ def succeeds(finished: Callable[[], bool]) -> bool:
 
 def _leader(lead):
     """Returns which chief leads; None where that is not, or not yet, said."""
-    try:
-        return json.loads(lead.read_text("utf-8"))["chief"]
-    except (OSError, ValueError, KeyError):
-        return None
+    return said(lead).get("chief")
 
 
 def _are_hosts(hosts):

@@ -149,19 +149,13 @@ class Note:
 
     def _heard(self, finished):
         """Yields what the chief says, again and again, while it is there."""
-        last, heard = time.monotonic(), False
+        chief, heard = cluster.Chief(self._chief, there=True), False
         while not cluster.succeeds(finished):
-            try:
-                said = files.read_json(self._file)
-            except (OSError, ValueError):  # not, or not yet whole, to be seen
-                said = {}
+            said = cluster.said(self._file)
             if said.get("chief") == self._said["chief"]:
                 heard = True
                 yield said
             elif said and heard:  # else it is a note of an earlier one
-                raise OSError(
-                    f"The chief at {self._chief} has begun anew. Start this "
-                    "process again; the run goes on from its checkpoint."
-                )
+                raise chief.is_another()
             time.sleep(_LOOK)
-            last = cluster.seen(self._chief, last)
+            chief.answers()

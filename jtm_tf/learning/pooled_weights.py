@@ -125,11 +125,12 @@ def write(
                 continue
             here = own[(first <= item) & (item < last)]
             numbers, at = np.unique(history_of[here], return_inverse=True)
-            histories = described.histories(numbers, max_history)
-            if known is not None:
-                items = histories[:, :max_history]
-                histories[:, :max_history] = known[items]
-            write_samples(path, targets[here], histories, at)
+            write_samples(
+                path,
+                targets[here],
+                described.histories(numbers, max_history, known=known),
+                at,
+            )
     return parts
 
 

@@ -9,6 +9,7 @@ as if it had never stopped.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,16 +111,10 @@ def dataset(
     examples: splits.Examples,
     tree: tree_lib.Tree,
     *,
-    max_history: int,
     negatives: int | Sequence[int],
     spread: str = "level",
-    batch_size: int,
-    seed: int = 0,
-    epoch: int = 0,
-    start_batch: int = 0,
-    max_samples: int | None = None,
     siblings: bool = False,
-    graphs: Graphs | None = None,
+    **position: Any,
 ) -> tf.data.Dataset:
     """Streams one epoch of training samples for `tree`.
 
@@ -134,17 +129,11 @@ def dataset(
     Args:
         examples: the training samples.
         tree: the current pi.
-        max_history: T.
         negatives: a total or one number a level, see `negatives_per_level`.
         spread: of a total, likewise.
-        batch_size: B.
-        seed: of the run.
-        epoch: counts on through the whole run; each has its own order.
-        start_batch: the first batch to produce.
-        max_samples: the epoch ends after that many samples; None for all.
         siblings: whether a positive's negatives are its siblings, PAD for
             empty ones, instead of draws.
-        graphs: see `Graphs`.
+        **position: see `stream`.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "nodes": one [B, 1 + n_l]
@@ -155,23 +144,12 @@ def dataset(
     """
     check(examples, tree, negatives)
     counts = negatives_per_level(negatives, tree, spread)
-    batches = functools.partial(
-        SampledBatches,
-        tree=tree,
-        max_history=max_history,
-        batch_size=batch_size,
-        seed=seed,
-        counts=None if siblings else counts,
-    )
-    return _stream(
-        batches,
-        {**of_users(examples), **of_tree(tree)},
+    return stream(
+        functools.partial(SampledBatches, counts=None if siblings else counts),
+        of_tree(tree),
+        examples,
         tree,
-        batch_size=batch_size,
-        length=_length(examples, max_samples),
-        epoch=epoch,
-        start_batch=start_batch,
-        graphs=graphs,
+        **position,
     )
 
 
@@ -179,16 +157,10 @@ def beam_dataset(
     examples: splits.Examples,
     tree: tree_lib.Tree,
     *,
-    max_history: int,
     strata: Sequence[int],
     targets: int,
     horizon: int | None,
-    batch_size: int,
-    seed: int = 0,
-    epoch: int = 0,
-    start_batch: int = 0,
-    max_samples: int | None = None,
-    graphs: Graphs | None = None,
+    **position: Any,
 ) -> tf.data.Dataset:
     """Streams one epoch of histories, each with some of what follows it.
 
@@ -200,18 +172,12 @@ def beam_dataset(
     Args:
         examples: the training samples.
         tree: the current pi.
-        max_history: T.
         strata: r_l, nodes drawn of each level 1..l_max, see
             `models.beam_loss`.
         targets: m, of one history.
         horizon: how many of the following items may be targets, the sample's
             own counted; None for all of them, 1 for the next alone.
-        batch_size: B, histories of a batch.
-        seed: of the run.
-        epoch: counts on through the whole run; each has its own order.
-        start_batch: the first batch to produce.
-        max_samples: the epoch ends after that many histories; None for all.
-        graphs: see `Graphs`.
+        **position: see `stream`; its samples are histories here.
 
     Returns:
         A dataset of {"history": [B, T + P] int32, "targets": [B, m] int32
@@ -222,30 +188,14 @@ def beam_dataset(
         ValueError: there are no samples, or a tree of one item.
     """
     check(examples, tree, 1)
-    batches = functools.partial(
-        BeamBatches,
-        tree=tree,
-        max_history=max_history,
-        batch_size=batch_size,
-        seed=seed,
-        targets=targets,
-        horizon=horizon,
-        strata=strata,
-    )
-    sources = {
-        **of_users(examples),
-        **of_tree(tree),
-        **of_far(examples.target_items(), tree, strata),
-    }
-    return _stream(
-        batches,
-        sources,
+    return stream(
+        functools.partial(
+            BeamBatches, targets=targets, horizon=horizon, strata=strata
+        ),
+        of_tree(tree) | of_far(examples.target_items(), tree, strata),
+        examples,
         tree,
-        batch_size=batch_size,
-        length=_length(examples, max_samples),
-        epoch=epoch,
-        start_batch=start_batch,
-        graphs=graphs,
+        **position,
     )
 
 
@@ -322,53 +272,74 @@ def of_far(
     return {"busy": targets, "logs": logs}
 
 
-def _length(examples, max_samples):
-    """Returns the samples of an epoch."""
-    return min(len(examples), max_samples or len(examples))
-
-
-def _stream(
-    batches, sources, tree, *, batch_size, length, epoch, start_batch, graphs
-):
-    """Streams the batches of an epoch from `start_batch` on.
+def stream(
+    batches: Callable[..., "_Batches"],
+    sources: dict[str, np.ndarray],
+    examples: splits.Examples,
+    tree: tree_lib.Tree,
+    *,
+    max_history: int,
+    batch_size: int,
+    seed: int = 0,
+    epoch: int = 0,
+    start_batch: int = 0,
+    max_samples: int | None = None,
+    graphs: Graphs | None = None,
+) -> tf.data.Dataset:
+    """Streams the batches of an epoch: what `dataset` and `beam_dataset` share.
 
     Args:
-        batches: makes `_Batches` of sources, a length and an epoch.
-        sources: arrays, see `_Batches`.
+        batches: the kind of `_Batches`, with what is its own.
+        sources: what it is made of, of the tree.
+        examples: the training samples.
         tree: the current pi.
-        batch_size, length, epoch, start_batch: see `dataset`.
+        max_history: T.
+        batch_size: B.
+        seed: of the run.
+        epoch: counts on through the whole run; each has its own order.
+        start_batch: the first batch to produce.
+        max_samples: the epoch ends after that many samples; None for all.
         graphs: see `Graphs`.
     """
-    graphs = {} if graphs is None else graphs
+    length = min(len(examples), max_samples or len(examples))
     firsts = [
         tree_lib.first_code(level, tree.branching)
         for level in range(1, tree.max_level + 2)
     ]
     shape = str(np.diff(np.searchsorted(sources["occupied"], firsts)).tolist())
-    sources = {name: tf.constant(array) for name, array in sources.items()}
+    tensors = {
+        name: tf.constant(array)
+        for name, array in (of_users(examples) | sources).items()
+    }
+    graphs = {} if graphs is None else graphs
     if shape not in graphs:
         number = tf.TensorSpec([], tf.int64)
         graphs[shape] = tf.function(
-            lambda index, length, epoch, sources: batches(
-                sources, length=length, epoch=epoch
+            lambda index, length, epoch, tensors: batches(
+                tensors,
+                tree,
+                max_history=max_history,
+                length=length,
+                batch_size=batch_size,
+                seed=seed,
+                epoch=epoch,
             ).batch(index),
             autograph=False,
         ).get_concrete_function(
             *[number] * 3,
             {
                 name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-                for name, tensor in sources.items()
+                for name, tensor in tensors.items()
             },
         )
     graph = graphs[shape]
-    length, epoch = (tf.constant(x, tf.int64) for x in (length, epoch))
-    steps = -(-int(length) // batch_size)
+    where = [tf.constant(x, tf.int64) for x in (length, epoch)]
     # Autograph would read the source of it all, at every opening.
     batch = tf.autograph.experimental.do_not_convert(
-        lambda index: graph(index, length, epoch, sources)
+        lambda index: graph(index, *where, tensors)
     )
     return (
-        tf.data.Dataset.range(start_batch, steps)
+        tf.data.Dataset.range(start_batch, -(-length // batch_size))
         .map(batch, num_parallel_calls=2, deterministic=True)
         .prefetch(2)
     )
@@ -402,6 +373,10 @@ class _Batches:
             _fold_in(tf.constant([seed, stream]), epoch)
             for stream in (_ORDER, _NEGATIVES, _PLACES)
         )
+
+    def batch(self, index):
+        """Returns batch `index`."""
+        raise NotImplementedError
 
     def _samples(self, index):
         """Returns which samples stand at the batch's positions, [B] int64."""

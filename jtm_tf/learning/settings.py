@@ -435,7 +435,8 @@ class RunOptions:
             to take them here. Of several workers no two runs are equal.
         mirrored: a `tf.distribute.MirroredStrategy`, whose replicas share
             each batch; None for one device.
-        hosts: the `hosts.Hosts` that share each batch; None for one machine.
+        hosts: the `hosts.Hosts` whose replicas those of `mirrored` are; None
+            for one machine.
         pool: of `jtm_tf.pools`, whose workers weigh samples for the tree step,
             and cluster vectors; None to do it here.
         table_shards: variables that the vectors of nodes lie in, on as many

@@ -457,23 +457,10 @@ class State:
 
     def _placed(self) -> contextlib.AbstractContextManager:
         """Returns the block in which variables are made where they belong."""
-        options = self._options
-        if options.cluster is not None:
-            return options.cluster.strategy.scope()
-        mirrored = self._mirrored
-        return (
-            contextlib.nullcontext() if mirrored is None else mirrored.scope()
-        )
-
-    @property
-    def _mirrored(self):
-        """The strategy that shares each batch; None for one device."""
-        options = self._options
-        return (
-            options.mirrored
-            if options.hosts is None
-            else options.hosts.strategy
-        )
+        where = self._options.cluster or self._options.mirrored
+        if where is None:
+            return contextlib.nullcontext()
+        return getattr(where, "strategy", where).scope()
 
     def _new_trainer(self):
         """Returns who trains the model."""
@@ -488,9 +475,9 @@ class State:
             make = functools.partial(
                 remote_step.RemoteTrainer, cluster=options.cluster
             )
-        elif self._mirrored is not None:
+        elif options.mirrored is not None:
             make = functools.partial(
-                mirrored_step.MirroredTrainer, strategy=self._mirrored
+                mirrored_step.MirroredTrainer, strategy=options.mirrored
             )
         return make(
             self.model,

@@ -57,13 +57,6 @@ def edge_weights_of(
         count: A, the new items.
     """
     known = known_of(kept, count)
-
-    def histories(samples):
-        users = examples.histories(samples, model.max_history)
-        items = users[:, : model.max_history]
-        users[:, : model.max_history] = known[items]
-        return users
-
     tree, _ = placement.remove(
         model.tree, np.setdiff1d(np.arange(1, model.num_items + 1), kept)
     )
@@ -71,7 +64,9 @@ def edge_weights_of(
     return edge_weights.EdgeWeights(
         placement.add(tree, count),  # only its shape is used
         examples.target_items(),
-        histories,
+        lambda samples: examples.histories(
+            samples, model.max_history, known=known
+        ),
         weighed,
         describe=weighed.describe,
         batch_samples=WEIGHED.batch_samples,

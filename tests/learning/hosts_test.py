@@ -122,8 +122,8 @@ def test_who_follows_begins_where_the_chief_does(
     strategy = tf.distribute.get_strategy()  # of one device
 
     def options(**who):
-        found = types.SimpleNamespace(strategy=strategy, **who)
-        return settings.RunOptions(hosts=found)
+        found = types.SimpleNamespace(**who)
+        return settings.RunOptions(mirrored=strategy, hosts=found)
 
     follower = state_lib.State(
         config,
