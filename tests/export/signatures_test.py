@@ -235,7 +235,15 @@ def test_filters_against_brute_force(served, data, name):
         close.scores(got["scores"][row, :kept], best)
 
 
-@pytest.mark.parametrize("name", ["jtm", "flat"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "jtm",
+        "flat",
+        pytest.param("tdm", marks=pytest.mark.slow),
+        pytest.param("hsm", marks=pytest.mark.slow),
+    ],
+)
 def test_as_many_results_as_are_allowed(data, name):
     """Whatever is excluded, a narrow beam never runs dry."""
     narrow = saved_model.ServedModel(

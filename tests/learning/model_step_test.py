@@ -203,7 +203,9 @@ def test_an_epoch_under_the_beam_has_as_many_targets():
     assert trainer.measure(trainer.examples) < before
 
 
-@pytest.mark.parametrize("samples", [1, 30, 100])
+@pytest.mark.parametrize(
+    "samples", [1, 30, pytest.param(60, marks=pytest.mark.slow), 100]
+)
 def test_an_epoch_takes_the_steps_that_it_announces(samples):
     """Of more samples than there are, those that there are."""
     trainer = beam_trainer(targets=4, samples_per_epoch=samples)

@@ -19,7 +19,15 @@ from tests.support import judged
 from tests.support import served_models
 
 
-@pytest.mark.parametrize("beam_width, path_weight", [(3, 0.5), (8, 0.0)])
+@pytest.mark.parametrize(
+    "beam_width, path_weight",
+    [
+        (3, 0.5),
+        (8, 0.0),
+        pytest.param(3, 0.0, marks=pytest.mark.slow),
+        pytest.param(8, 0.5, marks=pytest.mark.slow),
+    ],
+)
 def test_level_recall(beam_width, path_weight):
     model = judged.make_model(path_weight=path_weight)
     users, tree = judged.held_out(3), model.tree

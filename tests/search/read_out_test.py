@@ -80,6 +80,7 @@ def test_of_a_linear_network_it_is_exact(model):
         ({}, 2.0, 1),
         ({2.0: 1}, 2.0, 1),  # one of two hundred users is chance
         ({2.0: 3}, 4.0, 2),  # and three may be, but are too much to lose
+        pytest.param({2.0: 50}, 4.0, 2, marks=pytest.mark.slow),
         ({2.0: 200, 4.0: 200}, None, 2),
     ],
 )
